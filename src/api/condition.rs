@@ -1,0 +1,239 @@
+//! The words of our conditions: their types and reasons, and what each reason implies.
+//!
+//! One list; the status, the documentation, the metrics and the waiting times are derived from it.
+
+use super::status::State;
+
+/// The condition types of a `VaultConnection`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ConditionType {
+    /// The sum of the steps: the login works and may do what is required.
+    Ready,
+    /// The spec makes sense, and every object that it names is there and usable.
+    ReferencesResolved,
+    /// Something answers at the address, with a certificate that is trusted.
+    Reachable,
+    /// What answers is a Vault that can serve requests.
+    ServerReady,
+    /// Vault accepts the login, and the login can be used.
+    Authenticated,
+    /// The login may do what `spec.require` asks for.
+    Authorized,
+    /// Set only while the operator is working or trying again (kstatus).
+    Reconciling,
+    /// Set only while nothing but a person can mend it (kstatus).
+    Stalled,
+}
+
+/// The status of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// What a reason means for what comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nature {
+    /// Nothing to mend.
+    Fine,
+    /// It may pass by itself in seconds: a connection that was Ready gets a short grace.
+    Passing,
+    /// It is certain, and may be mended by software or people elsewhere: tried again.
+    Definite,
+    /// Only a person can mend it: `Stalled`, so that waiting tools end at once.
+    NeedsPerson,
+}
+
+/// Defines [`Reason`] and everything that hangs on a reason from one table.
+macro_rules! reasons {
+    ($( $(#[doc = $meaning:literal])+ $name:ident: $condition:ident $truth:ident, $nature:ident, $state:ident; )+) => {
+        /// Why a condition has its status. The texts are the contract; the comments are its documentation.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason { $( $(#[doc = $meaning])+ $name, )+ }
+
+        impl Reason {
+            /// Every reason, in the order of the steps.
+            pub const ALL: &[Self] = &[$( Self::$name, )+];
+
+            /// The text in the condition.
+            pub fn as_str(self) -> &'static str {
+                match self { $( Self::$name => stringify!($name), )+ }
+            }
+
+            /// The step that gives this reason.
+            pub fn condition(self) -> ConditionType {
+                match self { $( Self::$name => ConditionType::$condition, )+ }
+            }
+
+            /// The status that it gives to that step.
+            pub fn truth(self) -> Truth {
+                match self { $( Self::$name => Truth::$truth, )+ }
+            }
+
+            /// What it means for what comes next.
+            pub fn nature(self) -> Nature {
+                match self { $( Self::$name => Nature::$nature, )+ }
+            }
+
+            /// The word for `status.state` when this is the first step that is not True.
+            pub fn state(self) -> State {
+                match self { $( Self::$name => State::$state, )+ }
+            }
+
+            /// What it means, for people.
+            pub fn meaning(self) -> &'static str {
+                match self { $( Self::$name => concat!($($meaning),+), )+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The login works and may do what is required.
+    Connected: Ready True, Fine, Connected;
+    /// `spec.suspend` is true: nothing is checked.
+    Suspended: Ready Unknown, Fine, Suspended;
+    /// The check ended before this step.
+    NotChecked: Ready Unknown, Fine, Pending;
+    /// The last check failed in a way that can pass or be mended elsewhere; the operator tries again.
+    Retrying: Reconciling True, Definite, Unknown;
+
+    /// The spec makes sense, and every object that it names was read.
+    Resolved: ReferencesResolved True, Fine, Connected;
+    /// The spec breaks a rule that the installed CRD did not enforce.
+    InvalidSpec: ReferencesResolved False, NeedsPerson, Misconfigured;
+    /// A Secret that the connection names does not exist in its namespace.
+    SecretNotFound: ReferencesResolved False, Definite, Misconfigured;
+    /// A Secret that the connection names lacks the label `appconnections.dev/credentials: "true"`.
+    SecretNotLabelled: ReferencesResolved False, NeedsPerson, Misconfigured;
+    /// A ConfigMap that the connection names does not exist in its namespace.
+    ConfigMapNotFound: ReferencesResolved False, Definite, Misconfigured;
+    /// The object is there but has no such key.
+    KeyNotFound: ReferencesResolved False, Definite, Misconfigured;
+    /// The value under the key is empty.
+    EmptyValue: ReferencesResolved False, NeedsPerson, Misconfigured;
+    /// The value under the key is not UTF-8 text.
+    NotUtf8: ReferencesResolved False, NeedsPerson, Misconfigured;
+    /// The value under the key starts or ends with white space, most often a trailing newline.
+    WhitespaceInValue: ReferencesResolved False, NeedsPerson, Misconfigured;
+    /// The CA bundle holds no certificate, or one that does not parse.
+    InvalidCertificate: ReferencesResolved False, NeedsPerson, Misconfigured;
+    /// Kubernetes does not let the operator read the object.
+    ReadForbidden: ReferencesResolved False, Definite, Misconfigured;
+
+    /// Something answers at the address, with a certificate that is trusted.
+    Answered: Reachable True, Fine, Connected;
+    /// The operator's address policy does not allow this address.
+    AddressNotAllowed: Reachable False, NeedsPerson, Misconfigured;
+    /// The URL is http://, and the operator was not started with --allow-plain-http.
+    PlainHttpNotAllowed: Reachable False, NeedsPerson, Misconfigured;
+    /// The host name has no address.
+    NameNotResolved: Reachable False, Passing, Unreachable;
+    /// Nothing listens on the port.
+    ConnectionRefused: Reachable False, Passing, Unreachable;
+    /// The connection could not be made, or broke before an answer came.
+    ConnectionFailed: Reachable False, Passing, Unreachable;
+    /// No answer came within `spec.check.timeout`.
+    Timeout: Reachable False, Passing, Unreachable;
+    /// The certificate is signed by a CA that the connection does not trust.
+    UnknownAuthority: Reachable False, Definite, Unreachable;
+    /// The certificate is out of its time.
+    CertificateExpired: Reachable False, Definite, Unreachable;
+    /// The certificate is for another name.
+    CertificateNameMismatch: Reachable False, Definite, Unreachable;
+    /// The TLS handshake failed for another reason, such as a plain HTTP port.
+    TlsFailed: Reachable False, Definite, Unreachable;
+
+    /// An active node answers.
+    Active: ServerReady True, Fine, Connected;
+    /// A standby node answers; it forwards requests to the active one.
+    Standby: ServerReady True, Fine, Connected;
+    /// A performance standby answers.
+    PerformanceStandby: ServerReady True, Fine, Connected;
+    /// The instance is sealed.
+    Sealed: ServerReady False, Definite, Sealed;
+    /// The instance is not initialized.
+    NotInitialized: ServerReady False, Definite, Sealed;
+    /// The node belongs to a disaster recovery secondary, which serves no logins.
+    DisasterRecoverySecondary: ServerReady False, Definite, Unreachable;
+    /// The standby node has lost its active node.
+    StandbyDisconnected: ServerReady False, Definite, Unreachable;
+    /// The node was removed from its cluster.
+    NodeRemoved: ServerReady False, Definite, Unreachable;
+    /// What answers does not speak Vault's protocol.
+    NotVault: ServerReady False, Definite, Misconfigured;
+    /// The server redirects elsewhere. Credentials are never sent after a redirect.
+    Redirected: ServerReady False, Definite, Misconfigured;
+    /// The server reports a failure of its own.
+    ServerError: ServerReady False, Passing, Unreachable;
+    /// The server asks to wait: a rate limit or a quota.
+    RateLimited: ServerReady Unknown, Passing, Unknown;
+
+    /// The login was accepted and a request with it succeeded.
+    SelfCheckPassed: Authenticated True, Fine, Connected;
+    /// Vault does not accept the role id or the secret id.
+    InvalidCredentials: Authenticated False, NeedsPerson, Rejected;
+    /// Vault denies the login: no such mount, a locked role, or a source address that is not allowed.
+    LoginDenied: Authenticated False, NeedsPerson, Rejected;
+    /// There is no auth method at the mount.
+    MountNotFound: Authenticated False, NeedsPerson, Misconfigured;
+    /// The Vault namespace does not exist.
+    NamespaceNotFound: Authenticated False, NeedsPerson, Misconfigured;
+    /// The login asks for a second factor, which software cannot give.
+    MfaRequired: Authenticated False, NeedsPerson, Rejected;
+    /// Vault does not accept the token: wrong, expired, revoked, or used up.
+    TokenRejected: Authenticated False, NeedsPerson, Rejected;
+    /// The login was accepted, but its token may not even look itself up.
+    TokenUnusable: Authenticated False, NeedsPerson, Rejected;
+    /// Logins of this role failed lately; the operator waits so that Vault does not lock it.
+    LoginBudgetSpent: Authenticated Unknown, Passing, Unknown;
+    /// The server gave an answer that Vault's documentation does not name.
+    UnexpectedAnswer: Authenticated Unknown, Definite, Unknown;
+
+    /// The login may do everything that `spec.require` asks for.
+    CapabilitiesGranted: Authorized True, Fine, Connected;
+    /// `spec.require` is not set: a login that works is enough.
+    NothingRequired: Authorized True, Fine, Connected;
+    /// The login lacks capabilities that `spec.require` asks for.
+    MissingCapabilities: Authorized False, NeedsPerson, Denied;
+}
+
+// === impl ConditionType ===
+
+impl ConditionType {
+    /// The steps of a check, in their order. `Ready` is their sum.
+    pub const STEPS: [Self; 5] =
+        [Self::ReferencesResolved, Self::Reachable, Self::ServerReady, Self::Authenticated, Self::Authorized];
+
+    /// The text in the condition.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::ReferencesResolved => "ReferencesResolved",
+            Self::Reachable => "Reachable",
+            Self::ServerReady => "ServerReady",
+            Self::Authenticated => "Authenticated",
+            Self::Authorized => "Authorized",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
+        }
+    }
+}
+
+// === impl Truth ===
+
+impl Truth {
+    /// The text in the condition.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The kind `VaultConnection`: what a user asks for.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{auth::Auth, status::VaultConnectionStatus, tls::Tls};
+
+/// A named connection to a HashiCorp Vault or OpenBao instance. The operator logs in with the credentials that it
+/// names, checks that the login is usable, keeps checking, and reports what it found in `status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "appconnections.dev",
+    version = "v1alpha1",
+    kind = "VaultConnection",
+    plural = "vaultconnections",
+    namespaced,
+    status = "VaultConnectionStatus",
+    derive = "PartialEq",
+    shortname = "vconn",
+    category = "vault",
+    doc = "A named connection to a HashiCorp Vault or OpenBao instance, checked again and again; `status` tells whether it works.",
+    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')").message(
+        "metadata.name must be a DNS label of at most 63 characters: lower case letters, digits and '-'"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
+    printcolumn(name = "Instance", type_ = "string", json_path = ".spec.instanceUrl"),
+    printcolumn(name = "Method", type_ = "string", json_path = ".status.connection.method"),
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.server.version"),
+    printcolumn(name = "Reason", type_ = "string", priority = 1, json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Message", type_ = "string", priority = 1, json_path = ".status.conditions[?(@.type==\"Ready\")].message"),
+    printcolumn(name = "Vault Namespace", type_ = "string", priority = 1, json_path = ".status.connection.namespace"),
+    printcolumn(name = "Last Check", type_ = "string", priority = 1, json_path = ".status.lastCheckTime"),
+    printcolumn(name = "Token Expires", type_ = "string", priority = 1, json_path = ".status.session.expireTime"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct VaultConnectionSpec {
+    /// What this connection is for, in a user's words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 256))]
+    pub description: String,
+
+    /// Address of the instance: scheme, host, optional port and path prefix, such as `https://vault.example.com:8200`.
+    #[schemars(length(min = 1, max = 2048))]
+    #[x_kube(validation = Rule::new("self.matches('^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\\\\s]+(/[^?#@\\\\s]*)?$') && isURL(self) && url(self).getHostname() != ''").message(
+        "write https://HOST[:PORT][/PREFIX], such as https://vault.example.com:8200; credentials, a query and a fragment do not belong there"))]
+    pub instance_url: String,
+
+    /// Vault namespace (Vault Enterprise, HCP Vault Dedicated, OpenBao). Empty, `/` and `root` mean the root namespace.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 256))]
+    #[x_kube(validation = Rule::new("self == '' || self == '/' || self.matches('^/?[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?$')").message(
+        "write the path of the Vault namespace, such as admin/team-a: letters, digits, '.', '_' and '-'; leave it out for the root namespace"))]
+    pub namespace: String,
+
+    /// How to log in: exactly one of `appRole` and `token`. The method cannot be changed after creation.
+    #[x_kube(
+        validation = Rule::new("[has(self.appRole), has(self.token)].filter(set, set).size() == 1").message(
+            "set exactly one of appRole and token"),
+        validation = Rule::new("has(self.appRole) == has(oldSelf.appRole) && has(self.token) == has(oldSelf.token)").message(
+            "the method cannot be changed: delete this connection and create one with the other method")
+    )]
+    pub auth: Auth,
+
+    /// How to verify Vault's TLS certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+
+    /// What the login must be allowed to do. Without it, a login that works is enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require: Option<Require>,
+
+    /// When and how long to check.
+    #[serde(default)]
+    pub check: Check,
+
+    /// Whether to stop checking. A suspended connection is never Ready, and what it logged in for is revoked.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+/// What the login must be allowed to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.secretSync) || has(self.capabilities)").message(
+    "set secretSync, capabilities or both; leave out `require` to demand nothing"))]
+pub struct Require {
+    /// Demand what a sync of secrets into a KV version 2 engine needs: create, read, update and delete on
+    /// `MOUNT/data/PATH`, and read on `sys/mounts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_sync: Option<SecretSync>,
+    /// Demand these capabilities on these paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub capabilities: Vec<Capability>,
+}
+
+/// Where secrets are to be synced to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretSync {
+    /// Path at which the KV version 2 engine is mounted.
+    #[schemars(length(min = 1, max = 256))]
+    #[x_kube(validation = Rule::new("self.matches('^/?[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?$')").message(
+        "write the path of the mount as `vault secrets list` shows it, such as kv or team-a/kv: letters, digits, '.', '_' and '-'"))]
+    pub mount: String,
+    /// Path below the mount; `*` means everything.
+    #[serde(default = "everything")]
+    #[schemars(length(min = 1, max = 512))]
+    pub path: String,
+}
+
+/// Capabilities on one path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Capability {
+    /// Path as a Vault policy names it, such as `demo_mount/data/app`.
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = Rule::new("!self.startsWith('/')").message(
+        "write the path without a leading slash, as in a Vault policy: demo_mount/data/app"))]
+    pub path: String,
+    /// What the login must be allowed to do there.
+    #[schemars(length(min = 1, max = 8))]
+    pub verbs: Vec<Verb>,
+}
+
+/// A capability of Vault's policies: <https://developer.hashicorp.com/vault/docs/concepts/policies#capabilities>.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verb {
+    /// Create data at the path.
+    Create,
+    /// Read the data at the path.
+    Read,
+    /// Change the data at the path.
+    Update,
+    /// Change the data at the path in part.
+    Patch,
+    /// Delete the data at the path.
+    Delete,
+    /// List the names below the path.
+    List,
+    /// Use paths that are root-protected.
+    Sudo,
+}
+
+/// When and how long to check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!self.interval.matches('^([0-9]{1,6}(ms|s|m|h))+$') || !self.timeout.matches('^([0-9]{1,6}(ms|s|m|h))+$') || duration(self.timeout) <= duration(self.interval)").message(
+    "timeout must not be longer than interval"))]
+pub struct Check {
+    /// Time between checks, from `10s` to `24h`.
+    #[serde(default = "every_minute")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('10s') && duration(self) <= duration('24h')").message(
+        "write a duration from 10s to 24h, such as 1m or 1h30m"))]
+    pub interval: String,
+    /// Longest time that one check may take, from `1s` to `60s`.
+    #[serde(default = "ten_seconds")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('60s')").message(
+        "write a duration from 1s to 60s, such as 10s"))]
+    pub timeout: String,
+}
+
+// === impl Check ===
+
+impl Default for Check {
+    fn default() -> Self {
+        Self { interval: every_minute(), timeout: ten_seconds() }
+    }
+}
+
+// === impl Verb ===
+
+impl Verb {
+    /// The word in a Vault policy.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Read => "read",
+            Self::Update => "update",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+            Self::List => "list",
+            Self::Sudo => "sudo",
+        }
+    }
+}
+
+/// A minute bounds how long a dead Vault can look alive, at the cost of one request.
+fn every_minute() -> String {
+    "1m".to_owned()
+}
+
+/// More than a healthy Vault ever takes, and less than kubectl's users wait.
+fn ten_seconds() -> String {
+    "10s".to_owned()
+}
+
+/// The documented policy of a secret sync covers the whole mount.
+fn everything() -> String {
+    "*".to_owned()
+}

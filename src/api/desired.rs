@@ -1,0 +1,251 @@
+//! A spec, parsed once into types that make later steps infallible.
+//!
+//! The CRD's schema refuses all of this earlier; the operator does not rely on it, because the installed CRD may be
+//! older than the operator, and because `check` reads manifests that no API server has seen.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use kube::core::Duration as KubeDuration;
+
+use super::{
+    auth::{AppRole, Auth, RoleId, SecretKeyRef, Token},
+    connection::{Check, Require, VaultConnectionSpec, Verb},
+    tls::{CaBundle, ConfigMapKeyRef, Tls, Trust},
+};
+use crate::refs::{
+    InstanceUrl, InstanceUrlError, MountPath, MountPathError, ObjectName, VaultNamespace, VaultNamespaceError,
+};
+
+/// Shortest and longest time between checks.
+const INTERVAL_BOUNDS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(24));
+
+/// Shortest and longest time that a check may take.
+const TIMEOUT_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// What a user asks for, valid by construction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    /// The instance to check.
+    pub instance: InstanceUrl,
+    /// The Vault namespace to log in to; none means the root namespace.
+    pub namespace: Option<VaultNamespace>,
+    /// How to log in.
+    pub method: Method,
+    /// CA certificates to trust.
+    pub ca: Option<Ca>,
+    /// What the login must be allowed to do, by path.
+    pub require: BTreeMap<String, Vec<Verb>>,
+    /// Time between checks.
+    pub interval: Duration,
+    /// Longest time that one check may take.
+    pub timeout: Duration,
+}
+
+/// How to log in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// With an AppRole.
+    AppRole {
+        /// Path of the auth method.
+        mount: MountPath,
+        /// Where the role id is.
+        role_id: RoleId,
+        /// Where the secret id is.
+        secret_id: SecretKeyRef,
+    },
+    /// With an access token.
+    Token(SecretKeyRef),
+}
+
+/// CA certificates to trust.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ca {
+    /// Where they are.
+    pub source: CaSource,
+    /// Whether they are trusted alone.
+    pub trust: Trust,
+}
+
+/// Where CA certificates are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CaSource {
+    /// In a `ConfigMap`.
+    ConfigMap(ConfigMapKeyRef),
+    /// In a Secret.
+    Secret(SecretKeyRef),
+    /// In the spec.
+    Inline(String),
+}
+
+/// Why a spec makes no sense. Each names the field and says what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// The instance URL does not parse.
+    #[error("spec.instanceUrl: {0}")]
+    InstanceUrl(InstanceUrlError),
+    /// The Vault namespace does not parse.
+    #[error("spec.namespace: {0}")]
+    Namespace(VaultNamespaceError),
+    /// A mount path does not parse.
+    #[error("{field}: {error}")]
+    Mount {
+        /// The field that holds it.
+        field: &'static str,
+        /// Why not.
+        error: MountPathError,
+    },
+    /// A text is empty or too long.
+    #[error("{field}: write between 1 and {max} bytes")]
+    Length {
+        /// The field that holds it.
+        field: &'static str,
+        /// Its limit.
+        max: usize,
+    },
+    /// The CA bundle has no source, or several.
+    #[error("spec.tls.caBundle: set exactly one of configMapRef, secretRef and inline")]
+    CaSource,
+    /// A requirement demands nothing.
+    #[error("spec.require: set secretSync, capabilities or both; leave out `require` to demand nothing")]
+    EmptyRequire,
+    /// A required path starts with a slash.
+    #[error("spec.require.capabilities: write the path without a leading slash, as in a Vault policy")]
+    CapabilityPath,
+    /// A required path lists no verb.
+    #[error("spec.require.capabilities: list at least one verb for each path")]
+    NoVerbs,
+    /// The interval does not parse or is out of bounds.
+    #[error("spec.check.interval: write a duration from 10s to 24h, such as 1m or 1h30m")]
+    Interval,
+    /// The timeout does not parse or is out of bounds.
+    #[error("spec.check.timeout: write a duration from 1s to 60s, such as 10s")]
+    Timeout,
+    /// The timeout is longer than the interval.
+    #[error("spec.check: timeout must not be longer than interval")]
+    TimeoutOverInterval,
+}
+
+// === impl Desired ===
+
+impl Desired {
+    /// Parses every field, and stops at the first that makes no sense.
+    pub fn parse(spec: &VaultConnectionSpec) -> Result<Self, SpecError> {
+        bounded("spec.description", &spec.description, 0, 256)?;
+        let (interval, timeout) = times(&spec.check)?;
+        Ok(Self {
+            instance: InstanceUrl::parse(&spec.instance_url).map_err(SpecError::InstanceUrl)?,
+            namespace: VaultNamespace::parse(&spec.namespace).map_err(SpecError::Namespace)?,
+            method: method(&spec.auth)?,
+            ca: spec.tls.as_ref().map(ca).transpose()?.flatten(),
+            require: spec.require.as_ref().map(require).transpose()?.unwrap_or_default(),
+            interval,
+            timeout,
+        })
+    }
+
+    /// Every object that the connection names.
+    pub fn references(&self) -> Vec<ObjectName> {
+        let mut names = match &self.method {
+            Method::AppRole { role_id: RoleId::SecretRef(role_id), secret_id, .. } => {
+                vec![ObjectName::secret(&role_id.name), ObjectName::secret(&secret_id.name)]
+            }
+            Method::AppRole { role_id: RoleId::Value(_), secret_id, .. } => {
+                vec![ObjectName::secret(&secret_id.name)]
+            }
+            Method::Token(secret) => vec![ObjectName::secret(&secret.name)],
+        };
+        match self.ca.as_ref().map(|ca| &ca.source) {
+            Some(CaSource::ConfigMap(reference)) => names.push(ObjectName::config_map(&reference.name)),
+            Some(CaSource::Secret(reference)) => names.push(ObjectName::secret(&reference.name)),
+            Some(CaSource::Inline(_)) | None => {}
+        }
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+fn method(auth: &Auth) -> Result<Method, SpecError> {
+    match auth {
+        Auth::AppRole(AppRole { mount: path, role_id, secret_id }) => {
+            if let RoleId::Value(value) = role_id {
+                bounded("spec.auth.appRole.roleId.value", value, 1, 4096)?;
+            }
+            Ok(Method::AppRole {
+                mount: mount("spec.auth.appRole.mount", path)?,
+                role_id: role_id.clone(),
+                secret_id: secret_id.secret_ref.clone(),
+            })
+        }
+        Auth::Token(Token { secret_ref }) => Ok(Method::Token(secret_ref.clone())),
+    }
+}
+
+fn ca(tls: &Tls) -> Result<Option<Ca>, SpecError> {
+    let Some(CaBundle { config_map_ref, secret_ref, inline, trust }) = &tls.ca_bundle else {
+        return Ok(None);
+    };
+    let source = match (config_map_ref, secret_ref, inline) {
+        (Some(reference), None, None) => CaSource::ConfigMap(reference.clone()),
+        (None, Some(reference), None) => CaSource::Secret(reference.clone()),
+        (None, None, Some(pem)) => {
+            bounded("spec.tls.caBundle.inline", pem, 1, 65536)?;
+            CaSource::Inline(pem.clone())
+        }
+        _ => return Err(SpecError::CaSource),
+    };
+    Ok(Some(Ca { source, trust: *trust }))
+}
+
+/// Joins both ways to demand something into one list by path; verbs of the same path are merged.
+fn require(require: &Require) -> Result<BTreeMap<String, Vec<Verb>>, SpecError> {
+    let mut demands: BTreeMap<String, Vec<Verb>> = BTreeMap::new();
+    if let Some(sync) = &require.secret_sync {
+        let engine = mount("spec.require.secretSync.mount", &sync.mount)?;
+        bounded("spec.require.secretSync.path", &sync.path, 1, 512)?;
+        let path = format!("{}/data/{}", engine.as_str(), sync.path.trim_start_matches('/'));
+        demands.insert(path, vec![Verb::Create, Verb::Read, Verb::Update, Verb::Delete]);
+        demands.insert("sys/mounts".to_owned(), vec![Verb::Read]);
+    }
+    for capability in &require.capabilities {
+        bounded("spec.require.capabilities.path", &capability.path, 1, 512)?;
+        if capability.path.starts_with('/') {
+            return Err(SpecError::CapabilityPath);
+        }
+        if capability.verbs.is_empty() {
+            return Err(SpecError::NoVerbs);
+        }
+        demands.entry(capability.path.clone()).or_default().extend(&capability.verbs);
+    }
+    if demands.is_empty() {
+        return Err(SpecError::EmptyRequire);
+    }
+    for verbs in demands.values_mut() {
+        verbs.sort_unstable();
+        verbs.dedup();
+    }
+    Ok(demands)
+}
+
+fn times(check: &Check) -> Result<(Duration, Duration), SpecError> {
+    let interval = duration(&check.interval, INTERVAL_BOUNDS).ok_or(SpecError::Interval)?;
+    let timeout = duration(&check.timeout, TIMEOUT_BOUNDS).ok_or(SpecError::Timeout)?;
+    if timeout > interval {
+        return Err(SpecError::TimeoutOverInterval);
+    }
+    Ok((interval, timeout))
+}
+
+fn mount(field: &'static str, text: &str) -> Result<MountPath, SpecError> {
+    MountPath::parse(text).map_err(|error| SpecError::Mount { field, error })
+}
+
+fn bounded(field: &'static str, text: &str, min: usize, max: usize) -> Result<(), SpecError> {
+    if (min..=max).contains(&text.len()) { Ok(()) } else { Err(SpecError::Length { field, max }) }
+}
+
+/// Go's duration format, as everywhere in Kubernetes.
+fn duration(text: &str, (min, max): (Duration, Duration)) -> Option<Duration> {
+    let parsed: KubeDuration = text.parse().ok().filter(|d: &KubeDuration| !d.is_negative())?;
+    Some(Duration::from(parsed)).filter(|d| (min..=max).contains(d))
+}

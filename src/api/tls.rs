@@ -1,0 +1,59 @@
+//! How the TLS certificate of an instance is verified.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::auth::SecretKeyRef;
+
+/// How to verify Vault's TLS certificate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tls {
+    /// CA certificates to trust. Without it, those of the operator's image are trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle: Option<CaBundle>,
+}
+
+/// CA certificates in PEM form: exactly one source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.configMapRef), has(self.secretRef), has(self.inline)].filter(set, set).size() == 1").message(
+    "set exactly one of configMapRef, secretRef and inline"))]
+pub struct CaBundle {
+    /// The key of a `ConfigMap` that holds the certificates. With the label
+    /// `appconnections.dev/credentials: "true"` a change of it takes effect at once, without it within 5 minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_ref: Option<ConfigMapKeyRef>,
+    /// The key of a Secret that holds the certificates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretKeyRef>,
+    /// The certificates themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 65536))]
+    pub inline: Option<String>,
+    /// Whether these certificates are trusted alone, or added to those of the operator's image.
+    #[serde(default)]
+    pub trust: Trust,
+}
+
+/// A key of a `ConfigMap` in the connection's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct ConfigMapKeyRef {
+    /// Name of the `ConfigMap`.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key within the `ConfigMap`'s data.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+/// Which other CA certificates are trusted beside those given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Trust {
+    /// None: only those given.
+    #[default]
+    Only,
+    /// Those of the operator's image too.
+    WithSystem,
+}

@@ -1,0 +1,23 @@
+//! The operator behind the kind `VaultConnection`, as a library for its binaries and its tests.
+//!
+//! Layers, lowest first; a module uses only what stands above it. `tests/layers.rs` holds that.
+//!
+//! ```text
+//!   refs         names and addresses, valid by construction                     pure
+//!   api          what users write and read                                      pure
+//!   conditions   the only code that builds a condition                          pure
+//!   vault        what to ask Vault, and how to read its answer                  pure, but for client and tls
+//!   gateway      which addresses may be dialled, and the dialling               pure, but for dial
+//!   secrets      from the objects that a connection names to its credentials    pure
+//!   verify       what a check found, what it means, and when to look again      pure
+//!   cluster      the Kubernetes API                                             I/O
+//!   telemetry    logs, metrics, probes                                          I/O
+//!   controller   the order of the steps                                         I/O
+//!   cli          the command line                                               I/O
+//! ```
+
+pub mod api;
+pub mod conditions;
+pub mod gateway;
+pub mod refs;
+pub mod vault;

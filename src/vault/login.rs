@@ -1,0 +1,198 @@
+//! The AppRole login.
+//!
+//! <https://developer.hashicorp.com/vault/api-docs/auth/approle#login-with-approle>
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Operation, Request,
+    answer::{Answer, ServerFault},
+    token::TokenInfo,
+};
+use crate::refs::MountPath;
+
+/// What a login gives.
+pub struct Login {
+    /// The token.
+    pub token: SecretString,
+    /// What Vault says of it.
+    pub info: TokenInfo,
+}
+
+/// Why there is no login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoginFault {
+    /// The server cannot serve us.
+    Server(ServerFault),
+    /// The role id or the secret id is wrong.
+    InvalidCredentials,
+    /// Denied, for a reason that Vault does not tell.
+    Denied,
+    /// There is no auth method at the mount.
+    MountNotFound,
+    /// The Vault namespace does not exist.
+    NamespaceNotFound,
+    /// A second factor is asked for.
+    MfaRequired,
+    /// An answer that Vault's documentation does not name.
+    Unexpected {
+        /// Its HTTP status code.
+        status: u16,
+    },
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    role_id: &'a str,
+    secret_id: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Success {
+    auth: Auth,
+}
+
+#[derive(Deserialize)]
+struct Auth {
+    #[serde(default)]
+    client_token: SecretString,
+    #[serde(default)]
+    token_type: Option<String>,
+    #[serde(default)]
+    policies: Vec<String>,
+    lease_duration: u64,
+    #[serde(default)]
+    renewable: bool,
+    #[serde(default)]
+    num_uses: i64,
+    #[serde(default)]
+    mfa_requirement: Option<serde_json::Value>,
+}
+
+/// Asks for a login.
+pub fn request(mount: &MountPath, role_id: &SecretString, secret_id: &SecretString) -> Request {
+    let body = Body { role_id: role_id.expose_secret(), secret_id: secret_id.expose_secret() };
+    let body = serde_json::to_vec(&body).expect("two strings serialize");
+    Request {
+        operation: Operation::Login,
+        path: format!("auth/{}/login", mount.as_str()),
+        body: Some(Zeroizing::new(body)),
+    }
+}
+
+/// Reads the answer to [`request`].
+pub fn read(answer: &Answer) -> Result<Login, LoginFault> {
+    if let Some(fault) = answer.server_fault() {
+        return Err(LoginFault::Server(fault));
+    }
+    match answer.status {
+        200 => read_success(answer),
+        // Vault before 1.16 answered 400 "missing client token" where it now answers 403: the path is no login.
+        400 if answer.error_says("missing client token") => Err(LoginFault::Denied),
+        400 => Err(LoginFault::InvalidCredentials),
+        403 => Err(LoginFault::Denied),
+        404 if answer.error_says("namespace not found") => Err(LoginFault::NamespaceNotFound),
+        404 => Err(LoginFault::MountNotFound),
+        status => Err(LoginFault::Unexpected { status }),
+    }
+}
+
+fn read_success(answer: &Answer) -> Result<Login, LoginFault> {
+    let Some(Success { auth }) = answer.json::<Success>() else {
+        return Err(LoginFault::Unexpected { status: answer.status });
+    };
+    if auth.client_token.expose_secret().is_empty() {
+        return Err(match auth.mfa_requirement {
+            Some(_) => LoginFault::MfaRequired,
+            None => LoginFault::Unexpected { status: answer.status },
+        });
+    }
+    let info = TokenInfo {
+        kind: auth.token_type,
+        policies: auth.policies,
+        ttl: Some(Duration::from_secs(auth.lease_duration)).filter(|ttl| !ttl.is_zero()),
+        renewable: auth.renewable,
+        // Zero means no limit: <https://developer.hashicorp.com/vault/api-docs/auth/token#num_uses>.
+        uses_left: Some(auth.num_uses).filter(|uses| *uses != 0),
+        display_name: None,
+    };
+    Ok(Login { token: auth.client_token, info })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::testing::json;
+
+    fn fault(status: u16, body: &str) -> LoginFault {
+        read(&json(status, body)).map(|_| ()).expect_err("no login")
+    }
+
+    #[test]
+    fn refusals_are_told_apart() {
+        let table: &[(&str, u16, &str, LoginFault)] = &[
+            (
+                "wrong role id or secret id",
+                400,
+                r#"{"errors":["invalid role or secret ID"]}"#,
+                LoginFault::InvalidCredentials,
+            ),
+            ("no such mount", 403, r#"{"errors":["permission denied"]}"#, LoginFault::Denied),
+            ("no such mount, older Vault", 400, r#"{"errors":["missing client token"]}"#, LoginFault::Denied),
+            (
+                "no such mount, with a route error",
+                404,
+                r#"{"errors":["no handler for route \"auth/x/login\""]}"#,
+                LoginFault::MountNotFound,
+            ),
+            (
+                "no such namespace",
+                404,
+                r#"{"errors":["namespace not found"]}"#,
+                LoginFault::NamespaceNotFound,
+            ),
+            (
+                "sealed in between",
+                503,
+                r#"{"errors":["Vault is sealed"]}"#,
+                LoginFault::Server(ServerFault::Sealed),
+            ),
+            ("a teapot", 418, r#"{"errors":[]}"#, LoginFault::Unexpected { status: 418 }),
+            ("a success without a login", 200, r#"{"data":{}}"#, LoginFault::Unexpected { status: 200 }),
+            (
+                "a login that wants a second factor",
+                200,
+                r#"{"auth":{"client_token":"","lease_duration":0,"mfa_requirement":{"mfa_request_id":"x"}}}"#,
+                LoginFault::MfaRequired,
+            ),
+        ];
+        for (name, status, body, expected) in table {
+            assert_eq!(fault(*status, body), *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_login_tells_the_life_of_its_token() {
+        let login = read(&json(200, r#"{"auth":{"client_token":"s.x","accessor":"a","policies":["default","p"],
+            "lease_duration":30,"renewable":true,"token_type":"service","num_uses":0,"mfa_requirement":null}}"#))
+        .map_err(|_| ())
+        .expect("a login");
+        assert_eq!(login.info.ttl, Some(Duration::from_secs(30)));
+        assert_eq!(login.info.uses_left, None);
+        assert_eq!(login.info.policies, ["default", "p"]);
+        assert!(login.info.renewable);
+    }
+
+    #[test]
+    fn values_are_escaped_into_the_body() {
+        let mount = MountPath::parse("approle").expect("valid");
+        let request = request(&mount, &SecretString::from("r\"1"), &SecretString::from("s\\2"));
+        assert_eq!(request.path, "auth/approle/login");
+        let body = request.body.expect("a body");
+        let parsed: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(parsed, serde_json::json!({"role_id": "r\"1", "secret_id": "s\\2"}));
+    }
+}
