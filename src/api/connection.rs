@@ -56,7 +56,7 @@ pub struct VaultConnectionSpec {
 
     /// How to log in: exactly one of `appRole` and `token`. The method cannot be changed after creation.
     #[x_kube(
-        validation = Rule::new("[has(self.appRole), has(self.token)].filter(set, set).size() == 1").message(
+        validation = Rule::new("has(self.appRole) != has(self.token)").message(
             "set exactly one of appRole and token"),
         validation = Rule::new("has(self.appRole) == has(oldSelf.appRole) && has(self.token) == has(oldSelf.token)").message(
             "the method cannot be changed: delete this connection and create one with the other method")

@@ -25,6 +25,19 @@ const TIMEOUT_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::
 /// What a user asks for, valid by construction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
+    /// Where and how to log in.
+    pub target: Target,
+    /// What the login must be allowed to do, by path.
+    pub require: BTreeMap<String, Vec<Verb>>,
+    /// Time between checks.
+    pub interval: Duration,
+    /// Longest time that one check may take.
+    pub timeout: Duration,
+}
+
+/// Where and how to log in. A session that was made for one target says nothing about another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
     /// The instance to check.
     pub instance: InstanceUrl,
     /// The Vault namespace to log in to; none means the root namespace.
@@ -33,12 +46,6 @@ pub struct Desired {
     pub method: Method,
     /// CA certificates to trust.
     pub ca: Option<Ca>,
-    /// What the login must be allowed to do, by path.
-    pub require: BTreeMap<String, Vec<Verb>>,
-    /// Time between checks.
-    pub interval: Duration,
-    /// Longest time that one check may take.
-    pub timeout: Duration,
 }
 
 /// How to log in.
@@ -132,18 +139,25 @@ impl Desired {
     pub fn parse(spec: &VaultConnectionSpec) -> Result<Self, SpecError> {
         bounded("spec.description", &spec.description, 0, 256)?;
         let (interval, timeout) = times(&spec.check)?;
-        Ok(Self {
+        let target = Target {
             instance: InstanceUrl::parse(&spec.instance_url).map_err(SpecError::InstanceUrl)?,
             namespace: VaultNamespace::parse(&spec.namespace).map_err(SpecError::Namespace)?,
             method: method(&spec.auth)?,
             ca: spec.tls.as_ref().map(ca).transpose()?.flatten(),
+        };
+        Ok(Self {
+            target,
             require: spec.require.as_ref().map(require).transpose()?.unwrap_or_default(),
             interval,
             timeout,
         })
     }
+}
 
-    /// Every object that the connection names.
+// === impl Target ===
+
+impl Target {
+    /// Every object that the connection names, each once.
     pub fn references(&self) -> Vec<ObjectName> {
         let mut names = match &self.method {
             Method::AppRole { role_id: RoleId::SecretRef(role_id), secret_id, .. } => {

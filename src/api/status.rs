@@ -57,7 +57,7 @@ pub enum State {
     Pending,
     /// The login works and may do what is required.
     Connected,
-    /// Nothing that speaks Vault's protocol answers at the address.
+    /// No server that can serve requests answers at the address.
     Unreachable,
     /// The instance is sealed or not initialized.
     Sealed,

@@ -18,8 +18,9 @@ use rustls::RootCertStore;
 use super::route::{AddressPolicy, Refusal};
 use crate::{
     refs::InstanceUrl,
+    secrets::resolve::CaPem,
     vault::{
-        tls::{self, CaPem, InvalidPem},
+        tls::{self, InvalidPem},
         transport::TransportFault,
     },
 };

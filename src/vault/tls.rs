@@ -6,16 +6,7 @@ use rustls::{
     ClientConfig, RootCertStore, crypto::ring, pki_types::CertificateDer, pki_types::pem::PemObject,
 };
 
-use crate::api::tls::Trust;
-
-/// CA certificates that a connection gives.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct CaPem {
-    /// In PEM form.
-    pub pem: Vec<u8>,
-    /// Whether they are trusted alone.
-    pub trust: Trust,
-}
+use crate::{api::tls::Trust, secrets::resolve::CaPem};
 
 /// A PEM text that holds no certificate, or one that cannot be a CA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

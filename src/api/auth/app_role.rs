@@ -17,6 +17,8 @@ pub struct AppRole {
         "write the path of the mount as `vault auth list` shows it, such as approle or team-a/approle: letters, digits, '.', '_' and '-'"))]
     pub mount: String,
     /// The role id: written here, or kept in a Secret.
+    #[x_kube(validation = Rule::new("has(self.value) != has(self.secretRef)").message(
+        "set exactly one of value and secretRef"))]
     pub role_id: RoleId,
     /// The secret id, kept in a Secret.
     pub secret_id: SecretId,

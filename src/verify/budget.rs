@@ -1,0 +1,80 @@
+//! How many logins of one role may be refused before nobody may try.
+//!
+//! Vault locks an AppRole for everybody after 5 refused logins within 15 minutes, for 15 minutes:
+//! <https://developer.hashicorp.com/vault/docs/concepts/user-lockout>. We spend at most two of the five.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::session::later;
+
+/// How long a refused login counts. Vault's own default.
+pub const WINDOW: Duration = Duration::from_mins(15);
+
+/// How many refused logins there may be in one window.
+const MOST_REFUSED: usize = 2;
+
+/// The refused logins of one role, over all connections that use it.
+#[derive(Debug, Default)]
+pub struct Budget {
+    refused: Vec<Timestamp>,
+}
+
+// === impl Budget ===
+
+impl Budget {
+    /// Whether a login may be tried whose outcome is not known; if not, when it may.
+    pub fn permit(&mut self, now: Timestamp) -> Result<(), Timestamp> {
+        self.refused.retain(|time| now < later(*time, WINDOW));
+        match self.refused.first() {
+            Some(first) if self.refused.len() >= MOST_REFUSED => Err(later(*first, WINDOW)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes a login that was refused.
+    pub fn refused(&mut self, now: Timestamp) {
+        self.refused.push(now);
+    }
+
+    /// Notes a login that was accepted: Vault then forgets the refused ones, and so do we.
+    pub fn accepted(&mut self) {
+        self.refused.clear();
+    }
+
+    /// Whether nothing would be lost by dropping it.
+    pub fn is_idle(&self, now: Timestamp) -> bool {
+        self.refused.iter().all(|time| now >= later(*time, WINDOW))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::testing::at;
+
+    #[test]
+    fn two_refused_logins_in_a_window_are_enough() {
+        let mut budget = Budget::default();
+        assert_eq!(budget.permit(at(0)), Ok(()));
+        budget.refused(at(0));
+        assert_eq!(budget.permit(at(60)), Ok(()));
+        budget.refused(at(60));
+        assert_eq!(budget.permit(at(61)), Err(at(900)));
+        assert_eq!(budget.permit(at(899)), Err(at(900)));
+        assert_eq!(budget.permit(at(900)), Ok(()));
+        budget.refused(at(900));
+        assert_eq!(budget.permit(at(901)), Err(at(960)));
+        assert!(!budget.is_idle(at(1799)) && budget.is_idle(at(1800)));
+    }
+
+    #[test]
+    fn an_accepted_login_clears_the_account() {
+        let mut budget = Budget::default();
+        budget.refused(at(0));
+        budget.refused(at(1));
+        budget.accepted();
+        assert_eq!(budget.permit(at(2)), Ok(()));
+    }
+}

@@ -1,0 +1,270 @@
+//! One verdict for each condition.
+//!
+//! The steps of a check are a ladder: those below the fault passed, the fault's own step has failed, and those above
+//! it were not reached and are Unknown, whatever they were before.
+
+use super::{
+    observation::{Fault, LoginSeen, Observation},
+    words,
+};
+use crate::{
+    api::{
+        condition::{ConditionType, Nature, Reason, Truth},
+        desired::{Desired, Method},
+        status::ServerRole,
+    },
+    conditions::Verdict,
+    refs::ObjectName,
+    vault::health::Health,
+};
+
+/// The verdicts of a check.
+pub fn judge(desired: &Desired, observation: &Observation) -> Vec<Verdict> {
+    let failed = observation.fault.as_ref().map(|fault| words::of_fault(fault, desired));
+    ladder(failed, |step| passed(step, desired, observation))
+}
+
+/// The verdicts on a spec that makes no sense: nothing else is looked at.
+pub fn invalid_spec(message: &str) -> Vec<Verdict> {
+    ladder(Some((Reason::InvalidSpec, message.to_owned())), |_| (Reason::Resolved, String::new()))
+}
+
+/// The verdicts on a connection that is not checked because the user says so.
+pub fn suspended() -> Vec<Verdict> {
+    let message = "spec.suspend is true: nothing is checked".to_owned();
+    let ready = verdict(ConditionType::Ready, Reason::Suspended, message.clone());
+    let step = |step| verdict(step, Reason::NotChecked, message.clone());
+    std::iter::once(ready).chain(ConditionType::STEPS.map(step)).collect()
+}
+
+/// What a reason is about, for the schedule.
+pub fn reason_of(fault: &Fault, desired: &Desired) -> Reason {
+    words::of_fault(fault, desired).0
+}
+
+fn ladder(
+    failed: Option<(Reason, String)>,
+    passed: impl Fn(ConditionType) -> (Reason, String),
+) -> Vec<Verdict> {
+    let rung = failed.as_ref().map(|(reason, _)| reason.condition());
+    let mut verdicts = Vec::with_capacity(ConditionType::STEPS.len() + 2);
+    let (reason, message) = failed.clone().unwrap_or_else(|| passed(ConditionType::Ready));
+    verdicts.push(Verdict {
+        condition: ConditionType::Ready,
+        truth: reason.truth(),
+        reason,
+        message: message.clone(),
+    });
+    for step in ConditionType::STEPS {
+        verdicts.push(match (rung, &failed) {
+            (Some(rung), Some((reason, message))) if step == rung => verdict(step, *reason, message.clone()),
+            (Some(rung), _) if step > rung => {
+                verdict(step, Reason::NotChecked, format!("the check ended at {}", rung.as_str()))
+            }
+            _ => {
+                let (reason, message) = passed(step);
+                verdict(step, reason, message)
+            }
+        });
+    }
+    verdicts.extend(failed.map(|(reason, message)| progress(reason, message)));
+    verdicts
+}
+
+/// The abnormal-true condition of kstatus that goes with a failure.
+fn progress(reason: Reason, message: String) -> Verdict {
+    match reason.nature() {
+        Nature::NeedsPerson => {
+            Verdict { condition: ConditionType::Stalled, truth: Truth::True, reason, message }
+        }
+        Nature::Fine | Nature::Passing | Nature::Definite => verdict(
+            ConditionType::Reconciling,
+            Reason::Retrying,
+            "the operator tries again at status.nextCheckTime".to_owned(),
+        ),
+    }
+}
+
+fn verdict(condition: ConditionType, reason: Reason, message: String) -> Verdict {
+    Verdict { condition, truth: reason.truth(), reason, message }
+}
+
+/// The reason and the message of a step that passed.
+fn passed(step: ConditionType, desired: &Desired, observation: &Observation) -> (Reason, String) {
+    match step {
+        ConditionType::Ready if desired.require.is_empty() => {
+            (Reason::Connected, "the login works".to_owned())
+        }
+        ConditionType::Ready => {
+            (Reason::Connected, "the login works and may do what spec.require asks for".to_owned())
+        }
+        ConditionType::ReferencesResolved => (Reason::Resolved, references(desired)),
+        ConditionType::Reachable => (Reason::Answered, format!("{} answers", desired.target.instance)),
+        ConditionType::ServerReady => server(observation.health.as_ref()),
+        ConditionType::Authenticated => (Reason::SelfCheckPassed, login(desired, observation.login.as_ref())),
+        ConditionType::Authorized if desired.require.is_empty() => {
+            (Reason::NothingRequired, "spec.require is not set: a login that works is enough".to_owned())
+        }
+        ConditionType::Authorized => {
+            let paths: Vec<_> = desired.require.keys().map(|path| format!("{path:?}")).collect();
+            (Reason::CapabilitiesGranted, format!("granted on {}", paths.join(", ")))
+        }
+        ConditionType::Reconciling | ConditionType::Stalled => (Reason::NotChecked, String::new()),
+    }
+}
+
+fn references(desired: &Desired) -> String {
+    let names: Vec<_> = desired.target.references().iter().map(ObjectName::to_string).collect();
+    format!("{} can be read", names.join(", "))
+}
+
+fn server(health: Option<&Health>) -> (Reason, String) {
+    // A login that works without a look at the health was served by somebody: an active node, if only behind it.
+    let Some(health) = health else { return (Reason::Active, "the instance serves requests".to_owned()) };
+    let version = health.version.as_deref().unwrap_or("of unknown version");
+    match health.role {
+        ServerRole::Active => (Reason::Active, format!("an active node ({version}) serves requests")),
+        ServerRole::Standby => {
+            (Reason::Standby, format!("a standby node ({version}) forwards requests to the active one"))
+        }
+        ServerRole::PerformanceStandby => {
+            (Reason::PerformanceStandby, format!("a performance standby ({version}) serves requests"))
+        }
+    }
+}
+
+fn login(desired: &Desired, login: Option<&LoginSeen>) -> String {
+    match (&desired.target.method, login) {
+        (Method::AppRole { mount, .. }, _) => {
+            format!("the login at auth/{}/login was accepted, and its token works", mount.as_str())
+        }
+        (Method::Token(_), Some(LoginSeen { left_alone: true, .. })) => {
+            "the token worked when it was looked up; it is left alone, since its uses are limited".to_owned()
+        }
+        (Method::Token(_), _) => "the token works".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        secrets::resolve::{Problem, ReferenceFault},
+        vault::{
+            answer::ServerFault,
+            login::LoginFault,
+            token::SelfFault,
+            transport::{TlsFault, TransportFault},
+        },
+        verify::testing,
+    };
+
+    fn summary(verdicts: &[Verdict]) -> String {
+        let word =
+            |v: &Verdict| format!("{}={}/{}", v.condition.as_str(), v.truth.as_str(), v.reason.as_str());
+        verdicts.iter().map(word).collect::<Vec<_>>().join(" ")
+    }
+
+    fn judged(fault: Option<Fault>) -> Vec<Verdict> {
+        judge(&testing::app_role(), &Observation { fault, ..Observation::default() })
+    }
+
+    #[test]
+    fn without_a_fault_every_step_is_true_and_nothing_else_is_said() {
+        assert_eq!(
+            summary(&judged(None)),
+            "Ready=True/Connected ReferencesResolved=True/Resolved Reachable=True/Answered ServerReady=True/Active \
+             Authenticated=True/SelfCheckPassed Authorized=True/NothingRequired"
+        );
+    }
+
+    #[test]
+    fn a_fault_fails_its_step_and_leaves_the_later_ones_unknown() {
+        let sealed = judged(Some(Fault::Server(ServerFault::Sealed)));
+        assert_eq!(
+            summary(&sealed),
+            "Ready=False/Sealed ReferencesResolved=True/Resolved Reachable=True/Answered ServerReady=False/Sealed \
+             Authenticated=Unknown/NotChecked Authorized=Unknown/NotChecked Reconciling=True/Retrying"
+        );
+        assert_eq!(sealed[0].message, sealed[3].message, "Ready says what the failed step says");
+
+        let wrong = judged(Some(Fault::Login(LoginFault::InvalidCredentials)));
+        assert_eq!(
+            summary(&wrong),
+            "Ready=False/InvalidCredentials ReferencesResolved=True/Resolved Reachable=True/Answered \
+             ServerReady=True/Active Authenticated=False/InvalidCredentials Authorized=Unknown/NotChecked \
+             Stalled=True/InvalidCredentials"
+        );
+    }
+
+    #[test]
+    fn a_suspended_connection_is_neither_ready_nor_working() {
+        assert_eq!(
+            summary(&suspended()),
+            "Ready=Unknown/Suspended ReferencesResolved=Unknown/NotChecked Reachable=Unknown/NotChecked \
+             ServerReady=Unknown/NotChecked Authenticated=Unknown/NotChecked Authorized=Unknown/NotChecked"
+        );
+    }
+
+    #[test]
+    fn every_fault_has_a_reason_of_its_step_and_a_message_with_the_next_step() {
+        let secret = Some((ObjectName::secret("s"), "k".to_owned()));
+        let reference =
+            |problem| Fault::Reference(ReferenceFault { field: "f", source: secret.clone(), problem });
+        let transport = Fault::Transport;
+        let table: Vec<(Fault, Reason)> = vec![
+            (reference(Problem::Missing), Reason::SecretNotFound),
+            (reference(Problem::NotLabelled), Reason::SecretNotLabelled),
+            (reference(Problem::Forbidden), Reason::ReadForbidden),
+            (reference(Problem::NoKey), Reason::KeyNotFound),
+            (reference(Problem::Empty), Reason::EmptyValue),
+            (reference(Problem::NotUtf8), Reason::NotUtf8),
+            (reference(Problem::Whitespace), Reason::WhitespaceInValue),
+            (reference(Problem::InvalidCertificate), Reason::InvalidCertificate),
+            (transport(TransportFault::PlainHttp), Reason::PlainHttpNotAllowed),
+            (transport(TransportFault::NameNotResolved), Reason::NameNotResolved),
+            (transport(TransportFault::Refused), Reason::ConnectionRefused),
+            (transport(TransportFault::Failed), Reason::ConnectionFailed),
+            (transport(TransportFault::TimedOut), Reason::Timeout),
+            (transport(TransportFault::Tls(TlsFault::UnknownAuthority)), Reason::UnknownAuthority),
+            (transport(TransportFault::Tls(TlsFault::Expired)), Reason::CertificateExpired),
+            (transport(TransportFault::Tls(TlsFault::WrongName)), Reason::CertificateNameMismatch),
+            (transport(TransportFault::Tls(TlsFault::NotTls)), Reason::TlsFailed),
+            (transport(TransportFault::Tls(TlsFault::Other)), Reason::TlsFailed),
+            (ServerFault::NotVault { status: 200 }.into(), Reason::NotVault),
+            (ServerFault::Redirected { host: None }.into(), Reason::Redirected),
+            (ServerFault::NotInitialized.into(), Reason::NotInitialized),
+            (ServerFault::DisasterRecoverySecondary.into(), Reason::DisasterRecoverySecondary),
+            (ServerFault::StandbyDisconnected.into(), Reason::StandbyDisconnected),
+            (ServerFault::NodeRemoved.into(), Reason::NodeRemoved),
+            (ServerFault::RateLimited { retry_after: None }.into(), Reason::RateLimited),
+            (ServerFault::ServerError { status: 500, retry_after: None }.into(), Reason::ServerError),
+            (LoginFault::Denied.into(), Reason::LoginDenied),
+            (LoginFault::MountNotFound.into(), Reason::MountNotFound),
+            (LoginFault::NamespaceNotFound.into(), Reason::NamespaceNotFound),
+            (LoginFault::MfaRequired.into(), Reason::MfaRequired),
+            (LoginFault::Unexpected { status: 418 }.into(), Reason::UnexpectedAnswer),
+            (LoginFault::Server(ServerFault::Sealed).into(), Reason::Sealed),
+            (SelfFault::Rejected.into(), Reason::TokenUnusable),
+            (SelfFault::NotPermitted.into(), Reason::TokenUnusable),
+            (SelfFault::NamespaceNotFound.into(), Reason::NamespaceNotFound),
+            (SelfFault::Unexpected { status: 418 }.into(), Reason::UnexpectedAnswer),
+            (Fault::BudgetSpent, Reason::LoginBudgetSpent),
+            (testing::missing(), Reason::MissingCapabilities),
+        ];
+        for (fault, reason) in table {
+            let verdicts = judged(Some(fault.clone()));
+            assert_eq!(verdicts[0].reason, reason, "{fault:?}");
+            let step = verdicts.iter().find(|v| v.condition == reason.condition()).expect("its step");
+            assert_eq!((step.reason, step.truth), (reason, reason.truth()), "{fault:?}");
+            let message = &verdicts[0].message;
+            assert!(message.contains([':', ';', '?']), "no next step: {message}");
+            assert!(message.len() <= 512, "{message}");
+        }
+        let by_token = judge(
+            &testing::token(),
+            &Observation { fault: Some(SelfFault::Rejected.into()), ..Observation::default() },
+        );
+        assert_eq!(by_token[0].reason, Reason::TokenRejected);
+    }
+}

@@ -1,0 +1,318 @@
+//! What the operator remembers of a connection between two checks.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::{
+    observation::LoginSeen,
+    schedule::Doubt,
+    session::{Basis, Plan, Session},
+};
+use crate::{
+    api::{
+        condition::{ConditionType, Reason},
+        desired::Target,
+        status::{CredentialVersion, VaultConnectionStatus},
+    },
+    conditions,
+    refs::{ObjectKind, ObjectName},
+    secrets::{Version, Versions},
+    vault::{health::Health, login::LoginFault, token::TokenInfo},
+};
+
+/// How many settled checks go by between two looks at the server's health, which tell its version and role.
+const CHECKS_BETWEEN_HEALTH: u32 = 10;
+
+/// What the operator remembers of a connection between two checks.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// The token that is kept.
+    pub session: Option<Session>,
+    /// First signs of an outage, not yet believed.
+    pub doubt: Option<Doubt>,
+    /// What the instance told of itself. None when it must be asked again.
+    health: Option<Health>,
+    checks_since_health: u32,
+    proven: Option<Basis>,
+    refusal: Option<Refusal>,
+    left_alone: Option<(Basis, TokenInfo)>,
+    read: bool,
+}
+
+/// Vault refused a credential.
+#[derive(Clone, Debug)]
+struct Refusal {
+    basis: Basis,
+    fault: LoginFault,
+    until: Timestamp,
+}
+
+// === impl Memory ===
+
+impl Memory {
+    /// What can be known of a target from the status that an earlier process wrote about it.
+    pub fn restore(target: &Target, status: &VaultConnectionStatus) -> Self {
+        let basis = Basis { target: target.clone(), versions: versions(&status.credentials) };
+        let authenticated = conditions::find(&status.conditions, ConditionType::Authenticated);
+        let is_true = conditions::is_true(&status.conditions, ConditionType::Authenticated);
+        let fault = authenticated.and_then(|condition| refused_fault(&condition.reason));
+        let refusal = fault.zip(status.next_login_time.as_ref()).map(|(fault, until)| Refusal {
+            basis: basis.clone(),
+            fault,
+            until: until.0,
+        });
+        let limited = status.session.as_ref().filter(|session| is_true && session.uses_left.is_some());
+        Self {
+            refusal,
+            left_alone: limited.map(|session| (basis.clone(), info(session))),
+            proven: is_true.then_some(basis),
+            ..Self::default()
+        }
+    }
+
+    /// Whether the objects must be read: at first, after a change, and for every login.
+    pub fn needs_reading(&self, target: &Target, stale: bool, now: Timestamp) -> bool {
+        stale || !self.read || self.plan(target, None, now) == Plan::LogIn
+    }
+
+    /// What to do with the kept session. Versions that are not given have not changed.
+    pub fn plan(&self, target: &Target, versions: Option<&Versions>, now: Timestamp) -> Plan {
+        let fits = |basis: &Basis| {
+            basis.target == *target && versions.is_none_or(|versions| *versions == basis.versions)
+        };
+        if self.left_alone.as_ref().is_some_and(|(basis, _)| fits(basis)) {
+            return Plan::LeaveAlone;
+        }
+        self.session
+            .as_ref()
+            .filter(|session| fits(&session.basis))
+            .map_or(Plan::LogIn, |session| session.plan(now))
+    }
+
+    /// Notes that the objects were read.
+    pub fn has_read(&mut self) {
+        self.read = true;
+    }
+
+    /// The objects that the last login rests on.
+    pub fn versions(&self) -> Versions {
+        let kept = self.session.as_ref().map(|session| &session.basis);
+        let alone = self.left_alone.as_ref().map(|(basis, _)| basis);
+        kept.or(alone).map(|basis| basis.versions.clone()).unwrap_or_default()
+    }
+
+    /// What is known of the instance.
+    pub fn health(&self) -> Option<&Health> {
+        self.health.as_ref()
+    }
+
+    /// Whether to ask for the server's health: when it is not known, and from time to time.
+    pub fn needs_health(&self) -> bool {
+        self.health.is_none() || self.checks_since_health >= CHECKS_BETWEEN_HEALTH
+    }
+
+    /// Notes what the instance told of itself. Its clock is worth something only at the moment of the answer.
+    pub fn saw_health(&mut self, health: Health) {
+        self.health = Some(Health { server_time: None, ..health });
+        self.checks_since_health = 0;
+    }
+
+    /// Notes a check that did not ask for it.
+    pub fn skipped_health(&mut self) {
+        self.checks_since_health += 1;
+    }
+
+    /// Notes a check that failed: whatever the instance told before may have changed.
+    pub fn forget_health(&mut self) {
+        self.health = None;
+    }
+
+    /// Whether the last login with this basis was accepted.
+    pub fn is_proven(&self, basis: &Basis) -> bool {
+        self.proven.as_ref() == Some(basis)
+    }
+
+    /// Notes a login that Vault accepted.
+    pub fn accepted(&mut self, basis: Basis) {
+        self.proven = Some(basis);
+        self.refusal = None;
+        self.left_alone = None;
+    }
+
+    /// Notes a login that Vault refused: the same is not tried again before `until`.
+    pub fn refused(&mut self, basis: Basis, fault: LoginFault, until: Timestamp) {
+        self.proven = None;
+        self.refusal = Some(Refusal { basis, fault, until });
+    }
+
+    /// What Vault would answer to a login with this basis, known without asking, and until when.
+    pub fn known_refusal(&self, basis: &Basis, now: Timestamp) -> Option<(LoginFault, Timestamp)> {
+        let refusal =
+            self.refusal.as_ref().filter(|refusal| refusal.basis == *basis && now < refusal.until)?;
+        Some((refusal.fault.clone(), refusal.until))
+    }
+
+    /// Forgets a refusal, because a person asks to try again.
+    pub fn forgive(&mut self) {
+        self.refusal = None;
+    }
+
+    /// Notes that a token is not to be looked at again.
+    pub fn leave_alone(&mut self, basis: Basis, info: TokenInfo) {
+        self.left_alone = Some((basis, info));
+        self.session = None;
+    }
+
+    /// What the status tells of a token that is left alone.
+    pub fn left_alone(&self) -> Option<LoginSeen> {
+        let (_, info) = self.left_alone.as_ref()?;
+        Some(LoginSeen { info: info.clone(), expires_at: None, left_alone: true })
+    }
+}
+
+/// The fault behind a reason in the status, if it is one that costs the role something to try again.
+fn refused_fault(reason: &str) -> Option<LoginFault> {
+    [(Reason::InvalidCredentials, LoginFault::InvalidCredentials), (Reason::LoginDenied, LoginFault::Denied)]
+        .into_iter()
+        .find_map(|(known, fault)| (known.as_str() == reason).then_some(fault))
+}
+
+fn versions(credentials: &[CredentialVersion]) -> Versions {
+    let entry = |c: &CredentialVersion| {
+        let kind =
+            if c.kind == ObjectKind::ConfigMap.as_str() { ObjectKind::ConfigMap } else { ObjectKind::Secret };
+        let version = Version { uid: c.uid.clone(), resource_version: c.resource_version.clone() };
+        (ObjectName { kind, name: c.name.clone() }, Some(version))
+    };
+    credentials.iter().map(entry).collect::<BTreeMap<_, _>>()
+}
+
+fn info(session: &crate::api::status::Session) -> TokenInfo {
+    TokenInfo {
+        kind: session.token_type.clone(),
+        policies: session.policies.clone(),
+        ttl: None,
+        renewable: session.renewable.unwrap_or_default(),
+        uses_left: session.uses_left,
+        display_name: session.display_name.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        secrets::Versions,
+        verify::{
+            observation::{Fault, Observation},
+            report::{Circumstances, checked},
+            testing::{app_role, at, token, versions as of_version},
+        },
+    };
+
+    fn basis(resource_version: &str) -> Basis {
+        Basis { target: app_role().target, versions: of_version(resource_version) }
+    }
+
+    fn session(resource_version: &str) -> Session {
+        Session::issued("t".into(), basis(resource_version), TokenInfo::default(), at(0))
+    }
+
+    #[test]
+    fn a_session_serves_the_target_and_the_objects_that_it_was_made_from() {
+        let target = app_role().target;
+        let mut memory = Memory { session: Some(session("1")), ..Memory::default() };
+        assert!(memory.needs_reading(&target, false, at(1)), "at first nothing is known of the objects");
+        memory.has_read();
+        assert!(!memory.needs_reading(&target, false, at(1)));
+        assert!(memory.needs_reading(&target, true, at(1)));
+        assert!(memory.needs_reading(&token().target, false, at(1)));
+        assert_eq!(memory.plan(&target, None, at(1)), Plan::Reuse);
+        assert_eq!(memory.plan(&target, Some(&of_version("1")), at(1)), Plan::Reuse);
+        assert_eq!(memory.plan(&target, Some(&of_version("2")), at(1)), Plan::LogIn);
+        assert_eq!(memory.plan(&target, Some(&Versions::new()), at(1)), Plan::LogIn);
+    }
+
+    #[test]
+    fn health_is_asked_at_first_after_a_fault_and_every_so_often() {
+        let health = Health {
+            role: crate::api::status::ServerRole::Active,
+            version: None,
+            cluster_name: None,
+            cluster_id: None,
+            server_time: None,
+        };
+        let mut memory = Memory::default();
+        assert!(memory.needs_health());
+        memory.saw_health(health.clone());
+        for _ in 0..CHECKS_BETWEEN_HEALTH {
+            assert!(!memory.needs_health());
+            memory.skipped_health();
+        }
+        assert!(memory.needs_health());
+        memory.saw_health(health);
+        memory.forget_health();
+        assert!(memory.needs_health());
+    }
+
+    #[test]
+    fn a_refusal_holds_for_the_same_credential_until_its_time() {
+        let mut memory = Memory::default();
+        memory.accepted(basis("1"));
+        assert!(memory.is_proven(&basis("1")));
+        memory.refused(basis("1"), LoginFault::InvalidCredentials, at(900));
+        assert!(!memory.is_proven(&basis("1")));
+        assert_eq!(
+            memory.known_refusal(&basis("1"), at(899)),
+            Some((LoginFault::InvalidCredentials, at(900)))
+        );
+        assert_eq!(memory.known_refusal(&basis("1"), at(900)), None);
+        assert_eq!(memory.known_refusal(&basis("2"), at(1)), None);
+        memory.forgive();
+        assert_eq!(memory.known_refusal(&basis("1"), at(1)), None);
+    }
+
+    #[test]
+    fn a_restart_forgets_neither_what_was_refused_nor_what_worked() {
+        let around = Circumstances { generation: 1, requested_at: None, now: at(0), jitter: 0.0 };
+        let refused = Observation {
+            fault: Some(Fault::Login(LoginFault::InvalidCredentials)),
+            versions: of_version("1"),
+            no_login_before: Some(at(900)),
+            ..Observation::default()
+        };
+        let (status, _) = checked(&VaultConnectionStatus::default(), &around, &app_role(), &refused);
+        let memory = Memory::restore(&app_role().target, &status);
+        assert_eq!(
+            memory.known_refusal(&basis("1"), at(899)),
+            Some((LoginFault::InvalidCredentials, at(900)))
+        );
+
+        let worked = Observation { versions: of_version("1"), ..Observation::default() };
+        let (status, _) = checked(&VaultConnectionStatus::default(), &around, &app_role(), &worked);
+        assert!(Memory::restore(&app_role().target, &status).is_proven(&basis("1")));
+    }
+
+    #[test]
+    fn a_token_with_limited_uses_is_left_alone_even_after_a_restart() {
+        let token = token();
+        let basis = Basis { target: token.target.clone(), versions: of_version("1") };
+        let info = TokenInfo { uses_left: Some(3), ..TokenInfo::default() };
+        let mut memory = Memory::default();
+        memory.leave_alone(basis.clone(), info.clone());
+        assert_eq!(memory.plan(&token.target, Some(&basis.versions), at(1)), Plan::LeaveAlone);
+        assert_eq!(memory.plan(&token.target, Some(&of_version("2")), at(1)), Plan::LogIn);
+
+        let around = Circumstances { generation: 1, requested_at: None, now: at(0), jitter: 0.0 };
+        let seen = Observation {
+            login: memory.left_alone(),
+            versions: basis.versions.clone(),
+            ..Observation::default()
+        };
+        let (status, _) = checked(&VaultConnectionStatus::default(), &around, &token, &seen);
+        let restored = Memory::restore(&token.target, &status);
+        assert_eq!(restored.plan(&token.target, Some(&basis.versions), at(1)), Plan::LeaveAlone);
+        assert!(restored.needs_reading(&token.target, false, at(1)), "the Secret may have changed meanwhile");
+    }
+}

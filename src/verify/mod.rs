@@ -1,0 +1,22 @@
+//! What a check found, what it means, and when to look again.
+//!
+//! ```text
+//!   Observation ─▶ judge ─▶ verdicts ─▶ report ─▶ next status ─▶ transition ─▶ event
+//!                                         │
+//!   Memory ─▶ plan                        └─▶ schedule ─▶ time of the next check
+//! ```
+//!
+//! Pure: values in, values out. `now` and jitter are arguments.
+
+pub mod budget;
+pub mod events;
+pub mod judge;
+pub mod memory;
+pub mod observation;
+pub mod report;
+pub mod schedule;
+pub mod session;
+mod words;
+
+#[cfg(test)]
+mod testing;

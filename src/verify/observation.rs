@@ -1,0 +1,118 @@
+//! What one check saw.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::{
+    api::connection::Verb,
+    secrets::{Versions, resolve::ReferenceFault},
+    vault::{
+        answer::ServerFault,
+        health::Health,
+        login::LoginFault,
+        token::{SelfFault, TokenInfo},
+        transport::TransportFault,
+    },
+};
+
+/// What one check saw: how far it came, and why no further.
+#[derive(Clone, Debug, Default)]
+pub struct Observation {
+    /// Why it ended early; none when every step passed.
+    pub fault: Option<Fault>,
+    /// What the instance last told of itself, by a check that had no fault since.
+    pub health: Option<Health>,
+    /// The login that was used; none when there was none.
+    pub login: Option<LoginSeen>,
+    /// The objects that it rests on.
+    pub versions: Versions,
+    /// Before this time no login is tried.
+    pub no_login_before: Option<Timestamp>,
+}
+
+/// The login that a check used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginSeen {
+    /// What Vault says of its token.
+    pub info: TokenInfo,
+    /// When the token ends, if it is kept until then.
+    pub expires_at: Option<Timestamp>,
+    /// Whether it was left alone in this check, because looking at it would use it up.
+    pub left_alone: bool,
+}
+
+/// Why a check ended early. Each is certain to have been seen; none is an error of the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// An object that the connection names cannot be used.
+    Reference(ReferenceFault),
+    /// No answer came.
+    Transport(TransportFault),
+    /// The server cannot serve us.
+    Server(ServerFault),
+    /// The login failed.
+    Login(LoginFault),
+    /// A login is there, but its token cannot be used on itself.
+    Own(SelfFault),
+    /// Other logins of the role were refused lately.
+    BudgetSpent,
+    /// The login lacks these verbs on these paths.
+    Missing(BTreeMap<String, Vec<Verb>>),
+}
+
+// === impl Fault ===
+
+impl Fault {
+    /// How long the server asks us to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Server(
+                ServerFault::RateLimited { retry_after } | ServerFault::ServerError { retry_after, .. },
+            ) => *retry_after,
+            Self::Reference(_)
+            | Self::Transport(_)
+            | Self::Server(_)
+            | Self::Login(_)
+            | Self::Own(_)
+            | Self::BudgetSpent
+            | Self::Missing(_) => None,
+        }
+    }
+}
+
+impl From<ReferenceFault> for Fault {
+    fn from(fault: ReferenceFault) -> Self {
+        Self::Reference(fault)
+    }
+}
+
+impl From<TransportFault> for Fault {
+    fn from(fault: TransportFault) -> Self {
+        Self::Transport(fault)
+    }
+}
+
+impl From<ServerFault> for Fault {
+    fn from(fault: ServerFault) -> Self {
+        Self::Server(fault)
+    }
+}
+
+impl From<LoginFault> for Fault {
+    fn from(fault: LoginFault) -> Self {
+        match fault {
+            LoginFault::Server(fault) => Self::Server(fault),
+            fault => Self::Login(fault),
+        }
+    }
+}
+
+impl From<SelfFault> for Fault {
+    fn from(fault: SelfFault) -> Self {
+        match fault {
+            SelfFault::Server(fault) => Self::Server(fault),
+            fault => Self::Own(fault),
+        }
+    }
+}

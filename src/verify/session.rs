@@ -1,0 +1,260 @@
+//! A token that is kept between checks: when to use it, renew it, replace it, and whether it is ours to end.
+
+use std::{fmt, time::Duration};
+
+use k8s_openapi::jiff::Timestamp;
+use secrecy::SecretString;
+
+use super::observation::LoginSeen;
+use crate::{api::desired::Target, secrets::Versions, vault::token::TokenInfo};
+
+/// What a login was made from. What was learned with one basis says nothing about another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Basis {
+    /// Where and how it was made.
+    pub target: Target,
+    /// The state of the objects that it was made with.
+    pub versions: Versions,
+}
+
+/// Who issued a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// We logged in for it, and end it when it is no longer needed.
+    Operator,
+    /// A user gave it to us. It is renewed, and never ended.
+    User,
+}
+
+/// A token, with what is known of it.
+pub struct Session {
+    /// The token itself.
+    pub token: SecretString,
+    /// Who issued it.
+    pub owner: Owner,
+    /// What it was made from.
+    pub basis: Basis,
+    /// What Vault told of the token. None until it is looked up for the first time.
+    info: Option<TokenInfo>,
+    since: Timestamp,
+}
+
+/// What to do with a kept session at the begin of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// There is none that could be used: log in.
+    LogIn,
+    /// Use it.
+    Reuse,
+    /// Extend its life, then use it.
+    Renew,
+    /// Do not even look at it: each look uses it up.
+    LeaveAlone,
+}
+
+// === impl Session ===
+
+impl Session {
+    /// A session that we logged in for just now.
+    pub fn issued(token: SecretString, basis: Basis, info: TokenInfo, now: Timestamp) -> Self {
+        Self { token, owner: Owner::Operator, basis, info: Some(info), since: now }
+    }
+
+    /// A session with a user's token, of which nothing is known yet.
+    pub fn given(token: SecretString, basis: Basis, now: Timestamp) -> Self {
+        Self { token, owner: Owner::User, basis, info: None, since: now }
+    }
+
+    /// Whether the token must be looked up before anything can be said of it.
+    pub fn is_unknown(&self) -> bool {
+        self.info.is_none()
+    }
+
+    /// Whether the token may be used only a few times, so that none of them is spent on keeping it.
+    pub fn is_limited(&self) -> bool {
+        self.info.as_ref().is_some_and(|info| info.uses_left.is_some())
+    }
+
+    /// What to do with it now: use it until two thirds of its life, then renew or replace it. A third of its life is
+    /// the time that is left to succeed in that.
+    pub fn plan(&self, now: Timestamp) -> Plan {
+        match (self.ttl(), self.owner) {
+            (None, _) => Plan::Reuse,
+            (Some(ttl), _) if now < self.after(ttl * 2 / 3) => Plan::Reuse,
+            (Some(ttl), _) if now >= self.after(ttl) => Plan::LogIn,
+            (Some(_), _) if self.is_renewable() => Plan::Renew,
+            (Some(_), Owner::Operator) => Plan::LogIn,
+            (Some(_), Owner::User) => Plan::Reuse,
+        }
+    }
+
+    /// Whether it is worth keeping until a later check: it must still be alive then, with time to renew or use it.
+    pub fn outlives(&self, next_check: Timestamp, timeout: Duration) -> bool {
+        let Some(ttl) = self.ttl() else { return !self.is_limited() };
+        let needed = if self.is_renewable() { self.after(ttl) } else { self.after(ttl * 2 / 3) };
+        !self.is_limited() && later(next_check, timeout) < needed
+    }
+
+    /// Notes a renewal. A renewal that gives much less than before has met the token's longest life: it is the last.
+    pub fn renewed(&mut self, life: Duration, now: Timestamp) {
+        let before = self.ttl();
+        self.since = now;
+        if let Some(info) = &mut self.info {
+            info.ttl = Some(life).filter(|life| !life.is_zero());
+            info.renewable &= before.is_none_or(|before| life >= before * 2 / 3);
+        }
+    }
+
+    /// Notes that Vault does not renew it.
+    pub fn not_renewed(&mut self) {
+        if let Some(info) = &mut self.info {
+            info.renewable = false;
+        }
+    }
+
+    /// Notes what a look at the token told. Its life counts from the first look; later ones see it counted down.
+    pub fn looked_up(&mut self, seen: TokenInfo, now: Timestamp) {
+        match &mut self.info {
+            Some(info) => *info = TokenInfo { ttl: info.ttl, renewable: info.renewable, ..seen },
+            None => {
+                self.since = now;
+                self.info = Some(seen);
+            }
+        }
+    }
+
+    /// Whether there is something to end: our own token, of a kind that Vault revokes, with a use left for it.
+    ///
+    /// Batch tokens cannot be revoked: <https://developer.hashicorp.com/vault/docs/concepts/tokens#batch-tokens>.
+    pub fn is_ours_to_revoke(&self) -> bool {
+        let revocable = |info: &TokenInfo| {
+            info.kind.as_deref() != Some("batch") && info.uses_left.is_none_or(|uses| uses > 1)
+        };
+        self.owner == Owner::Operator && self.info.as_ref().is_none_or(revocable)
+    }
+
+    /// What the status tells of it. The end of a token is told only if it is kept until then.
+    pub fn seen(&self, kept: bool) -> LoginSeen {
+        let expires_at = self.ttl().filter(|_| kept).map(|ttl| self.after(ttl));
+        LoginSeen { info: self.info.clone().unwrap_or_default(), expires_at, left_alone: false }
+    }
+
+    /// The token's life at the begin of the session or at its last renewal; none when it does not end.
+    fn ttl(&self) -> Option<Duration> {
+        self.info.as_ref().and_then(|info| info.ttl)
+    }
+
+    fn is_renewable(&self) -> bool {
+        self.info.as_ref().is_some_and(|info| info.renewable)
+    }
+
+    fn after(&self, life: Duration) -> Timestamp {
+        later(self.since, life)
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("owner", &self.owner)
+            .field("since", &self.since)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A later time. Beyond the end of the calendar, the end of the calendar.
+pub(super) fn later(time: Timestamp, by: Duration) -> Timestamp {
+    time.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::testing::{app_role, at, versions};
+
+    fn session(owner: Owner, ttl: u64, renewable: bool) -> Session {
+        let info = TokenInfo {
+            kind: Some("service".to_owned()),
+            ttl: Some(Duration::from_secs(ttl)).filter(|ttl| !ttl.is_zero()),
+            renewable,
+            ..TokenInfo::default()
+        };
+        let basis = Basis { target: app_role().target, versions: versions("1") };
+        Session { token: "canary".into(), owner, basis, info: Some(info), since: at(0) }
+    }
+
+    fn with(mut session: Session, change: impl FnOnce(&mut TokenInfo)) -> Session {
+        session.info.as_mut().map(change).expect("it is known");
+        session
+    }
+
+    #[test]
+    fn the_life_of_a_given_token_counts_from_the_first_look() {
+        let basis = Basis { target: app_role().target, versions: versions("1") };
+        let mut session = Session::given("t".into(), basis, at(0));
+        assert!(session.is_unknown());
+        let look = |ttl| TokenInfo { ttl: Some(Duration::from_secs(ttl)), ..TokenInfo::default() };
+        session.looked_up(look(900), at(100));
+        session.looked_up(look(400), at(600));
+        assert_eq!(session.seen(true).expires_at, Some(at(1000)));
+        assert_eq!(session.seen(false).expires_at, None);
+    }
+
+    #[test]
+    fn a_session_is_used_until_two_thirds_of_its_life() {
+        use Owner::{Operator, User};
+        let table: &[(Owner, bool, i64, Plan)] = &[
+            (Operator, true, 599, Plan::Reuse),
+            (Operator, true, 600, Plan::Renew),
+            (Operator, true, 899, Plan::Renew),
+            (Operator, true, 900, Plan::LogIn),
+            (Operator, false, 599, Plan::Reuse),
+            (Operator, false, 600, Plan::LogIn),
+            (User, true, 600, Plan::Renew),
+            (User, false, 600, Plan::Reuse),
+            (User, false, 900, Plan::LogIn),
+        ];
+        for (owner, renewable, second, plan) in table {
+            let found = session(*owner, 900, *renewable).plan(at(*second));
+            assert_eq!(found, *plan, "{owner:?} {renewable} {second}");
+        }
+        assert_eq!(session(User, 0, false).plan(at(1_000_000)), Plan::Reuse, "it never ends");
+    }
+
+    #[test]
+    fn only_a_session_that_lives_until_the_next_check_is_kept() {
+        let timeout = Duration::from_secs(10);
+        let documented_role = session(Owner::Operator, 30, true);
+        assert!(!documented_role.outlives(at(60), timeout));
+        assert!(session(Owner::Operator, 3600, true).outlives(at(60), timeout));
+        assert!(session(Owner::Operator, 90, true).outlives(at(60), timeout), "it can be renewed then");
+        assert!(!session(Owner::Operator, 90, false).outlives(at(60), timeout), "it would be replaced then");
+        assert!(session(Owner::User, 0, false).outlives(at(60), timeout));
+        let limited = with(session(Owner::Operator, 3600, true), |info| info.uses_left = Some(5));
+        assert!(!limited.outlives(at(60), timeout));
+    }
+
+    #[test]
+    fn a_renewal_that_gives_much_less_is_the_last() {
+        let mut session = session(Owner::Operator, 900, true);
+        session.renewed(Duration::from_secs(900), at(600));
+        assert_eq!((session.plan(at(1199)), session.plan(at(1200))), (Plan::Reuse, Plan::Renew));
+        session.renewed(Duration::from_secs(300), at(1200));
+        assert_eq!((session.plan(at(1399)), session.plan(at(1400))), (Plan::Reuse, Plan::LogIn));
+    }
+
+    #[test]
+    fn only_our_own_revocable_tokens_are_ended() {
+        assert!(session(Owner::Operator, 30, true).is_ours_to_revoke());
+        assert!(!session(Owner::User, 30, true).is_ours_to_revoke());
+        let batch = with(session(Owner::Operator, 30, false), |info| info.kind = Some("batch".to_owned()));
+        assert!(!batch.is_ours_to_revoke());
+        let used_up = with(session(Owner::Operator, 30, false), |info| info.uses_left = Some(1));
+        assert!(!used_up.is_ours_to_revoke());
+    }
+
+    #[test]
+    fn a_session_does_not_print_its_token() {
+        assert!(!format!("{:?}", session(Owner::User, 30, true)).contains("canary"));
+    }
+}

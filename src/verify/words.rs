@@ -1,0 +1,312 @@
+//! The reason and the message of each fault: what failed, for which object, and what to do.
+//!
+//! No message holds a value, a body, a URL query or a time: equal faults have equal messages, so that an unchanged
+//! status is not written again.
+
+use std::collections::BTreeMap;
+
+use super::observation::Fault;
+use crate::{
+    api::{
+        CREDENTIALS_LABEL, CREDENTIALS_LABEL_VALUE,
+        condition::Reason,
+        connection::Verb,
+        desired::{Desired, Method},
+    },
+    refs::ObjectKind,
+    secrets::resolve::{Problem, ReferenceFault},
+    vault::{
+        answer::ServerFault,
+        login::LoginFault,
+        token::SelfFault,
+        transport::{TlsFault, TransportFault},
+    },
+};
+
+/// The reason and the message of a fault.
+pub(super) fn of_fault(fault: &Fault, desired: &Desired) -> (Reason, String) {
+    match fault {
+        Fault::Reference(fault) => of_reference(fault),
+        Fault::Transport(fault) => of_transport(fault, desired),
+        Fault::Server(fault) => of_server(fault, desired),
+        Fault::Login(fault) => of_login(fault, desired),
+        Fault::Own(fault) => of_own_token(fault, desired),
+        Fault::BudgetSpent => (
+            Reason::LoginBudgetSpent,
+            "other logins of this role were refused lately: the operator waits until status.nextLoginTime, so that \
+             Vault does not lock the role; mend the connections that use it with a wrong secret id"
+                .to_owned(),
+        ),
+        Fault::Missing(missing) => (
+            Reason::MissingCapabilities,
+            format!(
+                "the login works but lacks {}: extend the policies of its role or token",
+                capabilities(missing)
+            ),
+        ),
+    }
+}
+
+fn of_reference(fault: &ReferenceFault) -> (Reason, String) {
+    let field = fault.field;
+    let Some((object, key)) = &fault.source else {
+        return (
+            Reason::InvalidCertificate,
+            format!("{field}.inline holds no CA certificate in PEM form, or one that does not parse: {PEM}"),
+        );
+    };
+    let label = format!("{CREDENTIALS_LABEL}: {CREDENTIALS_LABEL_VALUE:?}");
+    let value = format!("{field}: the value of key {key:?} in {object}");
+    match fault.problem {
+        Problem::Missing => match object.kind {
+            ObjectKind::Secret => (
+                Reason::SecretNotFound,
+                format!(
+                    "{field} names {object}, which does not exist in this namespace: create it with the label {label}"
+                ),
+            ),
+            ObjectKind::ConfigMap => (
+                Reason::ConfigMapNotFound,
+                format!("{field} names {object}, which does not exist in this namespace: create it"),
+            ),
+        },
+        Problem::NotLabelled => (
+            Reason::SecretNotLabelled,
+            format!("{field} names {object}, which the operator may not use: give it the label {label}"),
+        ),
+        Problem::Forbidden => (
+            Reason::ReadForbidden,
+            format!(
+                "{field} names {object}, which Kubernetes does not let the operator read: grant its ServiceAccount get, list and watch in this namespace"
+            ),
+        ),
+        Problem::NoKey => (
+            Reason::KeyNotFound,
+            format!(
+                "{field} names key {key:?} of {object}, which has no such key: add it, or correct the name of the key"
+            ),
+        ),
+        Problem::Empty => (Reason::EmptyValue, format!("{value} is empty: put the credential there")),
+        Problem::NotUtf8 => (
+            Reason::NotUtf8,
+            format!(
+                "{value} is not UTF-8 text: was it encoded in base64 a second time, or is it another file?"
+            ),
+        ),
+        Problem::Whitespace => (
+            Reason::WhitespaceInValue,
+            format!(
+                "{value} starts or ends with white space, most often a newline: write it without, as `kubectl create secret --from-literal` or `echo -n` do"
+            ),
+        ),
+        Problem::InvalidCertificate => (
+            Reason::InvalidCertificate,
+            format!("{value} holds no CA certificate in PEM form, or one that does not parse: {PEM}"),
+        ),
+    }
+}
+
+const PEM: &str = "it must hold blocks of -----BEGIN CERTIFICATE-----";
+
+fn of_transport(fault: &TransportFault, desired: &Desired) -> (Reason, String) {
+    let instance = &desired.target.instance;
+    let host = instance.host();
+    let address = format!("{host}:{}", instance.port());
+    match fault {
+        TransportFault::NotAllowed(refusal) => (
+            Reason::AddressNotAllowed,
+            format!("{address} may not be dialled: {refusal}; ask those who run the operator to allow it (--allow-address, chart value addressPolicy.allow)"),
+        ),
+        TransportFault::PlainHttp => (
+            Reason::PlainHttpNotAllowed,
+            "spec.instanceUrl is http://, which sends credentials unencrypted: write https://, or ask those who run the operator for --allow-plain-http".to_owned(),
+        ),
+        TransportFault::NameNotResolved => (
+            Reason::NameNotResolved,
+            format!("the name {host} has no address: correct spec.instanceUrl or the name's DNS record"),
+        ),
+        TransportFault::Refused => (
+            Reason::ConnectionRefused,
+            format!("{address} refused the connection: check that Vault runs and listens on this port"),
+        ),
+        TransportFault::Failed => (
+            Reason::ConnectionFailed,
+            format!("the connection to {address} could not be made or broke: check the network, firewalls and load balancers on the way"),
+        ),
+        TransportFault::TimedOut => (
+            Reason::Timeout,
+            format!("{address} gave no answer within {}: check the way to it, or raise spec.check.timeout", seconds(desired)),
+        ),
+        TransportFault::Tls(TlsFault::UnknownAuthority) => (
+            Reason::UnknownAuthority,
+            format!("the certificate of {address} is signed by a CA that this connection does not trust: put the certificate of that CA into spec.tls.caBundle"),
+        ),
+        TransportFault::Tls(TlsFault::Expired) => (
+            Reason::CertificateExpired,
+            format!("the certificate of {address} has expired or is not valid yet: renew it, or correct the clocks"),
+        ),
+        TransportFault::Tls(TlsFault::WrongName) => (
+            Reason::CertificateNameMismatch,
+            format!("the certificate of {address} is not for the name {host}: write a name into spec.instanceUrl that the certificate lists"),
+        ),
+        TransportFault::Tls(TlsFault::NotTls) => (
+            Reason::TlsFailed,
+            format!("{address} does not speak TLS: check the port, and whether Vault has TLS switched off there"),
+        ),
+        TransportFault::Tls(TlsFault::Other) => (
+            Reason::TlsFailed,
+            format!("the TLS handshake with {address} failed: check which TLS versions it speaks (1.2 or 1.3 is needed) and whether it demands a client certificate"),
+        ),
+    }
+}
+
+fn of_server(fault: &ServerFault, desired: &Desired) -> (Reason, String) {
+    let instance = &desired.target.instance;
+    match fault {
+        ServerFault::NotVault { status } => (
+            Reason::NotVault,
+            format!(
+                "what answers at {instance} (HTTP {status}) does not speak Vault's API: check host, port and path prefix in spec.instanceUrl"
+            ),
+        ),
+        ServerFault::Redirected { host } => (
+            Reason::Redirected,
+            format!(
+                "{instance} redirects to {}; nothing is sent there: write the address that serves requests itself into spec.instanceUrl",
+                host.as_deref().unwrap_or("an address that does not parse")
+            ),
+        ),
+        ServerFault::Sealed => (
+            Reason::Sealed,
+            format!("the instance at {instance} is sealed: unseal it (vault operator unseal)"),
+        ),
+        ServerFault::NotInitialized => (
+            Reason::NotInitialized,
+            format!("the instance at {instance} is not initialized: initialize it (vault operator init)"),
+        ),
+        ServerFault::DisasterRecoverySecondary => (
+            Reason::DisasterRecoverySecondary,
+            format!(
+                "{instance} belongs to a disaster recovery secondary, which serves no logins: write the address of the primary into spec.instanceUrl"
+            ),
+        ),
+        ServerFault::StandbyDisconnected => (
+            Reason::StandbyDisconnected,
+            format!(
+                "the standby node at {instance} has lost its active node: look at the state of the cluster"
+            ),
+        ),
+        ServerFault::NodeRemoved => (
+            Reason::NodeRemoved,
+            format!(
+                "the node at {instance} was removed from its cluster: write the address of another node into spec.instanceUrl"
+            ),
+        ),
+        ServerFault::RateLimited { .. } => (
+            Reason::RateLimited,
+            format!("{instance} asks to wait (HTTP 429): look at the rate limits and quotas of the instance"),
+        ),
+        ServerFault::ServerError { status, .. } => (
+            Reason::ServerError,
+            format!(
+                "{instance} fails with HTTP {status}: look at the log of the instance, and of what stands before it"
+            ),
+        ),
+    }
+}
+
+fn of_login(fault: &LoginFault, desired: &Desired) -> (Reason, String) {
+    let path = login_path(desired);
+    match fault {
+        LoginFault::InvalidCredentials => (
+            Reason::InvalidCredentials,
+            format!(
+                "Vault accepts no such pair of role id and secret id at {path}: put a valid pair into what spec.auth.appRole names; a change is tried at once, the same pair not before status.nextLoginTime"
+            ),
+        ),
+        LoginFault::Denied => (
+            Reason::LoginDenied,
+            format!(
+                "Vault denies the login at {path}: there is no AppRole method at this mount (spec.auth.appRole.mount), the role is locked after failed logins, or it may not log in from this address"
+            ),
+        ),
+        LoginFault::MountNotFound => (
+            Reason::MountNotFound,
+            format!("there is no auth method at {path}: correct spec.auth.appRole.mount (vault auth list)"),
+        ),
+        LoginFault::NamespaceNotFound => namespace_not_found(desired),
+        LoginFault::MfaRequired => (
+            Reason::MfaRequired,
+            format!(
+                "the login at {path} asks for a second factor, which the operator cannot give: exempt this role"
+            ),
+        ),
+        LoginFault::Server(fault) => of_server(fault, desired),
+        LoginFault::Unexpected { status } => unexpected(&path, *status),
+    }
+}
+
+fn of_own_token(fault: &SelfFault, desired: &Desired) -> (Reason, String) {
+    let path = if desired.require.is_empty() { "auth/token/lookup-self" } else { "sys/capabilities-self" };
+    match (fault, &desired.target.method) {
+        (SelfFault::Rejected, Method::Token(secret)) => (
+            Reason::TokenRejected,
+            format!("Vault does not accept the token under key {:?} in Secret {:?}: it is wrong, expired, revoked, used up, or bound to other addresses; put a valid one there", secret.key, secret.name),
+        ),
+        (SelfFault::Rejected, Method::AppRole { .. }) => (
+            Reason::TokenUnusable,
+            "Vault accepts the login but not its token: the role's token_bound_cidrs probably exclude this address".to_owned(),
+        ),
+        (SelfFault::NotPermitted, _) => (
+            Reason::TokenUnusable,
+            format!("the login may not use {path}: give its role or token the policy `default`"),
+        ),
+        (SelfFault::NamespaceNotFound, _) => namespace_not_found(desired),
+        (SelfFault::Server(fault), _) => of_server(fault, desired),
+        (SelfFault::Unexpected { status }, _) => unexpected(path, *status),
+    }
+}
+
+fn namespace_not_found(desired: &Desired) -> (Reason, String) {
+    let namespace = desired.target.namespace.as_ref().map_or("root", |namespace| namespace.as_str());
+    (
+        Reason::NamespaceNotFound,
+        format!(
+            "the instance has no Vault namespace {namespace:?}: correct spec.namespace (vault namespace list)"
+        ),
+    )
+}
+
+fn unexpected(path: &str, status: u16) -> (Reason, String) {
+    (
+        Reason::UnexpectedAnswer,
+        format!(
+            "Vault answers {path} with HTTP {status}, which its documentation does not name: look at its log"
+        ),
+    )
+}
+
+/// The path that the method logs in at, as Vault's audit log shows it.
+fn login_path(desired: &Desired) -> String {
+    let path = match &desired.target.method {
+        Method::AppRole { mount, .. } => format!("auth/{}/login", mount.as_str()),
+        Method::Token(_) => "auth/token/lookup-self".to_owned(),
+    };
+    match &desired.target.namespace {
+        Some(namespace) => format!("{path} in namespace {:?}", namespace.as_str()),
+        None => path,
+    }
+}
+
+/// `create, read on "kv/data/*"; read on "sys/mounts"`
+fn capabilities(missing: &BTreeMap<String, Vec<Verb>>) -> String {
+    let on_path = |(path, verbs): (&String, &Vec<Verb>)| {
+        let verbs: Vec<_> = verbs.iter().map(|verb| verb.as_str()).collect();
+        format!("{} on {path:?}", verbs.join(", "))
+    };
+    missing.iter().map(on_path).collect::<Vec<_>>().join("; ")
+}
+
+fn seconds(desired: &Desired) -> String {
+    format!("{} s", desired.timeout.as_secs_f64())
+}
