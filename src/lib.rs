@@ -17,7 +17,14 @@
 //! ```
 
 pub mod api;
+pub mod cli;
+pub mod cluster;
 pub mod conditions;
+pub mod controller;
 pub mod gateway;
+pub mod manifests;
 pub mod refs;
+pub mod secrets;
+pub mod telemetry;
 pub mod vault;
+pub mod verify;

@@ -20,7 +20,7 @@ use crate::refs::{
 const INTERVAL_BOUNDS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(24));
 
 /// Shortest and longest time that a check may take.
-const TIMEOUT_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const TIMEOUT_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
 /// What a user asks for, valid by construction.
 #[derive(Clone, Debug, PartialEq, Eq)]

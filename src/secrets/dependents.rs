@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::refs::{ConnectionRef, ObjectName};
+use crate::refs::{ConnectionRef, ObjectKind, ObjectName};
 
 /// Which connections name which objects.
 #[derive(Debug, Default)]
@@ -45,6 +45,14 @@ impl Dependents {
         let key = (namespace.to_owned(), object.clone());
         self.by_object.get(&key).into_iter().flatten().cloned().collect()
     }
+
+    /// The objects of a kind that connections name, each with its namespace; in one namespace, or in all.
+    pub fn named(&self, kind: ObjectKind, namespace: Option<&str>) -> BTreeSet<(String, ObjectName)> {
+        let wanted = |(of, object): &&(String, ObjectName)| {
+            object.kind == kind && namespace.is_none_or(|namespace| namespace == of)
+        };
+        self.by_object.keys().filter(wanted).cloned().collect()
+    }
 }
 
 #[cfg(test)]
@@ -65,13 +73,17 @@ mod tests {
         dependents.register(&elsewhere, vec![shared.clone()]);
         assert_eq!(dependents.of("ns", &shared), [a.clone(), b.clone()]);
         assert_eq!(dependents.of("ns", &ObjectName::config_map("shared")), []);
+        let named = dependents.named(ObjectKind::Secret, Some("ns"));
+        assert_eq!(named, [("ns".to_owned(), own.clone()), ("ns".to_owned(), shared.clone())].into());
+        assert_eq!(dependents.named(ObjectKind::Secret, None).len(), 3);
+        assert_eq!(dependents.named(ObjectKind::ConfigMap, None), [].into());
 
         dependents.register(&b, vec![shared.clone()]);
         assert_eq!(dependents.of("ns", &own), [], "what is no longer named is dropped");
         dependents.forget(&a);
         dependents.forget(&b);
         assert_eq!(dependents.of("ns", &shared), []);
-        assert_eq!(dependents.of("other", &shared), [elsewhere.clone()]);
+        assert_eq!(dependents.of("other", &shared), std::slice::from_ref(&elsewhere));
         dependents.forget(&elsewhere);
         assert!(dependents.by_object.is_empty() && dependents.by_connection.is_empty());
     }

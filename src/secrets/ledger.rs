@@ -43,8 +43,8 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    fn version(resource_version: &str) -> Option<Version> {
-        Some(Version { uid: "u".to_owned(), resource_version: resource_version.to_owned() })
+    fn version(resource_version: &str) -> Version {
+        Version { uid: "u".to_owned(), resource_version: resource_version.to_owned() }
     }
 
     fn secret() -> ObjectName {
@@ -54,7 +54,7 @@ mod tests {
     fn rested_on(resource_version: &str) -> Ledger {
         let mut ledger = Ledger::default();
         ledger.begin_reading();
-        ledger.rest_on(BTreeMap::from([(secret(), version(resource_version))]));
+        ledger.rest_on(BTreeMap::from([(secret(), Some(version(resource_version)))]));
         ledger
     }
 
@@ -62,12 +62,12 @@ mod tests {
     fn a_replay_is_no_news_and_a_change_is() {
         let mut ledger = rested_on("1");
         assert!(!ledger.is_stale());
-        ledger.saw(secret(), version("1"));
+        ledger.saw(secret(), Some(version("1")));
         assert!(!ledger.is_stale());
-        ledger.saw(secret(), version("2"));
+        ledger.saw(secret(), Some(version("2")));
         assert!(ledger.is_stale());
         ledger.begin_reading();
-        ledger.rest_on(BTreeMap::from([(secret(), version("2"))]));
+        ledger.rest_on(BTreeMap::from([(secret(), Some(version("2")))]));
         assert!(!ledger.is_stale());
     }
 
@@ -75,8 +75,8 @@ mod tests {
     fn a_change_during_the_reading_is_kept() {
         let mut ledger = rested_on("1");
         ledger.begin_reading();
-        ledger.saw(secret(), version("2"));
-        ledger.rest_on(BTreeMap::from([(secret(), version("1"))]));
+        ledger.saw(secret(), Some(version("2")));
+        ledger.rest_on(BTreeMap::from([(secret(), Some(version("1")))]));
         assert!(ledger.is_stale());
     }
 
@@ -86,7 +86,7 @@ mod tests {
         missing.rest_on(BTreeMap::from([(secret(), None)]));
         missing.saw(secret(), None);
         assert!(!missing.is_stale());
-        missing.saw(secret(), version("1"));
+        missing.saw(secret(), Some(version("1")));
         assert!(missing.is_stale());
 
         let mut there = rested_on("1");
@@ -97,10 +97,10 @@ mod tests {
     #[test]
     fn a_late_event_costs_one_look_and_not_a_loop() {
         let mut ledger = rested_on("2");
-        ledger.saw(secret(), version("1"));
+        ledger.saw(secret(), Some(version("1")));
         assert!(ledger.is_stale());
         ledger.begin_reading();
-        ledger.rest_on(BTreeMap::from([(secret(), version("2"))]));
+        ledger.rest_on(BTreeMap::from([(secret(), Some(version("2")))]));
         assert!(!ledger.is_stale());
     }
 }

@@ -79,12 +79,10 @@ impl Session {
     /// the time that is left to succeed in that.
     pub fn plan(&self, now: Timestamp) -> Plan {
         match (self.ttl(), self.owner) {
-            (None, _) => Plan::Reuse,
-            (Some(ttl), _) if now < self.after(ttl * 2 / 3) => Plan::Reuse,
             (Some(ttl), _) if now >= self.after(ttl) => Plan::LogIn,
-            (Some(_), _) if self.is_renewable() => Plan::Renew,
-            (Some(_), Owner::Operator) => Plan::LogIn,
-            (Some(_), Owner::User) => Plan::Reuse,
+            (Some(ttl), _) if now >= self.after(ttl * 2 / 3) && self.is_renewable() => Plan::Renew,
+            (Some(ttl), Owner::Operator) if now >= self.after(ttl * 2 / 3) => Plan::LogIn,
+            (_, Owner::Operator | Owner::User) => Plan::Reuse,
         }
     }
 

@@ -1,0 +1,164 @@
+//! The command line: `run` the operator, or `check` manifests without a cluster.
+
+mod check;
+mod files;
+mod run;
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use kube::core::Duration as KubeDuration;
+use tracing::Level;
+
+use crate::{
+    controller::chain,
+    gateway::{dial::Dialer, route::AddressPolicy, route::AllowEntry},
+    telemetry::logs::LogFormat,
+};
+
+/// Checks connections to HashiCorp Vault and OpenBao, and keeps their status true.
+#[derive(Debug, Parser)]
+#[command(name = "vault-connection-operator", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the operator in the cluster of the pod's ServiceAccount, or in the one that KUBECONFIG names.
+    Run(RunArgs),
+    /// Check VaultConnection manifests without a cluster, and print the status that the cluster would show.
+    ///
+    /// Exit code: 0 if every connection is Ready, 1 if one is not, 2 for bad input.
+    Check(CheckArgs),
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Watch only this namespace; may be given several times. Without it, all namespaces are watched.
+    #[arg(long = "watch-namespace", value_name = "NAMESPACE")]
+    watch_namespaces: Vec<String>,
+    #[command(flatten)]
+    addresses: AddressArgs,
+    /// Address for /metrics, /healthz and /readyz.
+    #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
+    listen_address: SocketAddr,
+    /// How many connections are checked at the same time.
+    #[arg(long, default_value_t = 64, value_parser = value_parser!(u16).range(1..=1024))]
+    concurrency: u16,
+    /// How many logins are made at one instance within a second.
+    #[arg(long, default_value_t = 50, value_parser = value_parser!(u32).range(1..=1000))]
+    logins_per_second: u32,
+    /// How often the times in an unchanged status are written, such as 30m.
+    #[arg(long, default_value = "30m", value_parser = duration, value_name = "DURATION")]
+    heartbeat: Duration,
+    /// How log lines look.
+    #[arg(long, default_value = "json")]
+    log_format: LogFormat,
+    /// The least important lines to log: error, warn, info, debug or trace.
+    #[arg(long, default_value = "info")]
+    log_level: Level,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// A file of VaultConnection, Secret and ConfigMap manifests (YAML or JSON), or - for standard input; may be given
+    /// several times.
+    #[arg(short = 'f', long = "filename", value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// How to print the status.
+    #[arg(short, long, default_value = "table")]
+    output: Output,
+    #[command(flatten)]
+    addresses: AddressArgs,
+}
+
+#[derive(Debug, Args)]
+struct AddressArgs {
+    /// Allow only these instances: a host (vault.example.com), a pattern (*.example.com), an address or a range
+    /// (10.0.0.0/8); may be given several times. Loopback, link-local and metadata addresses and the API server are
+    /// refused unless an entry names them.
+    #[arg(long = "allow-address", value_name = "PATTERN")]
+    allow_addresses: Vec<AllowEntry>,
+    /// Allow http:// instance URLs, which send credentials unencrypted.
+    #[arg(long)]
+    allow_plain_http: bool,
+}
+
+/// How `check` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// A table for people.
+    Table,
+    /// YAML.
+    Yaml,
+    /// JSON.
+    Json,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure(&error, 1),
+    };
+    let outcome = match cli.command {
+        Command::Run(args) => {
+            runtime.block_on(run::run(args)).map(|()| ExitCode::SUCCESS).map_err(|e| (e, 1))
+        }
+        Command::Check(args) => runtime.block_on(check::check(args)).map_err(|e| (e, 2)),
+    };
+    // Work that was given up may still wait for a server; the process does not.
+    runtime.shutdown_background();
+    outcome.unwrap_or_else(|(error, code)| failure(error.as_ref(), code))
+}
+
+/// One line on standard error.
+fn failure(error: &(dyn std::error::Error + 'static), code: u8) -> ExitCode {
+    eprintln!("error: {}", chain(error));
+    ExitCode::from(code)
+}
+
+// === impl AddressArgs ===
+
+impl AddressArgs {
+    fn dialer(self, api_servers: Vec<SocketAddr>) -> Dialer {
+        Dialer::new(AddressPolicy::new(self.allow_addresses, api_servers), self.allow_plain_http)
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: Option<KubeDuration> = text.parse().ok();
+    parsed
+        .filter(|duration| !duration.is_negative())
+        .map(Duration::from)
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "write a duration such as 30m or 1h30m".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_flags_are_refused() {
+        use clap::error::ErrorKind;
+        let kind = |args: &[&str]| {
+            let line = std::iter::once("vault-connection-operator").chain(args.iter().copied());
+            Cli::try_parse_from(line).err().map(|error| error.kind())
+        };
+        assert_eq!(kind(&["run"]), None);
+        assert_eq!(
+            kind(&["run", "--heartbeat=1h30m", "--log-level=debug", "--allow-address=10.0.0.0/8"]),
+            None
+        );
+        assert_eq!(kind(&["run", "--heartbeat=0s"]), Some(ErrorKind::ValueValidation));
+        assert_eq!(kind(&["run", "--concurrency=0"]), Some(ErrorKind::ValueValidation));
+        assert_eq!(kind(&["run", "--allow-address=https://x"]), Some(ErrorKind::ValueValidation));
+        assert_eq!(kind(&["run", "--log-format=xml"]), Some(ErrorKind::InvalidValue));
+        assert_eq!(kind(&["check"]), Some(ErrorKind::MissingRequiredArgument));
+        assert_eq!(kind(&["check", "-f", "-", "-o", "json"]), None);
+    }
+}

@@ -1,0 +1,228 @@
+//! The Kubernetes API: what is read of it, and the one thing that is written.
+//!
+//! Every call has a deadline: kube's own client would retry for minutes inside one call.
+
+use std::{future::Future, net::SocketAddr, time::Duration};
+
+use k8s_openapi::{
+    api::core::v1::{ConfigMap, Secret},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{
+    Api, Client, Config, Resource,
+    api::{ApiResource, DynamicObject, ListParams, PartialObjectMeta, Patch, PatchParams},
+};
+use secrecy::zeroize::Zeroizing;
+use serde_json::json;
+
+use crate::{
+    api::{
+        CREDENTIALS_LABEL, CREDENTIALS_LABEL_VALUE, connection::VaultConnection,
+        status::VaultConnectionStatus,
+    },
+    refs::{ConnectionRef, ObjectKind, ObjectName},
+    secrets::{Lookup, Object, References, Version},
+};
+
+/// The owner of the fields that we write: <https://kubernetes.io/docs/reference/using-api/server-side-apply/>.
+pub const FIELD_MANAGER: &str = "vault-connection-operator";
+
+/// Longest wait for one answer of the API server. Ten times what a busy one takes, and a fraction of the 60 s after
+/// which it gives up itself.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The Kubernetes API failed us.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// No configuration names a cluster.
+    #[error("failed to find a cluster: run inside one, or name one in KUBECONFIG")]
+    NoConfig(#[source] kube::config::InferConfigError),
+    /// The configuration cannot be used.
+    #[error("failed to use the cluster's configuration")]
+    BadConfig(#[source] kube::Error),
+    /// The CRD is not there.
+    #[error(
+        "failed to find the kind VaultConnection: install the CRD (crds/vaultconnections.appconnections.dev.yaml)"
+    )]
+    NoCrd,
+    /// The kind cannot be listed.
+    #[error("failed to list VaultConnections at {url}")]
+    List {
+        /// Address of the API server.
+        url: String,
+        /// Why.
+        source: kube::Error,
+    },
+    /// An object cannot be read.
+    #[error("failed to read {object} in namespace {namespace}")]
+    Read {
+        /// The object.
+        object: ObjectName,
+        /// Its namespace.
+        namespace: String,
+        /// Why.
+        source: kube::Error,
+    },
+    /// A status cannot be written.
+    #[error("failed to write the status of {connection}")]
+    Write {
+        /// The connection.
+        connection: ConnectionRef,
+        /// Why.
+        source: kube::Error,
+    },
+    /// No answer came in time.
+    #[error("failed to get an answer of the API server within {} s", DEADLINE.as_secs())]
+    TimedOut,
+}
+
+/// What became of a status that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It stands.
+    Stands,
+    /// The connection is gone, or another one has taken its name.
+    Gone,
+}
+
+/// A client of the Kubernetes API.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    url: http::Uri,
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// Finds the cluster by the pod's ServiceAccount, or by KUBECONFIG. Nothing is asked yet.
+    pub async fn infer() -> Result<Self, ClusterError> {
+        let mut config = Config::infer().await.map_err(ClusterError::NoConfig)?;
+        // A retry is the controller's business: it knows what is due.
+        config.default_retry = false;
+        let url = config.cluster_url.clone();
+        let client = Client::try_from(config).map_err(ClusterError::BadConfig)?;
+        Ok(Self { client, url })
+    }
+
+    /// The client, for watches and events.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// The addresses of the API server, which no connection may dial.
+    pub async fn api_servers(&self) -> Vec<SocketAddr> {
+        let host = self.url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let port = self.url.port_u16().unwrap_or(443);
+        let resolved = tokio::time::timeout(DEADLINE, tokio::net::lookup_host((host, port))).await;
+        resolved.ok().and_then(Result::ok).map(Iterator::collect).unwrap_or_default()
+    }
+
+    /// Makes sure that the API server answers, knows our kind and lets us list it.
+    pub async fn probe(&self, namespace: Option<&str>) -> Result<(), ClusterError> {
+        let api: Api<PartialObjectMeta<VaultConnection>> = match namespace {
+            Some(namespace) => Api::namespaced(self.client(), namespace),
+            None => Api::all(self.client()),
+        };
+        match within_deadline(api.list_metadata(&ListParams::default().limit(1))).await? {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Err(ClusterError::NoCrd),
+            Err(source) => Err(ClusterError::List { url: self.url.to_string(), source }),
+        }
+    }
+
+    /// Applies a status. It is refused if another connection has taken the name since it was checked.
+    pub async fn apply_status(
+        &self,
+        connection: &ConnectionRef,
+        uid: &str,
+        status: &VaultConnectionStatus,
+    ) -> Result<Written, ClusterError> {
+        let kind = ApiResource::erase::<VaultConnection>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client(), &connection.namespace, &kind);
+        let patch = json!({
+            "apiVersion": VaultConnection::api_version(&()),
+            "kind": VaultConnection::kind(&()),
+            "metadata": { "uid": uid },
+            "status": status,
+        });
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        match within_deadline(api.patch_status(&connection.name, &params, &Patch::Apply(&patch))).await? {
+            Ok(_) => Ok(Written::Stands),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(Written::Gone),
+            Err(source) => Err(ClusterError::Write { connection: connection.clone(), source }),
+        }
+    }
+
+    /// Reads a Secret by a list that the API server narrows to our label: the values of another Secret never come.
+    async fn read_secret(&self, namespace: &str, name: &str) -> Result<Lookup, kube::Error> {
+        let secrets: Api<Secret> = Api::namespaced(self.client(), namespace);
+        let params = ListParams::default()
+            .fields(&format!("metadata.name={name}"))
+            .labels(&format!("{CREDENTIALS_LABEL}={CREDENTIALS_LABEL_VALUE}"));
+        if let Some(secret) = secrets.list(&params).await?.items.pop() {
+            let data = secret.data.unwrap_or_default();
+            return Ok(Lookup::Found(Object {
+                version: version(&secret.metadata),
+                labelled: true,
+                data: data.into_iter().map(|(key, value)| (key, Zeroizing::new(value.0))).collect(),
+            }));
+        }
+        Ok(match secrets.get_metadata_opt(name).await? {
+            Some(_) => Lookup::NotLabelled,
+            None => Lookup::Missing,
+        })
+    }
+
+    async fn read_config_map(&self, namespace: &str, name: &str) -> Result<Lookup, kube::Error> {
+        let config_maps: Api<ConfigMap> = Api::namespaced(self.client(), namespace);
+        let Some(config_map) = config_maps.get_opt(name).await? else { return Ok(Lookup::Missing) };
+        let version = version(&config_map.metadata);
+        let labelled = is_labelled(&config_map.metadata);
+        let binary =
+            config_map.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
+        let text =
+            config_map.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
+        Ok(Lookup::Found(Object {
+            version,
+            labelled,
+            data: text.chain(binary).map(|(key, value)| (key, Zeroizing::new(value))).collect(),
+        }))
+    }
+}
+
+impl References for Cluster {
+    type Error = ClusterError;
+
+    async fn read(&self, namespace: &str, object: &ObjectName) -> Result<Lookup, ClusterError> {
+        let outcome = match object.kind {
+            ObjectKind::Secret => within_deadline(self.read_secret(namespace, &object.name)).await?,
+            ObjectKind::ConfigMap => within_deadline(self.read_config_map(namespace, &object.name)).await?,
+        };
+        match outcome {
+            Ok(lookup) => Ok(lookup),
+            Err(kube::Error::Api(status)) if status.code == 403 => Ok(Lookup::Forbidden),
+            Err(source) => {
+                Err(ClusterError::Read { object: object.clone(), namespace: namespace.to_owned(), source })
+            }
+        }
+    }
+}
+
+/// Whether an object carries the label that lets connections use it, and us watch it.
+pub fn is_labelled(metadata: &ObjectMeta) -> bool {
+    let label = metadata.labels.as_ref().and_then(|labels| labels.get(CREDENTIALS_LABEL));
+    label.is_some_and(|value| value == CREDENTIALS_LABEL_VALUE)
+}
+
+/// The state of an object.
+pub fn version(metadata: &ObjectMeta) -> Version {
+    Version {
+        uid: metadata.uid.clone().unwrap_or_default(),
+        resource_version: metadata.resource_version.clone().unwrap_or_default(),
+    }
+}
+
+async fn within_deadline<T>(call: impl Future<Output = T>) -> Result<T, ClusterError> {
+    tokio::time::timeout(DEADLINE, call).await.map_err(|_| ClusterError::TimedOut)
+}

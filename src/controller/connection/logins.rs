@@ -1,0 +1,214 @@
+//! Who may log in now: at most so many logins a second at one instance, and no login that could lock a role.
+//!
+//! A login whose outcome is not known is tried alone for its role, so that two hundred connections with the same
+//! stale secret id learn from the first two refusals. One that worked with the same credential before is not held up.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use k8s_openapi::jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::{
+    sync::{Mutex as AsyncMutex, OwnedMutexGuard},
+    time::{Instant, sleep_until, timeout_at},
+};
+
+use crate::{
+    refs::{InstanceUrl, MountPath, VaultNamespace},
+    verify::budget::Budget,
+};
+
+/// The logins of all connections.
+#[derive(Debug)]
+pub struct Logins {
+    spacing: Duration,
+    hasher: RandomState,
+    roles: Mutex<HashMap<Role, Arc<AsyncMutex<Budget>>>>,
+    next_slots: Mutex<HashMap<InstanceUrl, Instant>>,
+}
+
+/// A role, as Vault counts its refused logins. Of the role id only a number is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Role {
+    instance: InstanceUrl,
+    namespace: Option<VaultNamespace>,
+    mount: MountPath,
+    id_hash: u64,
+}
+
+/// The right to try one login.
+#[derive(Debug)]
+pub struct Turn {
+    budget: Arc<AsyncMutex<Budget>>,
+    alone: Option<OwnedMutexGuard<Budget>>,
+}
+
+/// Why there is no turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoTurn {
+    /// Enough logins of the role were refused; the next may be tried at this time.
+    Spent(Timestamp),
+    /// Others were before us until the deadline.
+    TimedOut,
+}
+
+// === impl Logins ===
+
+impl Logins {
+    /// Allows so many logins a second at one instance; zero counts as one.
+    pub fn new(per_second: u32) -> Self {
+        Self {
+            spacing: Duration::from_secs(1) / per_second.max(1),
+            hasher: RandomState::new(),
+            roles: Mutex::default(),
+            next_slots: Mutex::default(),
+        }
+    }
+
+    /// Names a role.
+    pub fn role(
+        &self,
+        instance: &InstanceUrl,
+        namespace: Option<&VaultNamespace>,
+        mount: &MountPath,
+        role_id: &SecretString,
+    ) -> Role {
+        Role {
+            instance: instance.clone(),
+            namespace: namespace.cloned(),
+            mount: mount.clone(),
+            id_hash: self.hasher.hash_one(role_id.expose_secret()),
+        }
+    }
+
+    /// Waits for the right to log in. `proven` says that the same credential was accepted the last time.
+    pub async fn turn(
+        &self,
+        role: &Role,
+        proven: bool,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Result<Turn, NoTurn> {
+        let budget = self.budget(role, now);
+        let mut alone = None;
+        if !proven {
+            let lock = timeout_at(deadline, Arc::clone(&budget).lock_owned());
+            let mut guard = lock.await.map_err(|_| NoTurn::TimedOut)?;
+            guard.permit(now).map_err(NoTurn::Spent)?;
+            alone = Some(guard);
+        }
+        let slot = self.slot(&role.instance);
+        if slot > deadline {
+            return Err(NoTurn::TimedOut);
+        }
+        sleep_until(slot).await;
+        Ok(Turn { budget, alone })
+    }
+
+    fn budget(&self, role: &Role, now: Timestamp) -> Arc<AsyncMutex<Budget>> {
+        let mut roles = self.roles.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(budget) = roles.get(role) {
+            return Arc::clone(budget);
+        }
+        // Only a new role makes the map grow, so this is the moment to let old ones go.
+        roles.retain(|_, budget| {
+            Arc::strong_count(budget) > 1 || budget.try_lock().is_ok_and(|budget| !budget.is_idle(now))
+        });
+        Arc::clone(roles.entry(role.clone()).or_default())
+    }
+
+    /// Takes the next free moment at an instance.
+    fn slot(&self, instance: &InstanceUrl) -> Instant {
+        let now = Instant::now();
+        let mut slots = self.next_slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = slots.get(instance).copied().unwrap_or(now).max(now);
+        slots.retain(|_, next| *next > now);
+        slots.insert(instance.clone(), slot + self.spacing);
+        slot
+    }
+}
+
+// === impl Turn ===
+
+impl Turn {
+    /// Vault accepted the login.
+    pub async fn accepted(self) {
+        self.settle(Budget::accepted).await;
+    }
+
+    /// Vault refused the login.
+    pub async fn refused(self, now: Timestamp) {
+        self.settle(|budget| budget.refused(now)).await;
+    }
+
+    async fn settle(self, outcome: impl FnOnce(&mut Budget)) {
+        match self.alone {
+            Some(mut budget) => outcome(&mut budget),
+            None => outcome(&mut *self.budget.lock().await),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("in range")
+    }
+
+    fn role(logins: &Logins, role_id: &str) -> Role {
+        let instance = InstanceUrl::parse("https://vault.example.com").expect("valid");
+        let mount = MountPath::parse("approle").expect("valid");
+        logins.role(&instance, None, &mount, &role_id.into())
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_refusals_hold_up_everybody_but_those_that_worked() {
+        let logins = Logins::new(1000);
+        let role_a = role(&logins, "a");
+        for second in [0, 1] {
+            logins.turn(&role_a, false, at(second), soon()).await.expect("a turn").refused(at(second)).await;
+        }
+        assert_eq!(logins.turn(&role_a, false, at(2), soon()).await.err(), Some(NoTurn::Spent(at(900))));
+        let other = logins.turn(&role(&logins, "b"), false, at(2), soon()).await;
+        assert!(other.is_ok(), "another role has its own budget");
+        logins.turn(&role_a, true, at(2), soon()).await.expect("a turn").accepted().await;
+        assert!(
+            logins.turn(&role_a, false, at(3), soon()).await.is_ok(),
+            "an accepted login clears the account"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unproven_login_waits_for_the_outcome_of_another() {
+        let logins = Logins::new(1000);
+        let role = role(&logins, "a");
+        let first = logins.turn(&role, false, at(0), soon()).await.expect("a turn");
+        let second = logins.turn(&role, false, at(0), soon());
+        assert_eq!(second.await.err(), Some(NoTurn::TimedOut));
+        first.accepted().await;
+        assert!(logins.turn(&role, false, at(0), soon()).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn logins_at_one_instance_are_spaced() {
+        let logins = Logins::new(10);
+        let role = role(&logins, "a");
+        let start = Instant::now();
+        for _ in 0..11 {
+            logins.turn(&role, true, at(0), soon()).await.expect("a turn").accepted().await;
+        }
+        assert_eq!(start.elapsed().as_millis() / 100, 10);
+        let hurried = logins.turn(&role, true, at(0), Instant::now()).await;
+        assert_eq!(hurried.err(), Some(NoTurn::TimedOut));
+    }
+}

@@ -1,0 +1,343 @@
+//! The reconcile of one `VaultConnection`.
+//!
+//! ```text
+//!   1 register  which objects it names              memory
+//!   2 due?      schedule::due                       pure
+//!   3 observe   Checker::check                      I/O
+//!   4 judge     judge::judge                        pure   ┐
+//!   5 fold      report::checked                     pure   ┘ one call
+//!   6 write     Cluster::apply_status               I/O, only news
+//!   7 tell      an event, metrics                   I/O, failure only logged
+//!   8 again     schedule::wait                      pure
+//! ```
+//!
+//! An `Err` means that the Kubernetes API failed us. Everything else is an observation.
+
+pub mod logins;
+pub mod observe;
+pub mod standing;
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use k8s_openapi::{api::core::v1::ObjectReference, jiff::Timestamp};
+use kube::{
+    Resource, ResourceExt,
+    core::DeserializeGuard,
+    runtime::{
+        controller::Action,
+        events::{Event, EventType, Recorder},
+    },
+};
+use tokio::time::Instant;
+
+use self::{
+    observe::{Checker, Leftover, Subject},
+    standing::{Checked, Standing},
+};
+use super::records::{Record, Records};
+use crate::{
+    api::{
+        REQUESTED_AT,
+        condition::{ConditionType, Nature, Reason},
+        connection::VaultConnection,
+        desired::Desired,
+        status::VaultConnectionStatus,
+    },
+    cluster::{Cluster, ClusterError, Written},
+    conditions,
+    refs::ConnectionRef,
+    verify::{
+        events::{Transition, transition},
+        judge,
+        observation::Observation,
+        report::{self, Circumstances},
+        schedule::{self, Cause, Doubt},
+    },
+};
+
+/// A connection as the API server has it, readable or not.
+pub type Guarded = DeserializeGuard<VaultConnection>;
+
+/// Longest time that the end of tokens may take after a check. They end by themselves, so it is not worth more.
+const REVOKE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What every reconcile shares.
+pub struct Context {
+    /// The Kubernetes API.
+    pub cluster: Cluster,
+    /// Makes checks.
+    pub checker: Checker<Cluster>,
+    /// What is kept of each connection.
+    pub records: Arc<Records>,
+    /// Publishes events.
+    pub recorder: Recorder,
+    /// How often the times in an unchanged status are written.
+    pub heartbeat: Duration,
+}
+
+/// One look at one connection.
+struct Look<'a> {
+    context: &'a Context,
+    connection: ConnectionRef,
+    record: &'a Record,
+    reference: ObjectReference,
+    generation: i64,
+    requested_at: Option<&'a str>,
+    now: Timestamp,
+}
+
+/// Looks at a connection: checks it if that is due, and makes its status true.
+pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, ClusterError> {
+    let meta = object.meta();
+    let connection =
+        ConnectionRef { namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
+    let record = context.records.of(&connection);
+    let look = Look {
+        context: &context,
+        connection,
+        record: &record,
+        reference: object.object_ref(&()),
+        generation: meta.generation.unwrap_or_default(),
+        requested_at: meta.annotations.as_ref().and_then(|map| map.get(REQUESTED_AT)).map(String::as_str),
+        now: Timestamp::now(),
+    };
+    let mut standing = record.standing.lock().await;
+    let standing = look.begin(&mut standing, &object).await;
+    if meta.deletion_timestamp.is_some() {
+        look.revoke(standing.kept.abandon()).await;
+        return Ok(Action::await_change());
+    }
+    match &object.0 {
+        Ok(VaultConnection { spec, .. }) => match Desired::parse(spec) {
+            Ok(desired) if spec.suspend => look.suspend(standing, &desired).await,
+            Ok(desired) => look.check_if_due(standing, &desired).await,
+            Err(error) => look.refuse(standing, &error.to_string()).await,
+        },
+        Err(error) => look.refuse(standing, &format!("the spec cannot be read: {error}")).await,
+    }
+}
+
+/// Forgets a connection that is gone, and ends what was logged in for it.
+pub async fn forget(connection: &ConnectionRef, context: &Context) {
+    let Some(record) = context.records.forget(connection) else { return };
+    let Some(mut standing) = record.standing.lock().await.take() else { return };
+    context.checker.metrics.moved(standing.status().state, None);
+    context.checker.revoke(standing.kept.abandon(), Instant::now() + REVOKE_DEADLINE).await;
+}
+
+// === impl Look ===
+
+impl Look<'_> {
+    /// How things stand, as far as this connection goes: one that was deleted and created again begins anew.
+    async fn begin<'s>(&self, standing: &'s mut Option<Standing>, object: &Guarded) -> &'s mut Standing {
+        let uid = object.uid().unwrap_or_default();
+        if let Some(mut former) = standing.take_if(|standing| standing.uid != uid) {
+            self.context.checker.metrics.moved(former.status().state, None);
+            self.revoke(former.kept.abandon()).await;
+        }
+        standing.get_or_insert_with(|| {
+            let status = object.0.as_ref().ok().and_then(|connection| connection.status.clone());
+            let standing = Standing::new(uid, status.unwrap_or_default());
+            self.context.checker.metrics.moved(None, standing.written.state);
+            standing
+        })
+    }
+
+    async fn check_if_due(&self, standing: &mut Standing, desired: &Desired) -> Result<Action, ClusterError> {
+        standing.recall(&desired.target, self.generation);
+        self.context.records.register(&self.connection, desired.target.references());
+        let stale = self.is_stale(standing);
+        match schedule::due(&standing.due_inputs(self.generation, self.requested_at, stale), self.now) {
+            Some(cause) => self.check(standing, desired, cause).await?,
+            None => self.write_the_unwritten(standing).await?,
+        }
+        Ok(again(standing))
+    }
+
+    async fn check(
+        &self,
+        standing: &mut Standing,
+        desired: &Desired,
+        cause: Cause,
+    ) -> Result<(), ClusterError> {
+        let started = Instant::now();
+        if cause == Cause::Requested {
+            standing.kept.memory.forgive();
+        }
+        let subject = Subject {
+            connection: &self.connection,
+            desired,
+            ledger: &self.record.ledger,
+            stale: self.is_stale(standing),
+            now: self.now,
+        };
+        let (observation, leftovers) = self.context.checker.check(&subject, &mut standing.kept).await?;
+        let reason = observation.fault.as_ref().map(|fault| judge::reason_of(fault, desired));
+        self.context.checker.metrics.checked(reason, started.elapsed());
+        tracing::debug!(
+            connection = %self.connection,
+            ?cause,
+            reason = reason.map(Reason::as_str),
+            milliseconds = started.elapsed().as_millis(),
+            "checked"
+        );
+        let outcome = match self.grace(standing, desired, &observation) {
+            Some(wait) => {
+                self.note(standing, wait);
+                Ok(())
+            }
+            None => self.conclude(standing, desired, &observation).await,
+        };
+        self.revoke(leftovers).await;
+        outcome
+    }
+
+    /// How long to wait for a second look, if the first signs of an outage are not yet to be believed.
+    fn grace(
+        &self,
+        standing: &mut Standing,
+        desired: &Desired,
+        observation: &Observation,
+    ) -> Option<Duration> {
+        let passing = observation
+            .fault
+            .as_ref()
+            .filter(|fault| judge::reason_of(fault, desired).nature() == Nature::Passing);
+        let Some(fault) = passing else {
+            standing.kept.memory.doubt = None;
+            return None;
+        };
+        let now = Timestamp::now();
+        let doubt = Doubt::deepen(standing.kept.memory.doubt, self.now);
+        standing.kept.memory.doubt = Some(doubt);
+        let status = standing.status();
+        let was_ready = status.observed_generation == Some(self.generation)
+            && conditions::is_true(&status.conditions, ConditionType::Ready);
+        (was_ready && doubt.gives_grace(now)).then(|| doubt.wait(self.now, now, fault.retry_after()))
+    }
+
+    async fn conclude(
+        &self,
+        standing: &mut Standing,
+        desired: &Desired,
+        observation: &Observation,
+    ) -> Result<(), ClusterError> {
+        let around = Circumstances { now: Timestamp::now(), ..self.circumstances() };
+        let (status, wait) = report::checked(standing.status(), &around, desired, observation);
+        self.note(standing, wait);
+        self.write(standing, status).await
+    }
+
+    async fn suspend(&self, standing: &mut Standing, desired: &Desired) -> Result<Action, ClusterError> {
+        self.context.records.register(&self.connection, Vec::new());
+        standing.checked = None;
+        let leftovers = standing.kept.abandon();
+        standing.kept = observe::Kept::default();
+        let status = report::suspended(standing.status(), &self.circumstances(), desired);
+        let outcome = self.write(standing, status).await;
+        self.revoke(leftovers).await;
+        outcome.map(|()| Action::await_change())
+    }
+
+    /// Nothing can be asked for a spec that makes no sense; nothing but another spec can help.
+    async fn refuse(&self, standing: &mut Standing, message: &str) -> Result<Action, ClusterError> {
+        self.context.records.register(&self.connection, Vec::new());
+        standing.checked = None;
+        let status = report::invalid_spec(standing.status(), &self.circumstances(), message);
+        self.write(standing, status).await?;
+        Ok(Action::await_change())
+    }
+
+    /// Writes a status, if it says something new or its times are too old, and tells of a transition.
+    async fn write(
+        &self,
+        standing: &mut Standing,
+        status: VaultConnectionStatus,
+    ) -> Result<(), ClusterError> {
+        let news = report::is_news(standing.status(), &status);
+        if !news && !report::needs_heartbeat(standing.status(), self.now, self.context.heartbeat) {
+            return self.write_the_unwritten(standing).await;
+        }
+        self.context.checker.metrics.moved(standing.status().state, status.state);
+        standing.unwritten = Some(status);
+        self.write_the_unwritten(standing).await
+    }
+
+    async fn write_the_unwritten(&self, standing: &mut Standing) -> Result<(), ClusterError> {
+        let Some(status) = standing.unwritten.clone() else { return Ok(()) };
+        let Context { cluster, checker, .. } = self.context;
+        let written = cluster.apply_status(&self.connection, &standing.uid, &status).await?;
+        standing.unwritten = None;
+        let before = std::mem::replace(&mut standing.written, status);
+        match written {
+            Written::Gone => {
+                tracing::debug!(connection = %self.connection, "gone before its status was written");
+            }
+            Written::Stands => {
+                checker.metrics.status_written();
+                if let Some(transition) = transition(&before, &standing.written) {
+                    self.tell(transition).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, transition: Transition) {
+        let Transition { warning, reason, note } = transition;
+        tracing::info!(connection = %self.connection, reason, message_text = note, "transition");
+        let event = Event {
+            type_: if warning { EventType::Warning } else { EventType::Normal },
+            reason,
+            note: Some(note),
+            action: "Check".to_owned(),
+            secondary: None,
+        };
+        let published = self.context.recorder.publish(&event, &self.reference);
+        match tokio::time::timeout(REVOKE_DEADLINE, published).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(connection = %self.connection, %error, "an event could not be published");
+            }
+            Err(_) => tracing::warn!(connection = %self.connection, "an event took too long to be published"),
+        }
+    }
+
+    /// Notes that a check was made, and when the next is to be.
+    fn note(&self, standing: &mut Standing, wait: Duration) {
+        let now = Timestamp::now();
+        standing.checked = Some(Checked {
+            generation: self.generation,
+            request: self.requested_at.map(str::to_owned),
+            at: now,
+            next: now.checked_add(wait).unwrap_or(Timestamp::MAX),
+        });
+    }
+
+    fn is_stale(&self, standing: &Standing) -> bool {
+        let seen = self.record.ledger.lock().unwrap_or_else(PoisonError::into_inner).is_stale();
+        seen || standing.kept.read_again.is_some_and(|time| time <= self.now)
+    }
+
+    async fn revoke(&self, leftovers: Vec<Leftover>) {
+        self.context.checker.revoke(leftovers, Instant::now() + REVOKE_DEADLINE).await;
+    }
+
+    fn circumstances(&self) -> Circumstances<'_> {
+        Circumstances {
+            generation: self.generation,
+            requested_at: self.requested_at,
+            now: self.now,
+            jitter: fastrand::f64(),
+        }
+    }
+}
+
+/// When to look again, if nothing changes.
+fn again(standing: &Standing) -> Action {
+    let Some(next) = standing.next() else { return Action::await_change() };
+    Action::requeue(Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or_default())
+}

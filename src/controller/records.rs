@@ -1,0 +1,84 @@
+//! What the operator keeps of each connection, while the connection exists.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::connection::standing::Standing;
+use crate::{
+    refs::{ConnectionRef, ObjectKind, ObjectName},
+    secrets::{Version, dependents::Dependents, ledger::Ledger},
+};
+
+/// The records of all connections.
+#[derive(Default)]
+pub struct Records {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    by_connection: HashMap<ConnectionRef, Arc<Record>>,
+    dependents: Dependents,
+}
+
+/// The record of one connection.
+#[derive(Default)]
+pub struct Record {
+    /// Which objects were read and seen. Watches write here while a check runs.
+    pub ledger: Mutex<Ledger>,
+    /// How things stand. Held during a check; none before the first look.
+    pub standing: AsyncMutex<Option<Standing>>,
+}
+
+// === impl Records ===
+
+impl Records {
+    /// The record of a connection, new if there is none.
+    pub fn of(&self, connection: &ConnectionRef) -> Arc<Record> {
+        Arc::clone(self.lock().by_connection.entry(connection.clone()).or_default())
+    }
+
+    /// Drops the record of a connection.
+    pub fn forget(&self, connection: &ConnectionRef) -> Option<Arc<Record>> {
+        let mut inner = self.lock();
+        inner.dependents.forget(connection);
+        inner.by_connection.remove(connection)
+    }
+
+    /// Every connection that has a record.
+    pub fn connections(&self) -> Vec<ConnectionRef> {
+        self.lock().by_connection.keys().cloned().collect()
+    }
+
+    /// Remembers which objects a connection names.
+    pub fn register(&self, connection: &ConnectionRef, objects: Vec<ObjectName>) {
+        self.lock().dependents.register(connection, objects);
+    }
+
+    /// Notes the state of an object, and tells which connections must look again because of it.
+    pub fn saw(&self, namespace: &str, object: &ObjectName, version: Option<&Version>) -> Vec<ConnectionRef> {
+        let inner = self.lock();
+        let mut dependents = inner.dependents.of(namespace, object);
+        dependents.retain(|connection| {
+            inner.by_connection.get(connection).is_some_and(|record| {
+                let mut ledger = record.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+                ledger.saw(object.clone(), version.cloned());
+                ledger.is_stale()
+            })
+        });
+        dependents
+    }
+
+    /// The objects of a kind that connections name, in one namespace or in all.
+    pub fn named(&self, kind: ObjectKind, namespace: Option<&str>) -> BTreeSet<(String, ObjectName)> {
+        self.lock().dependents.named(kind, namespace)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

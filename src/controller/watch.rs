@@ -1,0 +1,163 @@
+//! From a changed Secret or `ConfigMap` to the connections that name it.
+//!
+//! ```text
+//!   metadata watch (Secret)    ──┐
+//!                                ├─▶ records: news? ─▶ settle 500 ms ─▶ reconcile
+//!   metadata watch (ConfigMap) ──┘
+//! ```
+//!
+//! The watches carry metadata only, of objects with our label only. Each has a back-off of its own, apart from that of
+//! the connections: when Secrets cannot be watched, checks go on.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt::Debug,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{StreamExt, channel::mpsc::UnboundedSender, pin_mut};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::PartialObjectMeta,
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::{
+    sync::mpsc::UnboundedReceiver,
+    time::{Instant, sleep_until},
+};
+
+use super::records::Records;
+use crate::{
+    api::{CREDENTIALS_LABEL, CREDENTIALS_LABEL_VALUE},
+    cluster,
+    refs::{ConnectionRef, ObjectKind, ObjectName},
+};
+
+/// How long one watch lasts. kube notices a connection that died silently only after this time.
+pub const WATCH_SECONDS: u32 = 190;
+
+/// How long a change may be followed by another that belongs to it, such as a role id and a secret id in two Secrets.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// Follows the labelled objects of one kind for as long as it is polled, and tells which connections must look again.
+pub async fn follow<K>(
+    api: Api<PartialObjectMeta<K>>,
+    kind: ObjectKind,
+    namespace: Option<String>,
+    records: Arc<Records>,
+    changed: tokio::sync::mpsc::UnboundedSender<ConnectionRef>,
+) where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let config = watcher::Config::default()
+        .labels(&format!("{CREDENTIALS_LABEL}={CREDENTIALS_LABEL_VALUE}"))
+        .timeout(WATCH_SECONDS);
+    let events = watcher(api, config).default_backoff();
+    pin_mut!(events);
+    let mut listed = BTreeSet::new();
+    while let Some(event) = events.next().await {
+        let seen = match event {
+            Ok(Event::Init) => {
+                listed.clear();
+                continue;
+            }
+            Ok(Event::InitApply(object)) => {
+                listed.insert((object.namespace().unwrap_or_default(), name(kind, &object)));
+                vec![seen(kind, &object, true)]
+            }
+            Ok(Event::Apply(object)) => vec![seen(kind, &object, true)],
+            Ok(Event::Delete(object)) => vec![seen(kind, &object, false)],
+            // What a new list does not hold has gone while no watch was open.
+            Ok(Event::InitDone) => {
+                let named = records.named(kind, namespace.as_deref());
+                named
+                    .difference(&listed)
+                    .map(|(namespace, object)| (namespace.clone(), object.clone(), None))
+                    .collect()
+            }
+            Err(error) => {
+                tracing::warn!(%error, kind = kind.as_str(), "the watch of labelled objects failed; it is tried again");
+                continue;
+            }
+        };
+        for (namespace, object, version) in seen {
+            for connection in records.saw(&namespace, &object, version.as_ref()) {
+                // The receiver is gone only when the operator stops.
+                let _ = changed.send(connection);
+            }
+        }
+    }
+}
+
+/// Passes each connection on once its objects had time to settle.
+pub async fn settle(mut changed: UnboundedReceiver<ConnectionRef>, trigger: UnboundedSender<ConnectionRef>) {
+    let mut waiting: HashMap<ConnectionRef, Instant> = HashMap::new();
+    loop {
+        let next = waiting.values().min().copied();
+        tokio::select! {
+            connection = changed.recv() => match connection {
+                Some(connection) => {
+                    waiting.entry(connection).or_insert_with(|| Instant::now() + SETTLE);
+                }
+                None => return,
+            },
+            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                let now = Instant::now();
+                for (connection, _) in waiting.extract_if(|_, due| *due <= now) {
+                    let _ = trigger.unbounded_send(connection);
+                }
+            }
+        }
+    }
+}
+
+type Seen = (String, ObjectName, Option<crate::secrets::Version>);
+
+fn seen<K: Resource<DynamicType = ()>>(
+    kind: ObjectKind,
+    object: &PartialObjectMeta<K>,
+    exists: bool,
+) -> Seen {
+    let version = exists.then(|| cluster::version(&object.metadata));
+    (object.namespace().unwrap_or_default(), name(kind, object), version)
+}
+
+fn name<K: Resource<DynamicType = ()>>(kind: ObjectKind, object: &PartialObjectMeta<K>) -> ObjectName {
+    ObjectName { kind, name: object.name_any() }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::channel::mpsc::unbounded;
+
+    use super::*;
+
+    fn connection(name: &str) -> ConnectionRef {
+        ConnectionRef { namespace: "ns".to_owned(), name: name.to_owned() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_within_the_settle_time_give_one_look() {
+        let (sender, changed) = tokio::sync::mpsc::unbounded_channel();
+        let (trigger, mut triggered) = unbounded();
+        let task = tokio::spawn(settle(changed, trigger));
+        let start = Instant::now();
+        sender.send(connection("a")).expect("it listens");
+        tokio::time::advance(Duration::from_millis(300)).await;
+        sender.send(connection("a")).expect("it listens");
+        sender.send(connection("b")).expect("it listens");
+
+        assert_eq!(triggered.next().await, Some(connection("a")));
+        assert_eq!(start.elapsed().as_millis() / 10, 50);
+        assert_eq!(triggered.next().await, Some(connection("b")));
+        assert_eq!(start.elapsed().as_millis() / 10, 80);
+        drop(sender);
+        task.await.expect("it ends with its sender");
+        assert_eq!(triggered.next().await, None, "nothing is passed on twice");
+    }
+}

@@ -1,0 +1,29 @@
+//! Logs on standard error.
+//!
+//! What is never logged: values of Secrets, tokens, bodies of answers, URL queries. The types that hold them do not
+//! print.
+
+use clap::ValueEnum;
+use tracing::Level;
+use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// Text for people.
+    Text,
+}
+
+/// Starts logging. Libraries below us say more than `info` only when asked for `trace`.
+pub fn start(format: LogFormat, level: Level) {
+    let below = if level == Level::TRACE { Level::DEBUG } else { level.min(Level::INFO) };
+    let filter = Targets::new().with_default(below).with_target(env!("CARGO_CRATE_NAME"), level);
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match format {
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+        LogFormat::Text => lines.boxed(),
+    };
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
+}
