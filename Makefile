@@ -1,0 +1,28 @@
+# Short names for what one does here. The work is in cargo and in hack/, which can be used directly.
+
+.DEFAULT_GOAL := help
+.PHONY: help tools build test demo generate fmt clean-cache
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+tools: ## install the programs of the test bed into the cache (see hack/README.md)
+	hack/bed install
+
+build: ## build the operator
+	cargo build --locked --bins
+
+test: ## run every check: format, lints, unit tests, chart, and the tests on real servers
+	hack/test
+
+demo: ## show the operator at work on real servers; KEEP=1 leaves everything up to play with
+	KEEP='$(KEEP)' hack/demo
+
+generate: ## write the generated files anew: CRDs, RBAC rules, tables in the docs
+	cargo run --locked --quiet --bin crdgen -- .
+
+fmt: ## format the code
+	cargo fmt --all
+
+clean-cache: ## remove the programs of the test bed from the cache
+	hack/bed clean-cache

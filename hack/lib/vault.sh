@@ -1,0 +1,153 @@
+# shellcheck shell=bash
+# One OpenBao in a folder of its own. Sourced by hack/bed; needs common.sh, install.sh, servers.sh, certificates.sh.
+#
+#   DIR/config.hcl  DIR/raft/  DIR/pki/  DIR/audit.log
+#   DIR/root-token  DIR/unseal-key    exist once it is initialized
+#   DIR/furnished                     exists once the engines, roles and policies below are in place
+#   DIR/port                          the first of four: plain http, its cluster port, TLS, its cluster port
+#
+# Everything but the process outlives vault_down, so that the next vault_up is the same instance at the same address.
+
+# vault_up DIR STATE PORT: STATE is active, sealed or uninitialized; PORT may be empty.
+vault_up() {
+  local dir=$1 state=$2 port=$3
+  [[ $state != uninitialized || ! -e $dir/unseal-key ]] || die "the OpenBao in $dir is already initialized"
+  mkdir -p "$dir/raft"
+  link_tools "$dir" bao
+  serving_certificate "$dir/pki" openbao
+  [[ -n $port || ! -e $dir/port ]] || port=$(cat "$dir/port")
+  if [[ -n $port ]]; then
+    launch_openbao "$dir" "$port" || report_failure "$dir" openbao
+  else
+    start_on_ports "$dir" openbao 4 launch_openbao
+  fi
+  case $state in
+    active)
+      vault_unseal "$dir"
+      vault_furnish "$dir"
+      ;;
+    # A fresh instance is furnished first, so that unsealing it is all that is left to do.
+    sealed)
+      if [[ ! -e $dir/furnished ]]; then
+        vault_unseal "$dir"
+        vault_furnish "$dir"
+        vault_call "$dir" PUT sys/seal >/dev/null
+      fi
+      ;;
+  esac
+  vault_env "$dir" | write_env "$dir"
+}
+
+vault_down() {
+  stop "$1" openbao
+  rm -f "$1/env"
+}
+
+# vault_env DIR: what tests need to know, as NAME=value lines.
+vault_env() {
+  local dir=$1 port
+  port=$(cat "$dir/port")
+  echo "BED_VAULT_DIR=$dir"
+  echo "BED_VAULT_ADDR=http://127.0.0.1:$port"
+  echo "BED_VAULT_TLS_ADDR=https://127.0.0.1:$((port + 2))"
+  echo "BED_VAULT_CA=$dir/pki/ca.pem"
+  echo "BED_VAULT_TOKEN=$(cat "$dir/root-token" 2>/dev/null)"
+  echo "BED_VAULT_UNSEAL_KEY=$(cat "$dir/unseal-key" 2>/dev/null)"
+  echo "BED_VAULT_AUDIT=$dir/audit.log"
+}
+
+# --- the server
+
+# launch_openbao DIR PORT
+launch_openbao() {
+  local dir=$1 port=$2
+  write_openbao_config "$dir" "$port" >"$dir/config.hcl"
+  spawn "$dir" openbao "$dir/bin/bao" server -config="$dir/config.hcl"
+  await "$dir" openbao 20 grep -q 'OpenBao server started' "$dir/logs/openbao.log" || {
+    stop "$dir" openbao
+    return 1
+  }
+  echo "$port" >"$dir/port"
+}
+
+# OpenBao 2.7 knows no file storage any more; raft is what keeps data on one machine. It accepts an audit device from
+# its configuration only, never through the API. Each listener opens a cluster port, whether anybody wants it or not.
+write_openbao_config() {
+  local dir=$1 port=$2
+  cat <<HCL
+listener "tcp" {
+  address         = "127.0.0.1:$port"
+  cluster_address = "127.0.0.1:$((port + 1))"
+  tls_disable     = true
+}
+listener "tcp" {
+  address         = "127.0.0.1:$((port + 2))"
+  cluster_address = "127.0.0.1:$((port + 3))"
+  tls_cert_file   = "$dir/pki/tls.pem"
+  tls_key_file    = "$dir/pki/tls.key"
+}
+storage "raft" {
+  path                   = "$dir/raft"
+  node_id                = "bed"
+  performance_multiplier = 1
+}
+api_addr     = "http://127.0.0.1:$port"
+cluster_addr = "https://127.0.0.1:$((port + 1))"
+audit "file" "file" {
+  options = { file_path = "$dir/audit.log", log_raw = "false" }
+}
+HCL
+}
+
+# --- the way to a usable instance
+
+# vault_unseal DIR: initializes it if it is new, unseals it, and waits until it is active.
+vault_unseal() {
+  local dir=$1
+  [[ -e $dir/unseal-key ]] || vault_initialize "$dir"
+  vault_call "$dir" PUT sys/unseal "{\"key\": \"$(<"$dir/unseal-key")\"}" >/dev/null
+  await "$dir" openbao 20 vault_call "$dir" GET sys/health || report_failure "$dir" openbao
+}
+
+# vault_initialize DIR: takes one to two seconds, the time of raft's first election.
+vault_initialize() {
+  local dir=$1 answer
+  answer=$(vault_call "$dir" PUT sys/init '{"secret_shares": 1, "secret_threshold": 1}') ||
+    die "the OpenBao in $dir cannot be initialized: $answer"
+  sed -E 's/.*"root_token":"([^"]+)".*/\1/' <<<"$answer" >"$dir/root-token"
+  sed -E 's/.*"keys":\["([^"]+)".*/\1/' <<<"$answer" >"$dir/unseal-key"
+}
+
+# vault_furnish DIR: what the documentation has a user set up, once in the root namespace and once in team-a.
+vault_furnish() {
+  local dir=$1 namespace
+  [[ ! -e $dir/furnished ]] || return 0
+  vault_call "$dir" PUT sys/namespaces/team-a '{}' >/dev/null
+  for namespace in "" team-a; do
+    furnish_namespace "$dir" "$namespace" >/dev/null
+  done
+  await "$dir" openbao 10 vault_call "$dir" GET demo_mount/config || report_failure "$dir" openbao
+  touch "$dir/furnished"
+}
+
+furnish_namespace() {
+  local dir=$1 namespace=$2 policy
+  policy=$(<"$HACK/lib/vault-connection.hcl")
+  policy=${policy//\"/\\\"}
+  vault_call "$dir" PUT sys/policies/acl/vault-connection "{\"policy\": \"${policy//$'\n'/\\n}\"}" "$namespace"
+  vault_call "$dir" POST sys/mounts/demo_mount '{"type": "kv", "options": {"version": "2"}}' "$namespace"
+  vault_call "$dir" POST sys/auth/approle '{"type": "approle"}' "$namespace"
+  # A token of `demo` cannot outlive two checks; one of `long` is kept between them.
+  vault_call "$dir" POST auth/approle/role/demo \
+    '{"token_policies": "vault-connection", "token_ttl": "30s", "token_max_ttl": "2m"}' "$namespace"
+  vault_call "$dir" POST auth/approle/role/long \
+    '{"token_policies": "vault-connection", "token_ttl": "1h"}' "$namespace"
+}
+
+# vault_call DIR METHOD PATH [JSON [NAMESPACE]]: as root, once there is a root token.
+vault_call() {
+  local token=''
+  [[ ! -e $1/root-token ]] || token=$(<"$1/root-token")
+  curl --silent --show-error --fail-with-body --max-time 20 --request "$2" --header "X-Vault-Token: $token" \
+    ${5:+--header "X-Vault-Namespace: $5"} ${4:+--data "$4"} "http://127.0.0.1:$(<"$1/port")/v1/$3"
+}
