@@ -171,6 +171,8 @@ where
     let mut fields = Vec::new();
     let parsed: Result<K, serde_json::Error> =
         serde_ignored::deserialize(manifest, |field| fields.push(field.to_string()));
+    // kube's types do not read what made us choose them.
+    fields.retain(|field| field != "apiVersion" && field != "kind");
     let path = path.to_owned();
     match parsed {
         Err(source) => Err(FilesError::Manifest { path, kind, name, source }),
