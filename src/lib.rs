@@ -1,14 +1,14 @@
 //! The operator behind the kind `VaultConnection`, as a library for its binaries and its tests.
 //!
-//! Layers, lowest first; a module uses only what stands above it. `tests/layers.rs` holds that.
+//! Layers, lowest first; a module uses only what stands above it. `layers.rs` holds that.
 //!
 //! ```text
 //!   refs         names and addresses, valid by construction                     pure
 //!   api          what users write and read                                      pure
 //!   conditions   the only code that builds a condition                          pure
-//!   vault        what to ask Vault, and how to read its answer                  pure, but for client and tls
-//!   gateway      which addresses may be dialled, and the dialling               pure, but for dial
 //!   secrets      from the objects that a connection names to its credentials    pure
+//!   gateway      which addresses may be dialled, and the dialling               pure, but for dial
+//!   vault        what to ask Vault, and how to read its answer                  pure, but for client and tls
 //!   verify       what a check found, what it means, and when to look again      pure
 //!   cluster      the Kubernetes API                                             I/O
 //!   telemetry    logs, metrics, probes                                          I/O
@@ -22,6 +22,8 @@ pub mod cluster;
 pub mod conditions;
 pub mod controller;
 pub mod gateway;
+#[cfg(test)]
+mod layers;
 pub mod manifests;
 pub mod refs;
 pub mod secrets;

@@ -150,3 +150,94 @@ fn simplify(value: &mut Value) {
 fn yaml(value: &impl Serialize) -> String {
     serde_saphyr::to_string(value).expect("a manifest serializes")
 }
+
+#[cfg(test)]
+#[path = "../tests/manifests/table.rs"]
+mod table;
+
+#[cfg(test)]
+mod tests {
+    use std::{fmt::Write as _, fs, path::Path};
+
+    use kube::core::cel::Validator;
+
+    use super::*;
+    use crate::api::desired::Desired;
+
+    /// Everything that the schema has against a manifest, as the API server would put it.
+    fn refusals(schema: &Value, new: &Value, old: Option<&Value>) -> String {
+        let mut text = String::new();
+        let bounds = jsonschema::validator_for(schema).expect("a JSON schema");
+        for error in bounds.iter_errors(new) {
+            let path = error.instance_path().to_string().replace('/', ".");
+            let _ = writeln!(text, "{}: {error}", path.trim_start_matches('.'));
+        }
+        if let Err(errors) = Validator::new().validate(schema, new, old) {
+            let _ = writeln!(text, "{errors}");
+        }
+        text
+    }
+
+    #[test]
+    fn the_schema_accepts_and_refuses_the_table_of_manifests() {
+        let schema = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone();
+        for table::Row { name, created, updated, refused, .. } in table::rows() {
+            let text = match &updated {
+                None => refusals(&schema, &created, None),
+                Some(updated) => refusals(&schema, updated, Some(&created)),
+            };
+            match refused {
+                None => assert_eq!(text, "", "{name} is refused"),
+                Some(words) => assert!(text.contains(&words), "{name}: {words:?} is not in {text:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_operator_accepts_and_refuses_what_the_schema_does() {
+        for table::Row { name, created, updated, refused, only_schema } in table::rows() {
+            let manifest = updated.unwrap_or(created);
+            let accepted = serde_json::from_value::<VaultConnection>(manifest)
+                .is_ok_and(|connection| Desired::parse(&connection.spec).is_ok());
+            assert_eq!(accepted, refused.is_none() || only_schema, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_text_list_and_map_of_the_spec_is_bounded() {
+        fn look(path: &str, schema: &Value) {
+            match schema["type"].as_str() {
+                Some("string") => assert!(
+                    schema.get("maxLength").is_some() || schema.get("enum").is_some(),
+                    "{path} has no maxLength"
+                ),
+                Some("array") => {
+                    assert!(schema.get("maxItems").is_some(), "{path} has no maxItems");
+                    look(&format!("{path}[]"), &schema["items"]);
+                }
+                Some("object") => {
+                    assert!(schema.get("additionalProperties").is_none(), "{path} is an unbounded map");
+                    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+                        look(&format!("{path}.{name}"), field);
+                    }
+                }
+                _ => {}
+            }
+        }
+        look("spec", &crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]);
+    }
+
+    #[test]
+    fn generated_files_are_up_to_date() {
+        for file in generated() {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file.path);
+            let found = fs::read_to_string(&path).unwrap_or_default();
+            let differing =
+                found.lines().zip(file.text.lines()).enumerate().find(|(_, (is, should))| is != should);
+            if let Some((number, (is, should))) = differing {
+                panic!("{} line {}: run `make generate`\n-{is}\n+{should}", file.path, number + 1);
+            }
+            assert_eq!(found.len(), file.text.len(), "{}: run `make generate`", file.path);
+        }
+    }
+}

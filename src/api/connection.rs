@@ -83,7 +83,7 @@ pub struct VaultConnectionSpec {
 /// What the login must be allowed to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.secretSync) || has(self.capabilities)").message(
+#[x_kube(validation = Rule::new("has(self.secretSync) || (has(self.capabilities) && self.capabilities.size() > 0)").message(
     "set secretSync, capabilities or both; leave out `require` to demand nothing"))]
 pub struct Require {
     /// Demand what a sync of secrets into a KV version 2 engine needs: create, read, update and delete on

@@ -108,7 +108,7 @@ fn scope_of(
     let (store, writer) = reflector::store::<Guarded>();
     let (trigger, triggered) = unbounded::<ConnectionRef>();
     let config = watcher::Config::default().timeout(watch::WATCH_SECONDS);
-    let (records, relisted) = (Arc::clone(&context.records), trigger.clone());
+    let (records, relisted, scope) = (Arc::clone(&context.records), trigger.clone(), namespace.clone());
     let objects = watcher(api::<Guarded>(&context, namespace.as_deref()), config)
         .default_backoff()
         .modify(|object| object.managed_fields_mut().clear())
@@ -116,7 +116,7 @@ fn scope_of(
         .inspect_ok(move |event| {
             // What a new list does not hold was deleted while no watch was open: each known connection is looked for.
             if matches!(event, watcher::Event::InitDone) {
-                for connection in records.connections() {
+                for connection in records.connections(scope.as_deref()) {
                     let _ = relisted.unbounded_send(connection);
                 }
             }
@@ -136,7 +136,8 @@ fn scope_of(
     );
     let follow = follow_objects(Arc::clone(&context), namespace, trigger);
     let work = async move {
-        let looks = looks.for_each(|outcome| conclude(outcome, Arc::clone(&context)));
+        // The end of a session may wait for its Vault; the looks at other connections do not.
+        let looks = looks.for_each_concurrent(None, |outcome| conclude(outcome, Arc::clone(&context)));
         let follow = pin!(follow);
         let looks = pin!(looks);
         // The watches of objects never end by themselves.
@@ -203,7 +204,7 @@ async fn revoke_all(context: &Context) {
         // A check that was given up may still hold its record; then there is nothing to take.
         let _ = tokio::time::timeout_at(deadline, connection::forget(&connection, context)).await;
     };
-    stream::iter(context.records.connections()).for_each_concurrent(REVOKE_AT_ONCE, forget).await;
+    stream::iter(context.records.connections(None)).for_each_concurrent(REVOKE_AT_ONCE, forget).await;
 }
 
 fn api<K>(context: &Context, namespace: Option<&str>) -> Api<K>

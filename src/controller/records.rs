@@ -49,9 +49,11 @@ impl Records {
         inner.by_connection.remove(connection)
     }
 
-    /// Every connection that has a record.
-    pub fn connections(&self) -> Vec<ConnectionRef> {
-        self.lock().by_connection.keys().cloned().collect()
+    /// Every connection that has a record, in one namespace or in all.
+    pub fn connections(&self, namespace: Option<&str>) -> Vec<ConnectionRef> {
+        let wanted =
+            |connection: &&ConnectionRef| namespace.is_none_or(|namespace| namespace == connection.namespace);
+        self.lock().by_connection.keys().filter(wanted).cloned().collect()
     }
 
     /// Remembers which objects a connection names.
@@ -80,5 +82,44 @@ impl Records {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(namespace: &str) -> ConnectionRef {
+        ConnectionRef { namespace: namespace.to_owned(), name: "a".to_owned() }
+    }
+
+    fn version(resource_version: &str) -> Version {
+        Version { uid: "u".to_owned(), resource_version: resource_version.to_owned() }
+    }
+
+    #[test]
+    fn only_connections_that_rest_on_another_state_must_look_again() {
+        let records = Records::default();
+        let (here, secret) = (connection("ns"), ObjectName::secret("s"));
+        let record = records.of(&here);
+        records.register(&here, vec![secret.clone()]);
+        record.ledger.lock().expect("nobody panicked").rest_on([(secret.clone(), Some(version("1")))].into());
+
+        assert_eq!(records.saw("ns", &secret, Some(&version("1"))), []);
+        assert_eq!(records.saw("other", &secret, Some(&version("2"))), []);
+        assert_eq!(records.saw("ns", &secret, Some(&version("2"))), std::slice::from_ref(&here));
+        assert_eq!(records.saw("ns", &secret, None), std::slice::from_ref(&here));
+        records.forget(&here);
+        assert_eq!(records.saw("ns", &secret, None), []);
+    }
+
+    #[test]
+    fn a_scope_knows_only_its_own_connections() {
+        let records = Records::default();
+        let (a, b) = (connection("a"), connection("b"));
+        records.of(&a);
+        records.of(&b);
+        assert_eq!(records.connections(Some("a")), [a]);
+        assert_eq!(records.connections(None).len(), 2);
     }
 }

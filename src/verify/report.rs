@@ -207,3 +207,189 @@ fn credentials(versions: &Versions) -> Vec<CredentialVersion> {
     });
     found.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        api::{
+            condition::Truth,
+            status::{ServerRole, State},
+        },
+        refs::ObjectName,
+        secrets::resolve::{Problem, ReferenceFault},
+        vault::{answer::ServerFault, login::LoginFault, token::TokenInfo, transport::TransportFault},
+        verify::{
+            observation::Fault,
+            testing::{app_role, at, missing, token, versions},
+        },
+    };
+
+    fn around(second: i64) -> Circumstances<'static> {
+        Circumstances { generation: 1, requested_at: None, now: at(second), jitter: 0.0 }
+    }
+
+    fn worked() -> Observation {
+        let health = Health {
+            role: ServerRole::Active,
+            version: Some("2.7.2".to_owned()),
+            cluster_name: None,
+            cluster_id: None,
+            server_time: Some(3),
+        };
+        let info = TokenInfo { ttl: Some(Duration::from_secs(30)), ..TokenInfo::default() };
+        Observation {
+            health: Some(health),
+            login: Some(LoginSeen { info, expires_at: None, left_alone: false }),
+            versions: versions("1"),
+            ..Observation::default()
+        }
+    }
+
+    fn failed(fault: Fault) -> Observation {
+        Observation { fault: Some(fault), versions: versions("1"), ..Observation::default() }
+    }
+
+    fn after(
+        previous: &VaultConnectionStatus,
+        second: i64,
+        observation: &Observation,
+    ) -> VaultConnectionStatus {
+        checked(previous, &around(second), &app_role(), observation).0
+    }
+
+    #[test]
+    fn a_working_connection_is_described() {
+        let (status, wait) = checked(&VaultConnectionStatus::default(), &around(0), &app_role(), &worked());
+        assert_eq!(status.state, Some(State::Connected));
+        assert_eq!(wait, Duration::from_secs(60));
+        assert_eq!(status.next_check_time, Some(Time(at(60))));
+        let connection = status.connection.expect("described");
+        assert_eq!((connection.method.as_str(), connection.mount.as_deref()), ("app-role", Some("approle")));
+        assert_eq!(connection.role_id.as_deref(), Some("role"), "it is written in the spec");
+        assert_eq!(status.server.and_then(|server| server.clock_skew_seconds), Some(3));
+        assert_eq!(status.session.and_then(|session| session.ttl_seconds), Some(30));
+        assert_eq!(status.credentials.len(), 1);
+
+        let (status, _) = checked(&VaultConnectionStatus::default(), &around(0), &token(), &worked());
+        let connection = status.connection.expect("described");
+        assert_eq!((connection.method.as_str(), connection.mount), ("token", None));
+    }
+
+    #[test]
+    fn time_alone_is_no_news_but_is_written_with_the_heartbeat() {
+        let first = after(&VaultConnectionStatus::default(), 0, &worked());
+        let mut later_health = worked();
+        later_health.health.as_mut().expect("healthy").server_time = Some(99);
+        let second = after(&first, 60, &later_health);
+        assert_ne!(first, second);
+        assert!(!is_news(&first, &second));
+        assert!(is_news(&first, &after(&first, 60, &failed(ServerFault::Sealed.into()))));
+
+        let heartbeat = Duration::from_secs(1800);
+        assert!(!needs_heartbeat(&first, at(1799), heartbeat));
+        assert!(needs_heartbeat(&first, at(1800), heartbeat));
+    }
+
+    #[test]
+    fn what_an_unreachable_instance_once_told_stays_but_for_its_role() {
+        let first = after(&VaultConnectionStatus::default(), 0, &worked());
+        let unreachable = after(&first, 60, &failed(TransportFault::TimedOut.into()));
+        let server = unreachable.server.expect("it is still the same instance");
+        assert_eq!((server.version.as_deref(), server.role), (Some("2.7.2"), None));
+        assert_eq!(unreachable.session, None);
+
+        let mut elsewhere = app_role();
+        elsewhere.target.instance =
+            crate::refs::InstanceUrl::parse("https://other.example.com").expect("valid");
+        let fault = failed(TransportFault::TimedOut.into());
+        let (moved, _) = checked(&first, &around(60), &elsewhere, &fault);
+        assert_eq!(moved.server, None, "another instance has told nothing yet");
+    }
+
+    #[test]
+    fn a_refused_credential_waits_for_its_time() {
+        let refused = Observation {
+            no_login_before: Some(at(900)),
+            ..failed(Fault::Login(LoginFault::InvalidCredentials))
+        };
+        let (status, wait) = checked(&VaultConnectionStatus::default(), &around(0), &app_role(), &refused);
+        assert_eq!(status.next_login_time, Some(Time(at(900))));
+        assert!(wait >= Duration::from_secs(900));
+        assert_eq!(after(&status, 901, &worked()).next_login_time, None);
+    }
+
+    #[test]
+    fn an_answered_request_is_recorded_and_kept() {
+        let asked = Circumstances { requested_at: Some("now"), ..around(0) };
+        let (status, _) = checked(&VaultConnectionStatus::default(), &asked, &app_role(), &worked());
+        assert_eq!(status.last_handled_reconcile_at.as_deref(), Some("now"));
+        let removed = after(&status, 60, &worked());
+        assert_eq!(removed.last_handled_reconcile_at.as_deref(), Some("now"));
+    }
+
+    #[test]
+    fn a_suspended_connection_keeps_the_time_of_its_last_check_and_has_no_next() {
+        let first = after(&VaultConnectionStatus::default(), 7, &worked());
+        let suspended = suspended(&first, &around(60), &app_role());
+        assert_eq!(suspended.state, Some(State::Suspended));
+        assert_eq!(suspended.last_check_time, Some(Time(at(7))));
+        assert_eq!((suspended.next_check_time, suspended.session), (None, None));
+    }
+
+    fn any_observation() -> impl Strategy<Value = Observation> {
+        let reference = ReferenceFault {
+            field: "spec.auth.appRole.secretId",
+            source: Some((ObjectName::secret("s"), "k".to_owned())),
+            problem: Problem::Missing,
+        };
+        prop_oneof![
+            3 => Just(worked()),
+            1 => Just(failed(reference.into())),
+            1 => Just(failed(TransportFault::TimedOut.into())),
+            1 => Just(failed(ServerFault::Sealed.into())),
+            1 => Just(failed(ServerFault::RateLimited { retry_after: Some(Duration::from_secs(7)) }.into())),
+            1 => Just(failed(LoginFault::InvalidCredentials.into())),
+            1 => Just(failed(missing())),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_history_keeps_the_contract(
+            history in prop::collection::vec((any_observation(), 0_i64..400, 0.0..1.0_f64), 1..30)
+        ) {
+            let mut status = VaultConnectionStatus::default();
+            let mut second = 0;
+            for (observation, gap, jitter) in history {
+                second += gap;
+                let circumstances = Circumstances { jitter, ..around(second) };
+                let (next, wait) = checked(&status, &circumstances, &app_role(), &observation);
+                prop_assert!(wait >= Duration::from_secs(5) && wait <= Duration::from_secs(330));
+
+                let truth = |t| conditions::find(&next.conditions, t).map(|c| c.status.clone());
+                let every_step = ConditionType::STEPS.iter().all(|t| truth(*t).as_deref() == Some("True"));
+                prop_assert_eq!(truth(ConditionType::Ready).as_deref() == Some("True"), every_step);
+                prop_assert_eq!(every_step, observation.fault.is_none());
+                let abnormal = [ConditionType::Reconciling, ConditionType::Stalled].map(|t| truth(t).is_some());
+                prop_assert_eq!(abnormal.iter().filter(|set| **set).count(), usize::from(!every_step));
+
+                for condition in &next.conditions {
+                    prop_assert_eq!(condition.observed_generation, Some(1));
+                    prop_assert!(!condition.message.is_empty() && condition.message.len() <= 1024);
+                    let before = status.conditions.iter().find(|c| c.type_ == condition.type_);
+                    let unchanged = before.is_some_and(|c| c.status == condition.status);
+                    let since = if unchanged { before.map(|c| c.last_transition_time.0) } else { Some(at(second)) };
+                    prop_assert_eq!(Some(condition.last_transition_time.0), since);
+                }
+                prop_assert!(next.conditions.iter().all(|c| c.status != Truth::True.as_str() || c.reason != "NotChecked"));
+
+                let (again, _) = checked(&next, &around(second + 1), &app_role(), &observation);
+                prop_assert!(!is_news(&next, &again), "the same observation is no news");
+                status = next;
+            }
+        }
+    }
+}

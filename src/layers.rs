@@ -1,0 +1,156 @@
+//! Holds the order of the layers: a file uses only what stands above it, and pure files stay pure.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The layers, lowest first: the modules of each, and whether it is pure. A longer path wins over a shorter one.
+const LAYERS: &[(&[&str], Purity)] = &[
+    (&["refs"], Purity::Pure),
+    (&["api"], Purity::Pure),
+    (&["conditions"], Purity::Pure),
+    (&["secrets"], Purity::Pure),
+    (&["gateway::route"], Purity::Pure),
+    (&["vault"], Purity::Pure),
+    (&["verify"], Purity::Pure),
+    (&["vault::tls"], Purity::Effects),
+    (&["gateway", "gateway::dial"], Purity::Effects),
+    (&["vault::client"], Purity::Effects),
+    (&["cluster", "telemetry"], Purity::Effects),
+    (&["controller"], Purity::Effects),
+    (&["manifests", "cli"], Purity::Effects),
+    (&["lib", "main", "bin"], Purity::Effects),
+];
+
+/// What a pure file cannot hold: a clock, randomness, a log, a client, something to wait for.
+const EFFECTS: &[&str] = &[
+    "async ",
+    ".await",
+    "::now()",
+    "tokio",
+    "tracing",
+    "reqwest",
+    "fastrand",
+    "std::fs",
+    "std::env",
+    "std::net::Tcp",
+];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purity {
+    Pure,
+    Effects,
+}
+
+#[test]
+fn a_file_uses_only_what_stands_above_it() {
+    let mut wrong = Vec::new();
+    for (module, text) in modules() {
+        for used in used_modules(&module, &text) {
+            if layer(&used) > layer(&module) {
+                wrong.push(format!("{module} uses {used}, which stands below it"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn pure_files_have_no_effects() {
+    let mut wrong = Vec::new();
+    for (module, text) in modules() {
+        let (_, purity) = LAYERS[layer(&module)];
+        for effect in EFFECTS.iter().filter(|effect| purity == Purity::Pure && text.contains(**effect)) {
+            wrong.push(format!("{module} holds {effect:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_use_tree_is_read_whole() {
+    let text = "use crate::{\n    api::{self, desired::Desired},\n    refs::*,\n};\nuse super::{route, dial::Dialer};\n\
+                fn f() { crate::vault::tls::x() }";
+    let expected = [
+        "api",
+        "api::desired::Desired",
+        "gateway::dial::Dialer",
+        "gateway::route",
+        "refs::*",
+        "vault::tls::x",
+    ];
+    assert_eq!(used_modules("gateway::x", text), expected.map(str::to_owned).into());
+}
+
+/// The index of the layer that a path belongs to.
+fn layer(path: &str) -> usize {
+    let belongs = |module: &str| path == module || path.starts_with(&format!("{module}::"));
+    let longest = |modules: &[&str]| modules.iter().filter(|m| belongs(m)).map(|m| m.len()).max();
+    let found =
+        LAYERS.iter().enumerate().filter_map(|(index, (modules, _))| Some((longest(modules)?, index))).max();
+    found.unwrap_or_else(|| panic!("{path} belongs to no layer: add it to LAYERS")).1
+}
+
+/// Every file below `src` but this one: its module path, and its text up to its tests, without comments.
+fn modules() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![root.clone()];
+    let mut modules = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder of ours") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let text = fs::read_to_string(&path).expect("a file of ours");
+                let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+                let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+                modules.push((module(&root, &path), lines.collect::<Vec<_>>().join("\n")));
+            }
+        }
+    }
+    modules.retain(|(module, _)| module != "layers");
+    assert!(modules.len() > 30, "the files were not found");
+    modules
+}
+
+fn module(root: &Path, path: &Path) -> String {
+    let relative: PathBuf = path.strip_prefix(root).expect("below the root").with_extension("");
+    let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+    parts.join("::").trim_end_matches("::mod").to_owned()
+}
+
+/// Every path of ours that a module's text names.
+fn used_modules(module: &str, text: &str) -> BTreeSet<String> {
+    let parent = module.rsplit_once("::").map_or(String::new(), |(parent, _)| format!("{parent}::"));
+    let mut used = BTreeSet::new();
+    for (word, prefix) in [("crate::", ""), ("super::", parent.as_str())] {
+        for (position, _) in text.match_indices(word) {
+            flatten(prefix, &text[position + word.len()..], &mut used);
+        }
+    }
+    used
+}
+
+/// Reads one use tree, and returns what follows it.
+fn flatten<'a>(prefix: &str, tree: &'a str, used: &mut BTreeSet<String>) -> &'a str {
+    let tree = tree.trim_start();
+    let end = tree.find(|c: char| !(c.is_alphanumeric() || "_:*".contains(c))).unwrap_or(tree.len());
+    let path = format!("{prefix}{}", &tree[..end]);
+    let mut rest = &tree[end..];
+    if !rest.starts_with('{') {
+        let path = path.trim_end_matches("::self");
+        if !path.is_empty() {
+            used.insert(path.to_owned());
+        }
+        return rest;
+    }
+    loop {
+        rest = flatten(&path, &rest[1..], used).trim_start();
+        if !rest.starts_with(',') {
+            return rest.strip_prefix('}').unwrap_or(rest);
+        }
+    }
+}

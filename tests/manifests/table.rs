@@ -1,0 +1,70 @@
+//! Manifests that are accepted or refused: a good one, one change, and the message that says what to write instead.
+//!
+//! The same table runs against the schema in the unit tests and against a real API server.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The table.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Table {
+    good: Value,
+    rows: Vec<RawRow>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRow {
+    name: String,
+    #[serde(default)]
+    change: Value,
+    #[serde(default)]
+    update: Option<Value>,
+    #[serde(default)]
+    refused: Option<String>,
+    #[serde(default)]
+    only_schema: bool,
+}
+
+/// One manifest.
+pub(crate) struct Row {
+    /// What is special about it.
+    pub(crate) name: String,
+    /// The manifest that is created.
+    pub(crate) created: Value,
+    /// The manifest that is then written over it.
+    pub(crate) updated: Option<Value>,
+    /// Words of the refusal of the last of these two; none when it is accepted.
+    pub(crate) refused: Option<String>,
+    /// Whether the operator itself would accept what the schema refuses.
+    pub(crate) only_schema: bool,
+}
+
+/// Every row of the table.
+pub(crate) fn rows() -> Vec<Row> {
+    let table: Table = serde_saphyr::from_str(include_str!("table.yaml")).expect("the table is YAML");
+    let row = |raw: RawRow| {
+        let created = merged(&table.good, &raw.change);
+        let updated = raw.update.map(|change| merged(&created, &change));
+        Row { name: raw.name, created, updated, refused: raw.refused, only_schema: raw.only_schema }
+    };
+    table.rows.into_iter().map(row).collect()
+}
+
+/// A JSON merge patch (RFC 7386): null removes a field.
+fn merged(base: &Value, change: &Value) -> Value {
+    let (Value::Object(base), Value::Object(change)) = (base, change) else {
+        return if change.is_null() { base.clone() } else { change.clone() };
+    };
+    let mut result = base.clone();
+    for (key, value) in change {
+        if value.is_null() {
+            result.remove(key);
+        } else {
+            let before = result.get(key).cloned().unwrap_or(Value::Object(serde_json::Map::new()));
+            result.insert(key.clone(), merged(&before, value));
+        }
+    }
+    Value::Object(result)
+}
