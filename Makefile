@@ -1,7 +1,7 @@
 # Short names for what one does here. The work is in cargo and in hack/, which can be used directly.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build test demo generate fmt clean-cache
+.PHONY: help tools build test demo bench generate fmt clean-cache
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ test: ## run every check: format, lints, unit tests, chart, and the tests on rea
 
 demo: ## show the operator at work on real servers; KEEP=1 leaves everything up to play with
 	KEEP='$(KEEP)' hack/demo
+
+bench: ## measure memory and speed with 1,000 connections on real servers
+	hack/bench
 
 generate: ## write the generated files anew: CRDs, RBAC rules, tables in the docs
 	cargo run --locked --quiet --bin crdgen -- .

@@ -109,6 +109,18 @@ pub enum SpecError {
         /// Its limit.
         max: usize,
     },
+    /// An object's name is none.
+    #[error("{field}: write the name of an object: lower case letters, digits, '-' and '.'")]
+    ObjectName {
+        /// The field that holds it.
+        field: &'static str,
+    },
+    /// A key of an object is none.
+    #[error("{field}: write a key of the object's data: letters, digits, '-', '_' and '.'")]
+    Key {
+        /// The field that holds it.
+        field: &'static str,
+    },
     /// The CA bundle has no source, or several.
     #[error("spec.tls.caBundle: set exactly one of configMapRef, secretRef and inline")]
     CaSource,
@@ -182,16 +194,27 @@ impl Target {
 fn method(auth: &Auth) -> Result<Method, SpecError> {
     match auth {
         Auth::AppRole(AppRole { mount: path, role_id, secret_id }) => {
-            if let RoleId::Value(value) = role_id {
-                bounded("spec.auth.appRole.roleId.value", value, 1, 4096)?;
+            match role_id {
+                RoleId::Value(value) => bounded("spec.auth.appRole.roleId.value", value, 1, 4096)?,
+                RoleId::SecretRef(SecretKeyRef { name, key }) => {
+                    reference("spec.auth.appRole.roleId.secretRef", name, key)?;
+                }
             }
+            reference(
+                "spec.auth.appRole.secretId.secretRef",
+                &secret_id.secret_ref.name,
+                &secret_id.secret_ref.key,
+            )?;
             Ok(Method::AppRole {
                 mount: mount("spec.auth.appRole.mount", path)?,
                 role_id: role_id.clone(),
                 secret_id: secret_id.secret_ref.clone(),
             })
         }
-        Auth::Token(Token { secret_ref }) => Ok(Method::Token(secret_ref.clone())),
+        Auth::Token(Token { secret_ref }) => {
+            reference("spec.auth.token.secretRef", &secret_ref.name, &secret_ref.key)?;
+            Ok(Method::Token(secret_ref.clone()))
+        }
     }
 }
 
@@ -200,8 +223,14 @@ fn ca(tls: &Tls) -> Result<Option<Ca>, SpecError> {
         return Ok(None);
     };
     let source = match (config_map_ref, secret_ref, inline) {
-        (Some(reference), None, None) => CaSource::ConfigMap(reference.clone()),
-        (None, Some(reference), None) => CaSource::Secret(reference.clone()),
+        (Some(config_map), None, None) => {
+            reference("spec.tls.caBundle.configMapRef", &config_map.name, &config_map.key)?;
+            CaSource::ConfigMap(config_map.clone())
+        }
+        (None, Some(secret), None) => {
+            reference("spec.tls.caBundle.secretRef", &secret.name, &secret.key)?;
+            CaSource::Secret(secret.clone())
+        }
         (None, None, Some(pem)) => {
             bounded("spec.tls.caBundle.inline", pem, 1, 65536)?;
             CaSource::Inline(pem.clone())
@@ -252,6 +281,23 @@ fn times(check: &Check) -> Result<(Duration, Duration), SpecError> {
 
 fn mount(field: &'static str, text: &str) -> Result<MountPath, SpecError> {
     MountPath::parse(text).map_err(|error| SpecError::Mount { field, error })
+}
+
+/// A name and a key as Kubernetes has them. A name goes into a field selector, where a comma would change the question.
+fn reference(field: &'static str, name: &str, key: &str) -> Result<(), SpecError> {
+    bounded(field, name, 1, 253)?;
+    bounded(field, key, 1, 253)?;
+    let at_the_ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if !name.chars().all(|c| at_the_ends(c) || matches!(c, '-' | '.'))
+        || !name.starts_with(at_the_ends)
+        || !name.ends_with(at_the_ends)
+    {
+        return Err(SpecError::ObjectName { field });
+    }
+    if !key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')) {
+        return Err(SpecError::Key { field });
+    }
+    Ok(())
 }
 
 fn bounded(field: &'static str, text: &str, min: usize, max: usize) -> Result<(), SpecError> {

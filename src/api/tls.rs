@@ -42,9 +42,13 @@ pub struct CaBundle {
 pub struct ConfigMapKeyRef {
     /// Name of the `ConfigMap`.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message(
+        "write the name of a ConfigMap: lower case letters, digits, '-' and '.'"))]
     pub name: String,
     /// Key within the `ConfigMap`'s data.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[-._A-Za-z0-9]+$')").message(
+        "write a key of the ConfigMap's data: letters, digits, '-', '_' and '.'"))]
     pub key: String,
 }
 

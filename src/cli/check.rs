@@ -22,8 +22,9 @@ use crate::{
     },
     conditions,
     controller::connection::{
+        checker::{Checker, Subject},
         logins::Logins,
-        observe::{Checker, Kept, Subject},
+        observe::Kept,
     },
     refs::ConnectionRef,
     secrets::ledger::Ledger,

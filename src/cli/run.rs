@@ -11,7 +11,7 @@ use crate::{
     cluster::{Cluster, FIELD_MANAGER},
     controller::{
         self, Settings,
-        connection::{Context, logins::Logins, observe::Checker},
+        connection::{Context, checker::Checker, logins::Logins},
     },
     telemetry::{
         logs,

@@ -28,9 +28,13 @@ pub enum Auth {
 pub struct SecretKeyRef {
     /// Name of the Secret.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message(
+        "write the name of a Secret: lower case letters, digits, '-' and '.'"))]
     pub name: String,
     /// Key within the Secret's data.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[-._A-Za-z0-9]+$')").message(
+        "write a key of the Secret's data: letters, digits, '-', '_' and '.'"))]
     pub key: String,
 }
 

@@ -13,8 +13,10 @@
 //!
 //! An `Err` means that the Kubernetes API failed us. Everything else is an observation.
 
+pub mod checker;
 pub mod logins;
 pub mod observe;
+mod sessions;
 pub mod standing;
 
 use std::{
@@ -34,7 +36,8 @@ use kube::{
 use tokio::time::Instant;
 
 use self::{
-    observe::{Checker, Leftover, Subject},
+    checker::{Checker, Leftover, Subject},
+    observe::Kept,
     standing::{Checked, Standing},
 };
 use super::records::{Record, Records};
@@ -235,7 +238,7 @@ impl Look<'_> {
         self.context.records.register(&self.connection, Vec::new());
         standing.checked = None;
         let leftovers = standing.kept.abandon();
-        standing.kept = observe::Kept::default();
+        standing.kept = Kept::default();
         let status = report::suspended(standing.status(), &self.circumstances(), desired);
         let outcome = self.write(standing, status).await;
         self.revoke(leftovers).await;

@@ -7,73 +7,37 @@
 //!
 //! A failure outside the source of the references is an observation, never an error.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::PoisonError, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::time::Instant;
 
-use super::logins::{Logins, NoTurn};
+use super::checker::{Checker, Leftover, Subject};
 use crate::{
-    api::desired::{Desired, Target},
-    gateway::dial::Dialer,
-    refs::{ConnectionRef, MountPath, ObjectKind},
+    api::desired::Target,
+    refs::ObjectKind,
     secrets::{
         Lookup, References, Versions,
-        ledger::Ledger,
-        resolve::{self, CaPem, Credentials, Lookups, Resolved},
+        resolve::{self, CaPem, Lookups, Resolved},
     },
-    telemetry::metrics::Metrics,
     vault::{
         Request,
         answer::Answer,
-        capabilities,
         client::Client,
         health::{self, Health},
-        login::{self, LoginFault},
-        token::{self, SelfFault},
         transport::TransportFault,
     },
     verify::{
-        budget,
         memory::Memory,
         observation::{Fault, Observation},
-        session::{Basis, Owner, Plan, Session},
+        session::{Plan, Session},
     },
 };
 
 /// How often a `ConfigMap` without our label, whose changes no watch tells, is read again. Users are promised five
 /// minutes; the rest is for the way.
 const CONFIG_MAP_POLL: Duration = Duration::from_secs(285);
-
-/// What all checks share.
-pub struct Checker<R> {
-    /// Where objects are read.
-    pub references: R,
-    /// The way to instances.
-    pub dialer: Dialer,
-    /// Who may log in.
-    pub logins: Logins,
-    /// What is counted.
-    pub metrics: Metrics,
-}
-
-/// What is checked, and why now.
-pub struct Subject<'a> {
-    /// The connection.
-    pub connection: &'a ConnectionRef,
-    /// What it asks for.
-    pub desired: &'a Desired,
-    /// Which objects were read and seen.
-    pub ledger: &'a Mutex<Ledger>,
-    /// Whether an object may have changed since it was read.
-    pub stale: bool,
-    /// Now.
-    pub now: Timestamp,
-}
 
 /// What is kept of a connection between its checks.
 #[derive(Default)]
@@ -92,83 +56,48 @@ struct Link {
     client: Client,
 }
 
-/// A token that is no longer needed.
-pub struct Leftover {
-    client: Client,
-    token: SecretString,
-}
-
 /// Why a check ends early.
-enum Halt<E> {
+pub(super) enum Halt<E> {
+    /// What was seen.
     Fault(Fault),
+    /// The source of the references failed, so that nothing is known.
     Source(E),
 }
 
 /// A check under way.
-struct Check<'a, R> {
-    checker: &'a Checker<R>,
-    subject: &'a Subject<'a>,
-    kept: &'a mut Kept,
-    deadline: Instant,
-    read: Option<(Resolved, Versions)>,
-    seen: Observation,
-    leftovers: Vec<Leftover>,
+pub(super) struct Check<'a, R> {
+    pub(super) checker: &'a Checker<R>,
+    pub(super) subject: &'a Subject<'a>,
+    pub(super) kept: &'a mut Kept,
+    /// When Vault must have answered everything.
+    pub(super) deadline: Instant,
+    /// What was read of the objects, until a login takes it.
+    pub(super) read: Option<(Resolved, Versions)>,
+    /// What was seen so far.
+    pub(super) seen: Observation,
+    /// Tokens that are no longer needed.
+    pub(super) leftovers: Vec<Leftover>,
 }
 
-// === impl Checker ===
-
-impl<R: References> Checker<R> {
-    /// Checks a connection. Afterwards, and after the status is written, the leftovers are to be revoked.
-    pub async fn check(
-        &self,
-        subject: &Subject<'_>,
-        kept: &mut Kept,
-    ) -> Result<(Observation, Vec<Leftover>), R::Error> {
-        let deadline = Instant::now() + subject.desired.timeout;
-        let mut check = Check {
-            checker: self,
-            subject,
-            kept,
-            deadline,
-            read: None,
-            seen: Observation::default(),
-            leftovers: Vec::new(),
-        };
-        let fault = match check.steps().await {
-            Ok(()) => None,
-            Err(Halt::Fault(fault)) => Some(fault),
-            Err(Halt::Source(error)) => return Err(error),
-        };
-        Ok(check.conclude(fault))
-    }
-
-    /// Ends tokens that are no longer needed, as far as `deadline` allows. A token that stays ends by its own life.
-    pub async fn revoke(&self, leftovers: Vec<Leftover>, deadline: Instant) {
-        for Leftover { client, token } in leftovers {
-            let answer =
-                self.ask(&client, token::revoke(), Some(&token), deadline).await.map_err(Fault::from);
-            let outcome = answer.and_then(|answer| token::refusal(&answer).map_err(Fault::from));
-            if let Err(fault) = outcome {
-                tracing::warn!(?fault, "a token of ours could not be revoked; it ends by its TTL");
-            }
-        }
-    }
-
-    async fn ask(
-        &self,
-        client: &Client,
-        request: Request,
-        token: Option<&SecretString>,
-        deadline: Instant,
-    ) -> Result<Answer, TransportFault> {
-        let (operation, started) = (request.operation, Instant::now());
-        let outcome = client.send(request, token, deadline).await;
-        self.metrics.vault_asked(
-            operation,
-            outcome.as_ref().ok().map(|answer| answer.status),
-            started.elapsed(),
-        );
-        outcome
+/// Makes one check. `Err` says that the source of the references failed.
+pub(super) async fn observe<R: References>(
+    checker: &Checker<R>,
+    subject: &Subject<'_>,
+    kept: &mut Kept,
+) -> Result<(Observation, Vec<Leftover>), R::Error> {
+    let mut check = Check {
+        checker,
+        subject,
+        kept,
+        deadline: Instant::now() + subject.desired.timeout,
+        read: None,
+        seen: Observation::default(),
+        leftovers: Vec::new(),
+    };
+    match check.steps().await {
+        Ok(()) => Ok(check.conclude(None)),
+        Err(Halt::Fault(fault)) => Ok(check.conclude(Some(fault))),
+        Err(Halt::Source(error)) => Err(error),
     }
 }
 
@@ -215,7 +144,7 @@ impl<R: References> Check<'_, R> {
     }
 
     /// Reads every object that the connection names, and takes from them what it needs.
-    async fn read_references(&mut self) -> Result<(), Halt<R::Error>> {
+    pub(super) async fn read_references(&mut self) -> Result<(), Halt<R::Error>> {
         let Subject { connection, desired, ledger, now, .. } = *self.subject;
         let lock = || ledger.lock().unwrap_or_else(PoisonError::into_inner);
         lock().begin_reading();
@@ -280,164 +209,7 @@ impl<R: References> Check<'_, R> {
         Ok(())
     }
 
-    async fn use_kept_session(&mut self, client: &Client, plan: Plan) -> Result<(), Halt<R::Error>> {
-        let mut session = self.kept.memory.session.take().expect("a plan to use a session follows from one");
-        if plan == Plan::Renew {
-            self.renew(client, &mut session).await;
-        }
-        let outcome = self.self_check(client, &mut session).await;
-        if let Err(Fault::Own(SelfFault::Rejected)) = outcome {
-            return self.replace_ended_session(client, &session).await;
-        }
-        self.keep_or_leave(client, session);
-        outcome.map_err(Halt::Fault)
-    }
-
-    /// Vault ended the session before its time: by a restart without storage, by a person, by a quota.
-    async fn replace_ended_session(
-        &mut self,
-        client: &Client,
-        ended: &Session,
-    ) -> Result<(), Halt<R::Error>> {
-        if self.read.is_none() {
-            self.read_references().await?;
-        }
-        let unchanged = self.read.as_ref().is_some_and(|(_, versions)| *versions == ended.basis.versions);
-        if ended.owner == Owner::User && unchanged {
-            return Err(Fault::Own(SelfFault::Rejected).into());
-        }
-        self.begin_session(client).await
-    }
-
-    async fn renew(&mut self, client: &Client, session: &mut Session) {
-        let now = self.subject.now;
-        match self
-            .ask(client, token::renew(), Some(&session.token))
-            .await
-            .map(|answer| token::read_renew(&answer))
-        {
-            Ok(Ok(life)) => session.renewed(life, now),
-            // What a server cannot do now is tried at the next check; what Vault refuses, it refuses for good.
-            Ok(Err(SelfFault::Server(_))) | Err(_) => {}
-            Ok(Err(_)) => session.not_renewed(),
-        }
-    }
-
-    /// Logs in, or takes the user's token, and makes sure that it can be used. The old session stays until then.
-    async fn begin_session(&mut self, client: &Client) -> Result<(), Halt<R::Error>> {
-        if self.read.is_none() {
-            self.read_references().await?;
-        }
-        let (resolved, versions) = self.read.take().expect("the references were just read");
-        let desired = self.subject.desired;
-        let basis = Basis { target: desired.target.clone(), versions };
-        let session = match resolved.credentials {
-            Credentials::AppRole { mount, role_id, secret_id } => {
-                self.log_in(client, basis, &mount, &role_id, &secret_id).await?
-            }
-            Credentials::Token(token) => Session::given(token, basis, self.subject.now),
-        };
-        self.adopt(client, session).await.map_err(Halt::Fault)
-    }
-
-    async fn log_in(
-        &mut self,
-        client: &Client,
-        basis: Basis,
-        mount: &MountPath,
-        role_id: &SecretString,
-        secret_id: &SecretString,
-    ) -> Result<Session, Fault> {
-        let now = self.subject.now;
-        if let Some((fault, until)) = self.kept.memory.known_refusal(&basis, now) {
-            self.seen.no_login_before = Some(until);
-            return Err(fault.into());
-        }
-        let target = &basis.target;
-        let role = self.checker.logins.role(&target.instance, target.namespace.as_ref(), mount, role_id);
-        let proven = self.kept.memory.is_proven(&basis);
-        let turn = match self.checker.logins.turn(&role, proven, now, self.deadline).await {
-            Ok(turn) => turn,
-            Err(NoTurn::TimedOut) => return Err(TransportFault::TimedOut.into()),
-            Err(NoTurn::Spent(until)) => {
-                self.seen.no_login_before = Some(until);
-                return Err(Fault::BudgetSpent);
-            }
-        };
-        let answer = self.ask(client, login::request(mount, role_id, secret_id), None).await?;
-        match login::read(&answer) {
-            Ok(login) => {
-                turn.accepted().await;
-                self.kept.memory.accepted(basis.clone());
-                Ok(Session::issued(login.token, basis, login.info, now))
-            }
-            Err(fault) => {
-                if matches!(fault, LoginFault::InvalidCredentials | LoginFault::Denied) {
-                    turn.refused(now).await;
-                    let until = now + budget::WINDOW;
-                    self.kept.memory.refused(basis, fault.clone(), until);
-                    self.seen.no_login_before = Some(until);
-                }
-                Err(fault.into())
-            }
-        }
-    }
-
-    /// Makes sure that a new token can be used, and lets it take the place of the old one.
-    async fn adopt(&mut self, client: &Client, mut session: Session) -> Result<(), Fault> {
-        let outcome = self.self_check(client, &mut session).await;
-        if !matches!(outcome, Ok(()) | Err(Fault::Missing(_))) {
-            self.leave(client, session);
-            return outcome;
-        }
-        if session.owner == Owner::User {
-            self.kept.memory.accepted(session.basis.clone());
-        }
-        if let Some(old) = self.kept.memory.session.take() {
-            self.leave(client, old);
-        }
-        self.keep_or_leave(client, session);
-        outcome
-    }
-
-    /// The self-check: the smallest request that a usable login can make. With requirements it is the question for
-    /// them, unless nothing is known of the token yet.
-    async fn self_check(&self, client: &Client, session: &mut Session) -> Result<(), Fault> {
-        let Subject { desired: Desired { require, .. }, now, .. } = *self.subject;
-        if require.is_empty() || session.is_unknown() {
-            let answer = self.ask(client, token::lookup(), Some(&session.token)).await?;
-            session.looked_up(token::read_lookup(&answer)?, now);
-        }
-        if require.is_empty() {
-            return Ok(());
-        }
-        let answer = self.ask(client, capabilities::request(require), Some(&session.token)).await?;
-        let missing = capabilities::read_missing(&answer, require)?;
-        if missing.is_empty() { Ok(()) } else { Err(Fault::Missing(missing)) }
-    }
-
-    /// Keeps a session for the next check, if it will live until then, and notes what the status tells of it.
-    fn keep_or_leave(&mut self, client: &Client, session: Session) {
-        let Subject { desired, now, .. } = *self.subject;
-        let keep = session.owner == Owner::User || session.outlives(now + desired.interval, desired.timeout);
-        let seen = session.seen(keep);
-        self.seen.login = Some(seen.clone());
-        if session.owner == Owner::User && session.is_limited() {
-            self.kept.memory.leave_alone(session.basis, seen.info);
-        } else if keep {
-            self.kept.memory.session = Some(session);
-        } else {
-            self.leave(client, session);
-        }
-    }
-
-    fn leave(&mut self, client: &Client, session: Session) {
-        if session.is_ours_to_revoke() {
-            self.leftovers.push(Leftover { client: client.clone(), token: session.token });
-        }
-    }
-
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         client: &Client,
         request: Request,

@@ -1,0 +1,98 @@
+//! What all checks share: where objects are read, the way to instances, who may log in, what is counted.
+
+use std::sync::Mutex;
+
+use k8s_openapi::jiff::Timestamp;
+use secrecy::SecretString;
+use tokio::time::Instant;
+
+use super::{
+    logins::Logins,
+    observe::{Kept, observe},
+};
+use crate::{
+    api::desired::Desired,
+    gateway::dial::Dialer,
+    refs::ConnectionRef,
+    secrets::{References, ledger::Ledger},
+    telemetry::metrics::Metrics,
+    vault::{Request, answer::Answer, client::Client, token, transport::TransportFault},
+    verify::observation::{Fault, Observation},
+};
+
+/// What all checks share.
+pub struct Checker<R> {
+    /// Where objects are read.
+    pub references: R,
+    /// The way to instances.
+    pub dialer: Dialer,
+    /// Who may log in.
+    pub logins: Logins,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// What is checked, and why now.
+pub struct Subject<'a> {
+    /// The connection.
+    pub connection: &'a ConnectionRef,
+    /// What it asks for.
+    pub desired: &'a Desired,
+    /// Which objects were read and seen.
+    pub ledger: &'a Mutex<Ledger>,
+    /// Whether an object may have changed since it was read.
+    pub stale: bool,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// A token that is no longer needed.
+pub struct Leftover {
+    /// The way to where it was issued.
+    pub client: Client,
+    /// The token itself.
+    pub token: SecretString,
+}
+
+// === impl Checker ===
+
+impl<R: References> Checker<R> {
+    /// Checks a connection. Afterwards, and after the status is written, the leftovers are to be revoked.
+    pub async fn check(
+        &self,
+        subject: &Subject<'_>,
+        kept: &mut Kept,
+    ) -> Result<(Observation, Vec<Leftover>), R::Error> {
+        observe(self, subject, kept).await
+    }
+
+    /// Ends tokens that are no longer needed, as far as `deadline` allows. A token that stays ends by its own life.
+    pub async fn revoke(&self, leftovers: Vec<Leftover>, deadline: Instant) {
+        for Leftover { client, token } in leftovers {
+            let answer =
+                self.ask(&client, token::revoke(), Some(&token), deadline).await.map_err(Fault::from);
+            let outcome = answer.and_then(|answer| token::refusal(&answer).map_err(Fault::from));
+            if let Err(fault) = outcome {
+                tracing::warn!(?fault, "a token of ours could not be revoked; it ends by its TTL");
+            }
+        }
+    }
+
+    /// Sends a request, and counts it.
+    pub(super) async fn ask(
+        &self,
+        client: &Client,
+        request: Request,
+        token: Option<&SecretString>,
+        deadline: Instant,
+    ) -> Result<Answer, TransportFault> {
+        let (operation, started) = (request.operation, Instant::now());
+        let outcome = client.send(request, token, deadline).await;
+        self.metrics.vault_asked(
+            operation,
+            outcome.as_ref().ok().map(|answer| answer.status),
+            started.elapsed(),
+        );
+        outcome
+    }
+}

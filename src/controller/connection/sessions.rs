@@ -1,0 +1,190 @@
+//! The part of a check that concerns logins and tokens: use what is kept, or log in, and decide what to keep.
+
+use secrecy::SecretString;
+
+use super::{
+    checker::{Leftover, Subject},
+    logins::NoTurn,
+    observe::{Check, Halt},
+};
+use crate::{
+    api::desired::Desired,
+    refs::MountPath,
+    secrets::{References, resolve::Credentials},
+    vault::{
+        capabilities,
+        client::Client,
+        login::{self, LoginFault},
+        token::{self, SelfFault},
+        transport::TransportFault,
+    },
+    verify::{
+        budget,
+        observation::Fault,
+        session::{Basis, Owner, Plan, Session},
+    },
+};
+
+impl<R: References> Check<'_, R> {
+    /// Uses the kept session. One that Vault has ended is replaced in the same check.
+    pub(super) async fn use_kept_session(
+        &mut self,
+        client: &Client,
+        plan: Plan,
+    ) -> Result<(), Halt<R::Error>> {
+        let mut session = self.kept.memory.session.take().expect("a plan to use a session follows from one");
+        if plan == Plan::Renew {
+            self.renew(client, &mut session).await;
+        }
+        let outcome = self.self_check(client, &mut session).await;
+        if let Err(Fault::Own(SelfFault::Rejected)) = outcome {
+            return self.replace_ended_session(client, &session).await;
+        }
+        self.keep_or_leave(client, session);
+        outcome.map_err(Halt::Fault)
+    }
+
+    /// Vault ended the session before its time: by a restart without storage, by a person, by a quota.
+    async fn replace_ended_session(
+        &mut self,
+        client: &Client,
+        ended: &Session,
+    ) -> Result<(), Halt<R::Error>> {
+        if self.read.is_none() {
+            self.read_references().await?;
+        }
+        let unchanged = self.read.as_ref().is_some_and(|(_, versions)| *versions == ended.basis.versions);
+        if ended.owner == Owner::User && unchanged {
+            return Err(Fault::Own(SelfFault::Rejected).into());
+        }
+        self.begin_session(client).await
+    }
+
+    async fn renew(&mut self, client: &Client, session: &mut Session) {
+        let now = self.subject.now;
+        match self
+            .ask(client, token::renew(), Some(&session.token))
+            .await
+            .map(|answer| token::read_renew(&answer))
+        {
+            Ok(Ok(life)) => session.renewed(life, now),
+            // What a server cannot do now is tried at the next check; what Vault refuses, it refuses for good.
+            Ok(Err(SelfFault::Server(_))) | Err(_) => {}
+            Ok(Err(_)) => session.not_renewed(),
+        }
+    }
+
+    /// Logs in, or takes the user's token, and makes sure that it can be used. The old session stays until then.
+    pub(super) async fn begin_session(&mut self, client: &Client) -> Result<(), Halt<R::Error>> {
+        if self.read.is_none() {
+            self.read_references().await?;
+        }
+        let (resolved, versions) = self.read.take().expect("the references were just read");
+        let desired = self.subject.desired;
+        let basis = Basis { target: desired.target.clone(), versions };
+        let session = match resolved.credentials {
+            Credentials::AppRole { mount, role_id, secret_id } => {
+                self.log_in(client, basis, &mount, &role_id, &secret_id).await?
+            }
+            Credentials::Token(token) => Session::given(token, basis, self.subject.now),
+        };
+        self.adopt(client, session).await.map_err(Halt::Fault)
+    }
+
+    async fn log_in(
+        &mut self,
+        client: &Client,
+        basis: Basis,
+        mount: &MountPath,
+        role_id: &SecretString,
+        secret_id: &SecretString,
+    ) -> Result<Session, Fault> {
+        let now = self.subject.now;
+        if let Some((fault, until)) = self.kept.memory.known_refusal(&basis, now) {
+            self.seen.no_login_before = Some(until);
+            return Err(fault.into());
+        }
+        let target = &basis.target;
+        let role = self.checker.logins.role(&target.instance, target.namespace.as_ref(), mount, role_id);
+        let proven = self.kept.memory.is_proven(&basis);
+        let turn = match self.checker.logins.turn(&role, proven, now, self.deadline).await {
+            Ok(turn) => turn,
+            Err(NoTurn::TimedOut) => return Err(TransportFault::TimedOut.into()),
+            Err(NoTurn::Spent(until)) => {
+                self.seen.no_login_before = Some(until);
+                return Err(Fault::BudgetSpent);
+            }
+        };
+        let answer = self.ask(client, login::request(mount, role_id, secret_id), None).await?;
+        match login::read(&answer) {
+            Ok(login) => {
+                turn.accepted().await;
+                self.kept.memory.accepted(basis.clone());
+                Ok(Session::issued(login.token, basis, login.info, now))
+            }
+            Err(fault) => {
+                if matches!(fault, LoginFault::InvalidCredentials | LoginFault::Denied) {
+                    turn.refused(now).await;
+                    let until = now + budget::WINDOW;
+                    self.kept.memory.refused(basis, fault.clone(), until);
+                    self.seen.no_login_before = Some(until);
+                }
+                Err(fault.into())
+            }
+        }
+    }
+
+    /// Makes sure that a new token can be used, and lets it take the place of the old one.
+    async fn adopt(&mut self, client: &Client, mut session: Session) -> Result<(), Fault> {
+        let outcome = self.self_check(client, &mut session).await;
+        if !matches!(outcome, Ok(()) | Err(Fault::Missing(_))) {
+            self.leave(client, session);
+            return outcome;
+        }
+        if session.owner == Owner::User {
+            self.kept.memory.accepted(session.basis.clone());
+        }
+        if let Some(old) = self.kept.memory.session.take() {
+            self.leave(client, old);
+        }
+        self.keep_or_leave(client, session);
+        outcome
+    }
+
+    /// The self-check: the smallest request that a usable login can make. With requirements it is the question for
+    /// them, unless nothing is known of the token yet.
+    async fn self_check(&self, client: &Client, session: &mut Session) -> Result<(), Fault> {
+        let Subject { desired: Desired { require, .. }, now, .. } = *self.subject;
+        if require.is_empty() || session.is_unknown() {
+            let answer = self.ask(client, token::lookup(), Some(&session.token)).await?;
+            session.looked_up(token::read_lookup(&answer)?, now);
+        }
+        if require.is_empty() {
+            return Ok(());
+        }
+        let answer = self.ask(client, capabilities::request(require), Some(&session.token)).await?;
+        let missing = capabilities::read_missing(&answer, require)?;
+        if missing.is_empty() { Ok(()) } else { Err(Fault::Missing(missing)) }
+    }
+
+    /// Keeps a session for the next check, if it will live until then, and notes what the status tells of it.
+    fn keep_or_leave(&mut self, client: &Client, session: Session) {
+        let Subject { desired, now, .. } = *self.subject;
+        let keep = session.owner == Owner::User || session.outlives(now + desired.interval, desired.timeout);
+        let seen = session.seen(keep);
+        self.seen.login = Some(seen.clone());
+        if session.owner == Owner::User && session.is_limited() {
+            self.kept.memory.leave_alone(session.basis, seen.info);
+        } else if keep {
+            self.kept.memory.session = Some(session);
+        } else {
+            self.leave(client, session);
+        }
+    }
+
+    fn leave(&mut self, client: &Client, session: Session) {
+        if session.is_ours_to_revoke() {
+            self.leftovers.push(Leftover { client: client.clone(), token: session.token });
+        }
+    }
+}
