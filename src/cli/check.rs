@@ -22,7 +22,8 @@ use crate::{
     },
     conditions,
     controller::connection::{
-        checker::{Checker, Subject},
+        checker::{Checked, Checker, Subject},
+        instances::Instances,
         logins::Logins,
         observe::Kept,
     },
@@ -53,6 +54,7 @@ pub(super) async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
         references: files,
         // Without a cluster there is no API server to protect.
         dialer: args.addresses.dialer(Vec::new()),
+        instances: Instances::default(),
         logins: Logins::new(10),
         metrics: Metrics::new(),
     };
@@ -90,7 +92,7 @@ async fn status(
     let ledger = Mutex::new(Ledger::default());
     let subject = Subject { connection: &name, desired, ledger: &ledger, stale: false, now };
     let mut kept = Kept::default();
-    let (observation, mut leftovers) =
+    let Checked { observation, mut leftovers, .. } =
         checker.check(&subject, &mut kept).await.unwrap_or_else(|never| match never {});
     leftovers.extend(kept.abandon());
     checker.revoke(leftovers, Instant::now() + REVOKE_DEADLINE).await;

@@ -11,7 +11,7 @@ use crate::{
     cluster::{Cluster, FIELD_MANAGER},
     controller::{
         self, Settings,
-        connection::{Context, checker::Checker, logins::Logins},
+        connection::{Context, checker::Checker, instances::Instances, logins::Logins},
     },
     telemetry::{
         logs,
@@ -40,6 +40,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
     let checker = Checker {
         references: cluster.clone(),
         dialer: args.addresses.dialer(cluster.api_servers().await),
+        instances: Instances::default(),
         logins: Logins::new(args.logins_per_second),
         metrics: metrics.clone(),
     };

@@ -12,11 +12,7 @@ pub mod watch;
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
-use futures::{
-    StreamExt, TryStreamExt,
-    channel::mpsc::{UnboundedSender, unbounded},
-    future, stream,
-};
+use futures::{StreamExt, TryStreamExt, future, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{
     Api, ResourceExt,
@@ -106,9 +102,9 @@ fn scope_of(
     stopped: &tokio_watch::Receiver<bool>,
 ) -> (Store<Guarded>, impl Future<Output = ()>) {
     let (store, writer) = reflector::store::<Guarded>();
-    let (trigger, triggered) = unbounded::<ConnectionRef>();
+    let called = context.records.queue(namespace.as_deref());
     let config = watcher::Config::default().timeout(watch::WATCH_SECONDS);
-    let (records, relisted, scope) = (Arc::clone(&context.records), trigger.clone(), namespace.clone());
+    let (records, scope) = (Arc::clone(&context.records), namespace.clone());
     let objects = watcher(api::<Guarded>(&context, namespace.as_deref()), config)
         .default_backoff()
         .modify(|object| object.managed_fields_mut().clear())
@@ -117,15 +113,15 @@ fn scope_of(
             // What a new list does not hold was deleted while no watch was open: each known connection is looked for.
             if matches!(event, watcher::Event::InitDone) {
                 for connection in records.connections(scope.as_deref()) {
-                    let _ = relisted.unbounded_send(connection);
+                    records.look_again(connection);
                 }
             }
         })
         .touched_objects()
         .map_ok(|object| ObjectRef::from_obj(&object));
-    let triggers = triggered
+    let calls = called
         .map(|connection| Ok(ObjectRef::<Guarded>::new(&connection.name).within(&connection.namespace)));
-    let queue = stream::select(objects, triggers).take_until(until_stopped(stopped.clone()));
+    let queue = stream::select(objects, calls).take_until(until_stopped(stopped.clone()));
     let looks = applier(
         |object, context| Box::pin(connection::reconcile(object, context)),
         |_, _, _| Action::requeue(RETRY),
@@ -134,7 +130,7 @@ fn scope_of(
         queue,
         controller::Config::default().concurrency(concurrency),
     );
-    let follow = follow_objects(Arc::clone(&context), namespace, trigger);
+    let follow = follow_objects(Arc::clone(&context), namespace);
     let work = async move {
         // The end of a session may wait for its Vault; the looks at other connections do not.
         let looks = looks.for_each_concurrent(None, |outcome| conclude(outcome, Arc::clone(&context)));
@@ -146,12 +142,8 @@ fn scope_of(
     (store, work)
 }
 
-/// Follows labelled Secrets and `ConfigMap`s, and triggers the connections that name them.
-async fn follow_objects(
-    context: Arc<Context>,
-    namespace: Option<String>,
-    trigger: UnboundedSender<ConnectionRef>,
-) {
+/// Follows labelled Secrets and `ConfigMap`s, and asks for a look at the connections that name them.
+async fn follow_objects(context: Arc<Context>, namespace: Option<String>) {
     let (changed, receiver) = tokio::sync::mpsc::unbounded_channel();
     let records = || Arc::clone(&context.records);
     let scope = namespace.as_deref();
@@ -170,7 +162,7 @@ async fn follow_objects(
             records(),
             changed,
         ),
-        watch::settle(receiver, trigger),
+        watch::settle(receiver, records()),
     )
     .await;
 }

@@ -2,9 +2,13 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::connection::standing::Standing;
@@ -23,6 +27,13 @@ pub struct Records {
 struct Inner {
     by_connection: HashMap<ConnectionRef, Arc<Record>>,
     dependents: Dependents,
+    queues: Vec<Queue>,
+}
+
+/// The way into the queue of one watched namespace, or of all.
+struct Queue {
+    namespace: Option<String>,
+    sender: UnboundedSender<ConnectionRef>,
 }
 
 /// The record of one connection.
@@ -32,6 +43,7 @@ pub struct Record {
     pub ledger: Mutex<Ledger>,
     /// How things stand. Held during a check; none before the first look.
     pub standing: AsyncMutex<Option<Standing>>,
+    called: AtomicBool,
 }
 
 // === impl Records ===
@@ -54,6 +66,31 @@ impl Records {
         let wanted =
             |connection: &&ConnectionRef| namespace.is_none_or(|namespace| namespace == connection.namespace);
         self.lock().by_connection.keys().filter(wanted).cloned().collect()
+    }
+
+    /// The connections of a namespace, or of all, that something here wants to be looked at again.
+    pub fn queue(&self, namespace: Option<&str>) -> UnboundedReceiver<ConnectionRef> {
+        let (sender, receiver) = unbounded();
+        self.lock().queues.push(Queue { namespace: namespace.map(str::to_owned), sender });
+        receiver
+    }
+
+    /// Asks for a look at a connection. Whether a check is due is decided then.
+    pub fn look_again(&self, connection: ConnectionRef) {
+        let inner = self.lock();
+        let mine = |queue: &&Queue| queue.namespace.as_ref().is_none_or(|own| *own == connection.namespace);
+        if let Some(queue) = inner.queues.iter().find(mine) {
+            // The receiver is gone only when the operator stops.
+            let _ = queue.sender.unbounded_send(connection);
+        }
+    }
+
+    /// Asks for a check of a connection that waits for its instance, which serves again.
+    pub fn call(&self, connection: ConnectionRef) {
+        if let Some(record) = self.lock().by_connection.get(&connection) {
+            record.called.store(true, Ordering::Release);
+        }
+        self.look_again(connection);
     }
 
     /// Remembers which objects a connection names.
@@ -85,6 +122,15 @@ impl Records {
     }
 }
 
+// === impl Record ===
+
+impl Record {
+    /// Whether the connection was called since this was asked the last time.
+    pub fn take_call(&self) -> bool {
+        self.called.swap(false, Ordering::AcqRel)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +157,19 @@ mod tests {
         assert_eq!(records.saw("ns", &secret, None), std::slice::from_ref(&here));
         records.forget(&here);
         assert_eq!(records.saw("ns", &secret, None), []);
+    }
+
+    #[test]
+    fn a_call_goes_to_the_queue_of_its_namespace_and_counts_once() {
+        let records = Records::default();
+        let (mut of_a, mut of_b) = (records.queue(Some("a")), records.queue(Some("b")));
+        let b = connection("b");
+        let record = records.of(&b);
+        records.call(b.clone());
+        assert_eq!(of_b.try_recv().ok(), Some(b));
+        assert!(of_a.try_recv().is_err());
+        assert!(record.take_call());
+        assert!(!record.take_call());
     }
 
     #[test]

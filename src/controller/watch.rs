@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, channel::mpsc::UnboundedSender, pin_mut};
+use futures::{StreamExt, pin_mut};
 use kube::{
     Api, Resource, ResourceExt,
     api::PartialObjectMeta,
@@ -95,7 +95,7 @@ pub async fn follow<K>(
 }
 
 /// Passes each connection on once its objects had time to settle.
-pub async fn settle(mut changed: UnboundedReceiver<ConnectionRef>, trigger: UnboundedSender<ConnectionRef>) {
+pub async fn settle(mut changed: UnboundedReceiver<ConnectionRef>, records: Arc<Records>) {
     let mut waiting: HashMap<ConnectionRef, Instant> = HashMap::new();
     loop {
         let next = waiting.values().min().copied();
@@ -109,7 +109,7 @@ pub async fn settle(mut changed: UnboundedReceiver<ConnectionRef>, trigger: Unbo
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
                 let now = Instant::now();
                 for (connection, _) in waiting.extract_if(|_, due| *due <= now) {
-                    let _ = trigger.unbounded_send(connection);
+                    records.look_again(connection);
                 }
             }
         }
@@ -133,8 +133,6 @@ fn name<K: Resource<DynamicType = ()>>(kind: ObjectKind, object: &PartialObjectM
 
 #[cfg(test)]
 mod tests {
-    use futures::channel::mpsc::unbounded;
-
     use super::*;
 
     fn connection(name: &str) -> ConnectionRef {
@@ -144,8 +142,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn changes_within_the_settle_time_give_one_look() {
         let (sender, changed) = tokio::sync::mpsc::unbounded_channel();
-        let (trigger, mut triggered) = unbounded();
-        let task = tokio::spawn(settle(changed, trigger));
+        let records = Arc::new(Records::default());
+        let mut triggered = records.queue(None);
+        let task = tokio::spawn(settle(changed, Arc::clone(&records)));
         let start = Instant::now();
         sender.send(connection("a")).expect("it listens");
         // Time stands still until every task waits; then it jumps.
@@ -159,6 +158,6 @@ mod tests {
         assert_eq!(start.elapsed().as_millis() / 10, 80);
         drop(sender);
         task.await.expect("it ends with its sender");
-        assert_eq!(triggered.next().await, None, "nothing is passed on twice");
+        assert!(triggered.try_recv().is_err(), "nothing is passed on twice");
     }
 }

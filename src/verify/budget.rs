@@ -38,6 +38,15 @@ impl Budget {
         self.refused.push(now);
     }
 
+    /// Notes a refused login of which only the end of its window is known. The same is counted once.
+    pub fn recall(&mut self, until: Timestamp) {
+        let time = until.checked_sub(WINDOW).unwrap_or(Timestamp::MIN);
+        if !self.refused.contains(&time) {
+            self.refused.push(time);
+            self.refused.sort_unstable();
+        }
+    }
+
     /// Notes a login that was accepted: Vault then forgets the refused ones, and so do we.
     pub fn accepted(&mut self) {
         self.refused.clear();
@@ -67,6 +76,16 @@ mod tests {
         budget.refused(at(900));
         assert_eq!(budget.permit(at(901)), Err(at(960)));
         assert!(!budget.is_idle(at(1799)) && budget.is_idle(at(1800)));
+    }
+
+    #[test]
+    fn what_an_earlier_process_saw_counts_once() {
+        let mut budget = Budget::default();
+        budget.recall(at(900));
+        budget.recall(at(900));
+        assert_eq!(budget.permit(at(1)), Ok(()));
+        budget.recall(at(930));
+        assert_eq!(budget.permit(at(31)), Err(at(900)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::Timestamp;
 
 use super::{
-    observation::LoginSeen,
+    observation::{Fault, LoginSeen},
     schedule::Doubt,
     session::{Basis, Plan, Session},
 };
@@ -35,16 +35,16 @@ pub struct Memory {
     health: Option<Health>,
     checks_since_health: u32,
     proven: Option<Basis>,
-    refusal: Option<Refusal>,
+    hold: Option<Hold>,
     left_alone: Option<(Basis, TokenInfo)>,
     read: bool,
 }
 
-/// Vault refused a credential.
+/// A login that is not to be tried again with the same basis before its time.
 #[derive(Clone, Debug)]
-struct Refusal {
+struct Hold {
     basis: Basis,
-    fault: LoginFault,
+    fault: Fault,
     until: Timestamp,
 }
 
@@ -56,15 +56,13 @@ impl Memory {
         let basis = Basis { target: target.clone(), versions: versions(&status.credentials) };
         let authenticated = conditions::find(&status.conditions, ConditionType::Authenticated);
         let is_true = conditions::is_true(&status.conditions, ConditionType::Authenticated);
-        let fault = authenticated.and_then(|condition| refused_fault(&condition.reason));
-        let refusal = fault.zip(status.next_login_time.as_ref()).map(|(fault, until)| Refusal {
-            basis: basis.clone(),
-            fault,
-            until: until.0,
-        });
+        let fault = authenticated.and_then(|condition| held_fault(&condition.reason));
+        let until = status.next_login_time.as_ref();
+        let hold =
+            fault.zip(until).map(|(fault, until)| Hold { basis: basis.clone(), fault, until: until.0 });
         let limited = status.session.as_ref().filter(|session| is_true && session.uses_left.is_some());
         Self {
-            refusal,
+            hold,
             left_alone: limited.map(|session| (basis.clone(), info(session))),
             proven: is_true.then_some(basis),
             ..Self::default()
@@ -136,26 +134,25 @@ impl Memory {
     /// Notes a login that Vault accepted.
     pub fn accepted(&mut self, basis: Basis) {
         self.proven = Some(basis);
-        self.refusal = None;
+        self.hold = None;
         self.left_alone = None;
     }
 
     /// Notes a login that Vault refused: the same is not tried again before `until`.
     pub fn refused(&mut self, basis: Basis, fault: LoginFault, until: Timestamp) {
         self.proven = None;
-        self.refusal = Some(Refusal { basis, fault, until });
+        self.hold = Some(Hold { basis, fault: Fault::Login(fault), until });
     }
 
-    /// What Vault would answer to a login with this basis, known without asking, and until when.
-    pub fn known_refusal(&self, basis: &Basis, now: Timestamp) -> Option<(LoginFault, Timestamp)> {
-        let refusal =
-            self.refusal.as_ref().filter(|refusal| refusal.basis == *basis && now < refusal.until)?;
-        Some((refusal.fault.clone(), refusal.until))
+    /// Why a login with this basis is not to be tried now, and until when.
+    pub fn hold(&self, basis: &Basis, now: Timestamp) -> Option<(Fault, Timestamp)> {
+        let hold = self.hold.as_ref().filter(|hold| hold.basis == *basis && now < hold.until)?;
+        Some((hold.fault.clone(), hold.until))
     }
 
-    /// Forgets a refusal, because a person asks to try again.
+    /// Lets a login be tried again, because a person asks for it.
     pub fn forgive(&mut self) {
-        self.refusal = None;
+        self.hold = None;
     }
 
     /// Notes that a token is not to be looked at again.
@@ -171,11 +168,14 @@ impl Memory {
     }
 }
 
-/// The fault behind a reason in the status, if it is one that costs the role something to try again.
-fn refused_fault(reason: &str) -> Option<LoginFault> {
-    [(Reason::InvalidCredentials, LoginFault::InvalidCredentials), (Reason::LoginDenied, LoginFault::Denied)]
-        .into_iter()
-        .find_map(|(known, fault)| (known.as_str() == reason).then_some(fault))
+/// The fault behind a reason in the status, if it is one after which no login is tried for a while.
+fn held_fault(reason: &str) -> Option<Fault> {
+    let known = [
+        (Reason::InvalidCredentials, Fault::Login(LoginFault::InvalidCredentials)),
+        (Reason::LoginDenied, Fault::Login(LoginFault::Denied)),
+        (Reason::LoginBudgetSpent, Fault::BudgetSpent),
+    ];
+    known.into_iter().find_map(|(known, fault)| (known.as_str() == reason).then_some(fault))
 }
 
 fn versions(credentials: &[CredentialVersion]) -> Versions {
@@ -205,7 +205,7 @@ mod tests {
     use crate::{
         secrets::Versions,
         verify::{
-            observation::{Fault, Observation},
+            observation::Observation,
             report::{Circumstances, checked},
             testing::{app_role, at, token, versions as of_version},
         },
@@ -264,13 +264,13 @@ mod tests {
         memory.refused(basis("1"), LoginFault::InvalidCredentials, at(900));
         assert!(!memory.is_proven(&basis("1")));
         assert_eq!(
-            memory.known_refusal(&basis("1"), at(899)),
-            Some((LoginFault::InvalidCredentials, at(900)))
+            memory.hold(&basis("1"), at(899)),
+            Some((Fault::Login(LoginFault::InvalidCredentials), at(900)))
         );
-        assert_eq!(memory.known_refusal(&basis("1"), at(900)), None);
-        assert_eq!(memory.known_refusal(&basis("2"), at(1)), None);
+        assert_eq!(memory.hold(&basis("1"), at(900)), None);
+        assert_eq!(memory.hold(&basis("2"), at(1)), None);
         memory.forgive();
-        assert_eq!(memory.known_refusal(&basis("1"), at(1)), None);
+        assert_eq!(memory.hold(&basis("1"), at(1)), None);
     }
 
     #[test]
@@ -285,9 +285,14 @@ mod tests {
         let (status, _) = checked(&VaultConnectionStatus::default(), &around, &app_role(), &refused);
         let memory = Memory::restore(&app_role().target, &status);
         assert_eq!(
-            memory.known_refusal(&basis("1"), at(899)),
-            Some((LoginFault::InvalidCredentials, at(900)))
+            memory.hold(&basis("1"), at(899)),
+            Some((Fault::Login(LoginFault::InvalidCredentials), at(900)))
         );
+
+        let spent = Observation { fault: Some(Fault::BudgetSpent), ..refused };
+        let (status, _) = checked(&VaultConnectionStatus::default(), &around, &app_role(), &spent);
+        let memory = Memory::restore(&app_role().target, &status);
+        assert_eq!(memory.hold(&basis("1"), at(899)), Some((Fault::BudgetSpent, at(900))));
 
         let worked = Observation { versions: of_version("1"), ..Observation::default() };
         let (status, _) = checked(&VaultConnectionStatus::default(), &around, &app_role(), &worked);

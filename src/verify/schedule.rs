@@ -33,6 +33,8 @@ pub enum Cause {
     Requested,
     /// An object that the connection names changed.
     ObjectChanged,
+    /// The instance that it waits for serves again.
+    InstanceBack,
     /// It is time.
     TimeUp,
 }
@@ -50,6 +52,8 @@ pub struct Inputs<'a> {
     pub handled_request: Option<&'a str>,
     /// Whether an object has changed.
     pub stale: bool,
+    /// Whether the instance that it waits for serves again.
+    pub called: bool,
     /// When the next check is planned; none when only a change can help.
     pub next_check: Option<Timestamp>,
     /// When the last check was.
@@ -96,6 +100,9 @@ pub fn due(inputs: &Inputs<'_>, now: Timestamp) -> Option<Cause> {
     }
     if inputs.stale {
         return Some(Cause::ObjectChanged);
+    }
+    if inputs.called {
+        return Some(Cause::InstanceBack);
     }
     // A clock that was set back would stretch the wait without end.
     let clock_went_back = inputs.last_check.is_some_and(|last| now < last);
@@ -151,12 +158,13 @@ mod tests {
         requested_at: Some("a"),
         handled_request: Some("a"),
         stale: false,
+        called: false,
         next_check: None,
         last_check: None,
     };
 
     #[test]
-    fn a_check_is_due_for_one_of_five_causes() {
+    fn a_check_is_due_for_one_of_six_causes() {
         let settled = Inputs { next_check: Some(at(100)), last_check: Some(at(40)), ..SETTLED };
         let table: &[(Inputs<'_>, i64, Option<Cause>)] = &[
             (settled, 99, None),
@@ -169,6 +177,7 @@ mod tests {
             (Inputs { requested_at: None, ..settled }, 50, None),
             (Inputs { handled_request: None, ..settled }, 50, Some(Cause::Requested)),
             (Inputs { stale: true, ..settled }, 50, Some(Cause::ObjectChanged)),
+            (Inputs { called: true, ..settled }, 50, Some(Cause::InstanceBack)),
         ];
         for (inputs, now, cause) in table {
             assert_eq!(due(inputs, at(*now)), *cause, "{inputs:?}");

@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use tokio::time::Instant;
 
 use super::{
+    instances::Instances,
     logins::Logins,
     observe::{Kept, observe},
 };
@@ -26,6 +27,8 @@ pub struct Checker<R> {
     pub references: R,
     /// The way to instances.
     pub dialer: Dialer,
+    /// Which instances fail.
+    pub instances: Instances,
     /// Who may log in.
     pub logins: Logins,
     /// What is counted.
@@ -46,6 +49,16 @@ pub struct Subject<'a> {
     pub now: Timestamp,
 }
 
+/// What a check leads to.
+pub struct Checked {
+    /// What was seen.
+    pub observation: Observation,
+    /// Tokens that are no longer needed, to be revoked once the status is written.
+    pub leftovers: Vec<Leftover>,
+    /// Other connections that waited for the instance, which serves again.
+    pub waited: Vec<ConnectionRef>,
+}
+
 /// A token that is no longer needed.
 pub struct Leftover {
     /// The way to where it was issued.
@@ -57,12 +70,8 @@ pub struct Leftover {
 // === impl Checker ===
 
 impl<R: References> Checker<R> {
-    /// Checks a connection. Afterwards, and after the status is written, the leftovers are to be revoked.
-    pub async fn check(
-        &self,
-        subject: &Subject<'_>,
-        kept: &mut Kept,
-    ) -> Result<(Observation, Vec<Leftover>), R::Error> {
+    /// Checks a connection. `Err` says that the source of the references failed.
+    pub async fn check(&self, subject: &Subject<'_>, kept: &mut Kept) -> Result<Checked, R::Error> {
         observe(self, subject, kept).await
     }
 

@@ -109,6 +109,11 @@ impl Logins {
         Ok(Turn { budget, alone })
     }
 
+    /// Counts a refusal that an earlier process saw, and after which no login is to be tried before `until`.
+    pub async fn recall(&self, role: &Role, until: Timestamp, now: Timestamp) {
+        self.budget(role, now).lock().await.recall(until);
+    }
+
     fn budget(&self, role: &Role, now: Timestamp) -> Arc<AsyncMutex<Budget>> {
         let mut roles = self.roles.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(budget) = roles.get(role) {

@@ -14,6 +14,7 @@
 //! An `Err` means that the Kubernetes API failed us. Everything else is an observation.
 
 pub mod checker;
+pub mod instances;
 pub mod logins;
 pub mod observe;
 mod sessions;
@@ -36,9 +37,9 @@ use kube::{
 use tokio::time::Instant;
 
 use self::{
-    checker::{Checker, Leftover, Subject},
+    checker::{Checked, Checker, Leftover, Subject},
     observe::Kept,
-    standing::{Checked, Standing},
+    standing::{LastCheck, Standing},
 };
 use super::records::{Record, Records};
 use crate::{
@@ -152,8 +153,9 @@ impl Look<'_> {
     async fn check_if_due(&self, standing: &mut Standing, desired: &Desired) -> Result<Action, ClusterError> {
         standing.recall(&desired.target, self.generation);
         self.context.records.register(&self.connection, desired.target.references());
-        let stale = self.is_stale(standing);
-        match schedule::due(&standing.due_inputs(self.generation, self.requested_at, stale), self.now) {
+        let (stale, called) = (self.is_stale(standing), self.record.take_call());
+        match schedule::due(&standing.due_inputs(self.generation, self.requested_at, stale, called), self.now)
+        {
             Some(cause) => self.check(standing, desired, cause).await?,
             None => self.write_the_unwritten(standing).await?,
         }
@@ -177,7 +179,11 @@ impl Look<'_> {
             stale: self.is_stale(standing),
             now: self.now,
         };
-        let (observation, leftovers) = self.context.checker.check(&subject, &mut standing.kept).await?;
+        let Checked { observation, leftovers, waited } =
+            self.context.checker.check(&subject, &mut standing.kept).await?;
+        for connection in waited {
+            self.context.records.call(connection);
+        }
         let reason = observation.fault.as_ref().map(|fault| judge::reason_of(fault, desired));
         self.context.checker.metrics.checked(reason, started.elapsed());
         tracing::debug!(
@@ -312,7 +318,7 @@ impl Look<'_> {
     /// Notes that a check was made, and when the next is to be.
     fn note(&self, standing: &mut Standing, wait: Duration) {
         let now = Timestamp::now();
-        standing.checked = Some(Checked {
+        standing.checked = Some(LastCheck {
             generation: self.generation,
             request: self.requested_at.map(str::to_owned),
             at: now,

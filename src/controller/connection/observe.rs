@@ -13,13 +13,16 @@ use k8s_openapi::jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::time::Instant;
 
-use super::checker::{Checker, Leftover, Subject};
+use super::{
+    checker::{Checked, Checker, Leftover, Subject},
+    instances::Way,
+};
 use crate::{
     api::desired::Target,
-    refs::ObjectKind,
+    refs::{ConnectionRef, ObjectKind},
     secrets::{
         Lookup, References, Versions,
-        resolve::{self, CaPem, Lookups, Resolved},
+        resolve::{self, Lookups, Resolved},
     },
     vault::{
         Request,
@@ -52,7 +55,7 @@ pub struct Kept {
 /// The way to the instance, as the last check found it.
 struct Link {
     target: Target,
-    ca: Option<CaPem>,
+    way: Way,
     client: Client,
 }
 
@@ -77,6 +80,8 @@ pub(super) struct Check<'a, R> {
     pub(super) seen: Observation,
     /// Tokens that are no longer needed.
     pub(super) leftovers: Vec<Leftover>,
+    /// Other connections that waited for the instance.
+    waited: Vec<ConnectionRef>,
 }
 
 /// Makes one check. `Err` says that the source of the references failed.
@@ -84,7 +89,7 @@ pub(super) async fn observe<R: References>(
     checker: &Checker<R>,
     subject: &Subject<'_>,
     kept: &mut Kept,
-) -> Result<(Observation, Vec<Leftover>), R::Error> {
+) -> Result<Checked, R::Error> {
     let mut check = Check {
         checker,
         subject,
@@ -93,6 +98,7 @@ pub(super) async fn observe<R: References>(
         read: None,
         seen: Observation::default(),
         leftovers: Vec::new(),
+        waited: Vec::new(),
     };
     match check.steps().await {
         Ok(()) => Ok(check.conclude(None)),
@@ -173,7 +179,7 @@ impl<R: References> Check<'_, R> {
         let read = self.read.as_ref().map(|(resolved, _)| &resolved.ca);
         if let Some(link) = &self.kept.link
             && link.target == *target
-            && read.is_none_or(|ca| *ca == link.ca)
+            && read.is_none_or(|ca| *ca == link.way.ca)
         {
             return Ok(link.client.clone());
         }
@@ -184,7 +190,8 @@ impl<R: References> Check<'_, R> {
         })?;
         let client = Client::new(http, target.instance.clone(), target.namespace.clone());
         self.drop_session_of_another_target();
-        self.kept.link = Some(Link { target: target.clone(), ca, client: client.clone() });
+        let way = Way { instance: target.instance.clone(), ca };
+        self.kept.link = Some(Link { target: target.clone(), way, client: client.clone() });
         Ok(client)
     }
 
@@ -202,11 +209,29 @@ impl<R: References> Check<'_, R> {
             self.seen.health = self.kept.memory.health().cloned();
             return Ok(());
         }
+        let Some(Link { way, .. }) = &self.kept.link else { return Ok(()) };
+        let (instances, connection) = (&self.checker.instances, self.subject.connection);
+        if let Some(fault) = instances.known_fault(way, connection) {
+            return Err(fault);
+        }
+        let asked = Instant::now();
+        match self.look_at_health(client).await {
+            Ok(health) => {
+                self.waited = instances.serves(way, connection);
+                self.seen.health = Some(health.clone());
+                self.kept.memory.saw_health(health);
+                Ok(())
+            }
+            Err(fault) => {
+                instances.failed(way, connection, &fault, asked);
+                Err(fault)
+            }
+        }
+    }
+
+    async fn look_at_health(&self, client: &Client) -> Result<Health, Fault> {
         let answer = self.ask(client, health::request(), None).await?;
-        let health: Health = health::read(&answer)?;
-        self.seen.health = Some(health.clone());
-        self.kept.memory.saw_health(health);
-        Ok(())
+        Ok(health::read(&answer)?)
     }
 
     pub(super) async fn ask(
@@ -218,7 +243,7 @@ impl<R: References> Check<'_, R> {
         self.checker.ask(client, request, token, self.deadline).await
     }
 
-    fn conclude(mut self, fault: Option<Fault>) -> (Observation, Vec<Leftover>) {
+    fn conclude(mut self, fault: Option<Fault>) -> Checked {
         if self.seen.versions.is_empty() {
             self.seen.versions = self.kept.memory.versions();
         }
@@ -233,7 +258,7 @@ impl<R: References> Check<'_, R> {
             self.seen.login = None;
         }
         self.seen.fault = fault;
-        (self.seen, self.leftovers)
+        Checked { observation: self.seen, leftovers: self.leftovers, waited: self.waited }
     }
 }
 

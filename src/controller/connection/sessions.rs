@@ -100,12 +100,14 @@ impl<R: References> Check<'_, R> {
         secret_id: &SecretString,
     ) -> Result<Session, Fault> {
         let now = self.subject.now;
-        if let Some((fault, until)) = self.kept.memory.known_refusal(&basis, now) {
-            self.seen.no_login_before = Some(until);
-            return Err(fault.into());
-        }
         let target = &basis.target;
         let role = self.checker.logins.role(&target.instance, target.namespace.as_ref(), mount, role_id);
+        if let Some((fault, until)) = self.kept.memory.hold(&basis, now) {
+            // After a restart the status is all that tells of it.
+            self.checker.logins.recall(&role, until, now).await;
+            self.seen.no_login_before = Some(until);
+            return Err(fault);
+        }
         let proven = self.kept.memory.is_proven(&basis);
         let turn = match self.checker.logins.turn(&role, proven, now, self.deadline).await {
             Ok(turn) => turn,

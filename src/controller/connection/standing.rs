@@ -19,12 +19,12 @@ pub struct Standing {
     /// What is kept between checks.
     pub kept: Kept,
     /// The last check of this process.
-    pub checked: Option<Checked>,
+    pub checked: Option<LastCheck>,
 }
 
 /// When and for what a connection was last checked.
 #[derive(Clone, Debug)]
-pub struct Checked {
+pub struct LastCheck {
     /// The generation of the spec.
     pub generation: i64,
     /// The value of the annotation that asks for a check.
@@ -61,6 +61,7 @@ impl Standing {
         generation: i64,
         requested_at: Option<&'a str>,
         stale: bool,
+        called: bool,
     ) -> Inputs<'a> {
         // A request that an earlier process answered is recorded in the status.
         let answered = self.written.last_handled_reconcile_at.as_deref();
@@ -70,6 +71,7 @@ impl Standing {
             requested_at,
             handled_request: self.checked.as_ref().map_or(answered, |checked| checked.request.as_deref()),
             stale,
+            called,
             next_check: self.checked.as_ref().map(|checked| checked.next),
             last_check: self.checked.as_ref().map(|checked| checked.at),
         }
