@@ -103,8 +103,10 @@ fn reasons() -> String {
          the order of the steps. A reason under *stalls* sets `Stalled`: only a person can mend it. One under *waits* \
          sets `Reconciling`: the operator tries again by itself.\n",
     );
-    let groups =
-        [ConditionType::Ready].into_iter().chain(ConditionType::STEPS).chain([ConditionType::Reconciling]);
+    let groups = [ConditionType::Ready]
+        .into_iter()
+        .chain(ConditionType::STEPS)
+        .chain([ConditionType::CredentialsExpiring, ConditionType::Reconciling]);
     for group in groups {
         let heading = match group {
             ConditionType::Ready => "Any condition",

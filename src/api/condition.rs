@@ -23,6 +23,8 @@ pub enum ConditionType {
     Reconciling,
     /// Set only while nothing but a person can mend it (kstatus).
     Stalled,
+    /// Set only while the login works but its token ends soon, and nothing but a person can replace it.
+    CredentialsExpiring,
 }
 
 /// The status of a condition.
@@ -201,6 +203,9 @@ reasons! {
     NothingRequired: Authorized True, Fine, Connected;
     /// The login lacks capabilities that `spec.require` asks for.
     MissingCapabilities: Authorized False, NeedsPerson, Denied;
+
+    /// The user's token ends within 7 days, or within the last third of a shorter life, and cannot be renewed further.
+    TokenExpiring: CredentialsExpiring True, Fine, Connected;
 }
 
 // === impl ConditionType ===
@@ -221,6 +226,7 @@ impl ConditionType {
             Self::Authorized => "Authorized",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
+            Self::CredentialsExpiring => "CredentialsExpiring",
         }
     }
 }

@@ -150,6 +150,16 @@ pub struct Session {
     /// How often the token can still be used; absent when that is not limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses_left: Option<i64>,
+    /// Life of the token if it is never renewed, or the longest that renewals can make it, in seconds; absent when that
+    /// is not limited or not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest_life_seconds: Option<i64>,
+    /// For a periodic token: the life that each renewal gives, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub period_seconds: Option<i64>,
+    /// Whether the token outlives the one that created it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orphan: Option<bool>,
     /// Vault's name for the login, as its audit log shows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,

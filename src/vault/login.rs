@@ -117,7 +117,7 @@ fn read_success(answer: &Answer) -> Result<Login, LoginFault> {
         renewable: auth.renewable,
         // Zero means no limit: <https://developer.hashicorp.com/vault/api-docs/auth/token#num_uses>.
         uses_left: Some(auth.num_uses).filter(|uses| *uses != 0),
-        display_name: None,
+        ..TokenInfo::default()
     };
     Ok(Login { token: auth.client_token, info })
 }

@@ -26,6 +26,14 @@ pub struct TokenInfo {
     pub uses_left: Option<i64>,
     /// Vault's name for the login.
     pub display_name: Option<String>,
+    /// When it was created, in seconds since the epoch.
+    pub created: Option<i64>,
+    /// Its life if it is never renewed, or the longest that renewals can make it.
+    pub longest_life: Option<Duration>,
+    /// For a periodic token: the life that each renewal gives, without end.
+    pub period: Option<Duration>,
+    /// Whether it outlives the token that created it.
+    pub orphan: Option<bool>,
 }
 
 /// Why a token cannot be used on itself.
@@ -63,6 +71,14 @@ struct Lookup {
     #[serde(default)]
     num_uses: i64,
     display_name: Option<String>,
+    creation_time: Option<i64>,
+    #[serde(default)]
+    creation_ttl: u64,
+    #[serde(default)]
+    explicit_max_ttl: u64,
+    #[serde(default)]
+    period: u64,
+    orphan: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -101,7 +117,15 @@ pub fn read_lookup(answer: &Answer) -> Result<TokenInfo, SelfFault> {
     Ok(TokenInfo {
         kind: data.kind,
         policies: data.policies.unwrap_or_default(),
-        ttl: Some(Duration::from_secs(data.ttl)).filter(|ttl| !ttl.is_zero()),
+        ttl: seconds(data.ttl),
+        created: data.creation_time,
+        longest_life: match seconds(data.explicit_max_ttl) {
+            None if data.renewable => None,
+            None => seconds(data.creation_ttl),
+            longest => longest,
+        },
+        period: seconds(data.period),
+        orphan: data.orphan,
         renewable: data.renewable,
         // The answer counts the lookup itself. Zero means no limit: a token that was used up is no longer found.
         uses_left: Some(data.num_uses).filter(|uses| *uses != 0),
@@ -114,6 +138,11 @@ pub fn read_renew(answer: &Answer) -> Result<Duration, SelfFault> {
     refusal(answer)?;
     let body = answer.json::<RenewBody>().ok_or(SelfFault::Unexpected { status: answer.status })?;
     Ok(Duration::from_secs(body.auth.lease_duration))
+}
+
+/// Vault writes zero for what is not limited.
+fn seconds(count: u64) -> Option<Duration> {
+    Some(Duration::from_secs(count)).filter(|duration| !duration.is_zero())
 }
 
 /// Tells whether Vault refuses what a token asks about itself.
@@ -166,6 +195,21 @@ mod tests {
         ))
         .expect("described");
         assert_eq!((service.ttl, service.uses_left), (Some(Duration::from_secs(29)), Some(2)));
+
+        let bounded = read_lookup(&json(
+            200,
+            r#"{"data":{"type":"service","policies":["p"],"ttl":3000,"renewable":true,
+            "creation_time":1000,"creation_ttl":3600,"explicit_max_ttl":7200,"period":0,"orphan":true}}"#,
+        ))
+        .expect("described");
+        assert_eq!((bounded.created, bounded.longest_life), (Some(1000), Some(Duration::from_secs(7200))));
+        assert_eq!((bounded.period, bounded.orphan), (None, Some(true)));
+        let fixed = read_lookup(&json(200, r#"{"data":{"ttl":3000,"renewable":false,"creation_ttl":3600}}"#))
+            .expect("described");
+        assert_eq!(fixed.longest_life, Some(Duration::from_secs(3600)));
+        let periodic = read_lookup(&json(200, r#"{"data":{"ttl":30,"renewable":true,"period":60}}"#))
+            .expect("described");
+        assert_eq!((periodic.longest_life, periodic.period), (None, Some(Duration::from_secs(60))));
 
         let root = read_lookup(&json(
             200,

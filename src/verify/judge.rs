@@ -21,7 +21,9 @@ use crate::{
 /// The verdicts of a check.
 pub fn judge(desired: &Desired, observation: &Observation) -> Vec<Verdict> {
     let failed = observation.fault.as_ref().map(|fault| words::of_fault(fault, desired));
-    ladder(failed, |step| passed(step, desired, observation))
+    let mut verdicts = ladder(failed, |step| passed(step, desired, observation));
+    verdicts.extend(observation.login.as_ref().and_then(|login| expiring(login, desired)));
+    verdicts
 }
 
 /// The verdicts on a spec that makes no sense: nothing else is looked at.
@@ -71,6 +73,16 @@ fn ladder(
     verdicts
 }
 
+/// The warning that goes with a login that works, but not for long.
+fn expiring(login: &LoginSeen, desired: &Desired) -> Option<Verdict> {
+    let (Some(end), Method::Token(secret)) = (login.ends_soon, &desired.target.method) else { return None };
+    let message = format!(
+        "the token under key {:?} in Secret {:?} ends at {end:.0} and cannot be renewed beyond that: put a new one there",
+        secret.key, secret.name
+    );
+    Some(verdict(ConditionType::CredentialsExpiring, Reason::TokenExpiring, message))
+}
+
 /// The abnormal-true condition of kstatus that goes with a failure.
 fn progress(reason: Reason, message: String) -> Verdict {
     match reason.nature() {
@@ -109,7 +121,9 @@ fn passed(step: ConditionType, desired: &Desired, observation: &Observation) -> 
             let paths: Vec<_> = desired.require.keys().map(|path| format!("{path:?}")).collect();
             (Reason::CapabilitiesGranted, format!("granted on {}", paths.join(", ")))
         }
-        ConditionType::Reconciling | ConditionType::Stalled => (Reason::NotChecked, String::new()),
+        ConditionType::Reconciling | ConditionType::Stalled | ConditionType::CredentialsExpiring => {
+            (Reason::NotChecked, String::new())
+        }
     }
 }
 
@@ -195,6 +209,22 @@ mod tests {
              ServerReady=True/Active Authenticated=False/InvalidCredentials Authorized=Unknown/NotChecked \
              Stalled=True/InvalidCredentials"
         );
+    }
+
+    #[test]
+    fn a_token_that_ends_soon_is_a_warning_beside_ready() {
+        let login = LoginSeen {
+            info: crate::vault::token::TokenInfo::default(),
+            expires_at: None,
+            left_alone: false,
+            ends_soon: Some(testing::at(86_400)),
+        };
+        let verdicts =
+            judge(&testing::token(), &Observation { login: Some(login), ..Observation::default() });
+        let warning = verdicts.last().expect("verdicts");
+        assert_eq!(summary(std::slice::from_ref(warning)), "CredentialsExpiring=True/TokenExpiring");
+        assert!(warning.message.contains("ends at 1970-01-02T00:00:00Z"), "{}", warning.message);
+        assert_eq!(verdicts[0].truth, Truth::True);
     }
 
     #[test]

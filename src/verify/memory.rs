@@ -1,6 +1,6 @@
 //! What the operator remembers of a connection between two checks.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -164,7 +164,7 @@ impl Memory {
     /// What the status tells of a token that is left alone.
     pub fn left_alone(&self) -> Option<LoginSeen> {
         let (_, info) = self.left_alone.as_ref()?;
-        Some(LoginSeen { info: info.clone(), expires_at: None, left_alone: true })
+        Some(LoginSeen { info: info.clone(), expires_at: None, left_alone: true, ends_soon: None })
     }
 }
 
@@ -189,13 +189,23 @@ fn versions(credentials: &[CredentialVersion]) -> Versions {
 }
 
 fn info(session: &crate::api::status::Session) -> TokenInfo {
+    let duration = |seconds: Option<i64>| {
+        seconds
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .filter(|seconds| *seconds > 0)
+            .map(Duration::from_secs)
+    };
     TokenInfo {
         kind: session.token_type.clone(),
         policies: session.policies.clone(),
-        ttl: None,
+        ttl: duration(session.ttl_seconds),
         renewable: session.renewable.unwrap_or_default(),
         uses_left: session.uses_left,
         display_name: session.display_name.clone(),
+        longest_life: duration(session.longest_life_seconds),
+        period: duration(session.period_seconds),
+        orphan: session.orphan,
+        created: None,
     }
 }
 

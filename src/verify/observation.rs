@@ -40,6 +40,8 @@ pub struct LoginSeen {
     pub expires_at: Option<Timestamp>,
     /// Whether it was left alone in this check, because looking at it would use it up.
     pub left_alone: bool,
+    /// The end of a user's token, if it is near and no renewal can put it off.
+    pub ends_soon: Option<Timestamp>,
 }
 
 /// Why a check ended early. Each is certain to have been seen; none is an error of the operator.

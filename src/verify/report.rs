@@ -184,13 +184,17 @@ fn told(health: &Health, before: Option<&Server>, now: Timestamp) -> Server {
 
 fn session(login: &LoginSeen) -> Session {
     let info = &login.info;
+    let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
     Session {
         token_type: info.kind.clone(),
         policies: info.policies.clone(),
-        ttl_seconds: Some(info.ttl.map_or(0, |ttl| i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX))),
+        ttl_seconds: Some(info.ttl.map_or(0, seconds)),
         expire_time: login.expires_at.map(Time),
         renewable: Some(info.renewable),
         uses_left: info.uses_left,
+        longest_life_seconds: info.longest_life.map(seconds),
+        period_seconds: info.period.map(seconds),
+        orphan: info.orphan,
         display_name: info.display_name.clone(),
     }
 }
@@ -242,7 +246,7 @@ mod tests {
         let info = TokenInfo { ttl: Some(Duration::from_secs(30)), ..TokenInfo::default() };
         Observation {
             health: Some(health),
-            login: Some(LoginSeen { info, expires_at: None, left_alone: false }),
+            login: Some(LoginSeen { info, expires_at: None, left_alone: false, ends_soon: None }),
             versions: versions("1"),
             ..Observation::default()
         }

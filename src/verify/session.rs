@@ -8,6 +8,9 @@ use secrecy::SecretString;
 use super::observation::LoginSeen;
 use crate::{api::desired::Target, secrets::Versions, vault::token::TokenInfo};
 
+/// How long before its end a user is warned of it: a week, to put a new token into its Secret.
+const WARNING: Duration = Duration::from_hours(7 * 24);
+
 /// What a login was made from. What was learned with one basis says nothing about another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Basis {
@@ -132,9 +135,21 @@ impl Session {
     }
 
     /// What the status tells of it. The end of a token is told only if it is kept until then.
-    pub fn seen(&self, kept: bool) -> LoginSeen {
-        let expires_at = self.ttl().filter(|_| kept).map(|ttl| self.after(ttl));
-        LoginSeen { info: self.info.clone().unwrap_or_default(), expires_at, left_alone: false }
+    pub fn seen(&self, kept: bool, now: Timestamp) -> LoginSeen {
+        LoginSeen {
+            info: self.info.clone().unwrap_or_default(),
+            expires_at: self.ttl().filter(|_| kept).map(|ttl| self.after(ttl)),
+            left_alone: false,
+            ends_soon: self.ends_soon(now),
+        }
+    }
+
+    /// The end of a user's token that nobody but the user can put off, once a week or a third of its life is left.
+    fn ends_soon(&self, now: Timestamp) -> Option<Timestamp> {
+        let info = self.info.as_ref().filter(|info| self.owner == Owner::User && info.period.is_none())?;
+        let (created, life) = (info.created?, info.longest_life?);
+        let end = later(Timestamp::from_second(created).ok()?, life);
+        (later(now, WARNING.min(life / 3)) >= end).then_some(end)
     }
 
     /// The token's life at the begin of the session or at its last renewal; none when it does not end.
@@ -194,8 +209,8 @@ mod tests {
         let look = |ttl| TokenInfo { ttl: Some(Duration::from_secs(ttl)), ..TokenInfo::default() };
         session.looked_up(look(900), at(100));
         session.looked_up(look(400), at(600));
-        assert_eq!(session.seen(true).expires_at, Some(at(1000)));
-        assert_eq!(session.seen(false).expires_at, None);
+        assert_eq!(session.seen(true, at(600)).expires_at, Some(at(1000)));
+        assert_eq!(session.seen(false, at(600)).expires_at, None);
     }
 
     #[test]
@@ -249,6 +264,31 @@ mod tests {
         assert!(!batch.is_ours_to_revoke());
         let used_up = with(session(Owner::Operator, 30, false), |info| info.uses_left = Some(1));
         assert!(!used_up.is_ours_to_revoke());
+    }
+
+    #[test]
+    fn the_end_of_a_users_token_is_told_before_it_comes() {
+        let day = 24 * 60 * 60;
+        let given = |days: u64, change: &dyn Fn(&mut TokenInfo)| {
+            with(session(Owner::User, days * day, false), |info| {
+                info.created = Some(0);
+                info.longest_life = Some(Duration::from_secs(days * day));
+                change(info);
+            })
+        };
+        let soon =
+            |session: &Session, days: i64| session.seen(true, at(days * 24 * 60 * 60)).ends_soon.is_some();
+        let month = given(30, &|_| {});
+        assert_eq!((soon(&month, 22), soon(&month, 23)), (false, true));
+        let three_days = given(3, &|_| {});
+        assert_eq!((soon(&three_days, 1), soon(&three_days, 2)), (false, true));
+        assert!(
+            !soon(&given(30, &|info| info.period = Some(Duration::from_secs(60))), 29),
+            "it is renewed for ever"
+        );
+        assert!(!soon(&given(30, &|info| info.longest_life = None), 29), "renewals put it off");
+        let ours = Session { owner: Owner::Operator, ..month };
+        assert!(!soon(&ours, 29), "we log in again");
     }
 
     #[test]

@@ -173,7 +173,7 @@ impl<R: References> Check<'_, R> {
     fn keep_or_leave(&mut self, client: &Client, session: Session) {
         let Subject { desired, now, .. } = *self.subject;
         let keep = session.owner == Owner::User || session.outlives(now + desired.interval, desired.timeout);
-        let seen = session.seen(keep);
+        let seen = session.seen(keep, now);
         self.seen.login = Some(seen.clone());
         if session.owner == Owner::User && session.is_limited() {
             self.kept.memory.leave_alone(session.basis, seen.info);
