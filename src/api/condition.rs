@@ -180,6 +180,10 @@ reasons! {
     SelfCheckPassed: Authenticated True, Fine, Connected;
     /// Vault does not accept the role id or the secret id.
     InvalidCredentials: Authenticated False, NeedsPerson, Rejected;
+    /// The wrapping token cannot be opened: it was opened before, has expired, or is none.
+    WrappingTokenSpent: Authenticated False, NeedsPerson, Rejected;
+    /// The wrapping token holds something else than a secret id of this mount. It was not opened.
+    WrappingTokenForeign: Authenticated False, NeedsPerson, Rejected;
     /// Vault denies the login: no such mount, a locked role, or a source address that is not allowed.
     LoginDenied: Authenticated False, NeedsPerson, Rejected;
     /// There is no auth method at the mount.
@@ -206,6 +210,8 @@ reasons! {
 
     /// The user's token ends within 7 days, or within the last third of a shorter life, and cannot be renewed further.
     TokenExpiring: CredentialsExpiring True, Fine, Connected;
+    /// The secret id ends within 7 days, or within the last third of a shorter life.
+    SecretIdExpiring: CredentialsExpiring True, Fine, Connected;
 }
 
 // === impl ConditionType ===

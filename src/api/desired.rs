@@ -59,6 +59,8 @@ pub enum Method {
         role_id: RoleId,
         /// Where the secret id is.
         secret_id: SecretKeyRef,
+        /// Whether what is there is a wrapping token that holds the secret id.
+        wrapped: bool,
     },
     /// With an access token.
     Token(SecretKeyRef),
@@ -209,6 +211,7 @@ fn method(auth: &Auth) -> Result<Method, SpecError> {
                 mount: mount("spec.auth.appRole.mount", path)?,
                 role_id: role_id.clone(),
                 secret_id: secret_id.secret_ref.clone(),
+                wrapped: secret_id.wrapped,
             })
         }
         Auth::Token(Token { secret_ref }) => {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
@@ -17,7 +17,9 @@ use tokio::time::Instant;
 use super::{CheckArgs, Output, files::Files};
 use crate::{
     api::{
-        condition::ConditionType, connection::VaultConnection, desired::Desired,
+        condition::ConditionType,
+        connection::VaultConnection,
+        desired::{Desired, Method},
         status::VaultConnectionStatus,
     },
     conditions,
@@ -73,7 +75,13 @@ pub(super) async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn parse(connection: &VaultConnection) -> anyhow::Result<Desired> {
-    Desired::parse(&connection.spec).with_context(|| format!("VaultConnection {:?}", connection.name_any()))
+    let name = connection.name_any();
+    let desired = Desired::parse(&connection.spec)
+        .with_context(|| format!("VaultConnection {name:?} makes no sense"))?;
+    if matches!(desired.target.method, Method::AppRole { wrapped: true, .. }) {
+        bail!("VaultConnection {name:?} has a wrapped secret id: a check would use up its wrapping token");
+    }
+    Ok(desired)
 }
 
 async fn status(

@@ -18,16 +18,22 @@ use crate::{
 #[derive(Debug)]
 pub enum Credentials {
     /// For an AppRole login.
-    AppRole {
-        /// Path of the auth method.
-        mount: MountPath,
-        /// The role id.
-        role_id: SecretString,
-        /// The secret id.
-        secret_id: SecretString,
-    },
+    AppRole(AppRolePair),
     /// An access token.
     Token(SecretString),
+}
+
+/// What an AppRole login needs.
+#[derive(Debug)]
+pub struct AppRolePair {
+    /// Path of the auth method.
+    pub mount: MountPath,
+    /// The role id.
+    pub role_id: SecretString,
+    /// The secret id, or the wrapping token that holds it.
+    pub secret_id: SecretString,
+    /// Whether it is wrapped.
+    pub wrapped: bool,
 }
 
 /// CA certificates that a connection gives.
@@ -86,14 +92,15 @@ pub type Lookups = BTreeMap<ObjectName, Lookup>;
 /// Takes the values that a target names out of the objects that were read, which are all that it names.
 pub fn resolve(target: &Target, objects: &Lookups) -> Result<Resolved, ReferenceFault> {
     let credentials = match &target.method {
-        Method::AppRole { mount, role_id, secret_id } => Credentials::AppRole {
+        Method::AppRole { mount, role_id, secret_id, wrapped } => Credentials::AppRole(AppRolePair {
             mount: mount.clone(),
             role_id: match role_id {
                 RoleId::Value(value) => SecretString::from(value.as_str()),
                 RoleId::SecretRef(reference) => text(objects, "spec.auth.appRole.roleId", reference)?,
             },
             secret_id: text(objects, "spec.auth.appRole.secretId", secret_id)?,
-        },
+            wrapped: *wrapped,
+        }),
         Method::Token(reference) => Credentials::Token(text(objects, "spec.auth.token", reference)?),
     };
     Ok(Resolved { credentials, ca: ca(target, objects)? })
@@ -192,6 +199,7 @@ mod tests {
                 mount: MountPath::parse("approle").expect("valid"),
                 role_id: RoleId::SecretRef(key("approle", "roleId")),
                 secret_id: key("approle", "secretId"),
+                wrapped: false,
             },
             ca: None,
         }
@@ -212,12 +220,10 @@ mod tests {
     #[test]
     fn values_are_taken_as_they_are() {
         let resolved = resolve(&target(), &with(secret(&[("roleId", b"r"), ("secretId", b"s 1")])));
-        let Ok(Resolved { credentials: Credentials::AppRole { role_id, secret_id, .. }, ca: None }) =
-            resolved
-        else {
+        let Ok(Resolved { credentials: Credentials::AppRole(pair), ca: None }) = resolved else {
             panic!("{resolved:?}")
         };
-        assert_eq!((role_id.expose_secret(), secret_id.expose_secret()), ("r", "s 1"));
+        assert_eq!((pair.role_id.expose_secret(), pair.secret_id.expose_secret()), ("r", "s 1"));
     }
 
     #[test]
@@ -262,11 +268,12 @@ mod tests {
 
     #[test]
     fn credentials_do_not_print() {
-        let held = Credentials::AppRole {
+        let held = Credentials::AppRole(AppRolePair {
             mount: MountPath::parse("approle").expect("valid"),
             role_id: "canary".into(),
             secret_id: "canary".into(),
-        };
+            wrapped: true,
+        });
         let token = Credentials::Token("canary".into());
         assert!(!format!("{held:?}{token:?}").contains("canary"));
     }

@@ -17,6 +17,7 @@ pub mod login;
 pub mod tls;
 pub mod token;
 pub mod transport;
+pub mod wrapping;
 
 use secrecy::zeroize::Zeroizing;
 
@@ -45,6 +46,10 @@ pub enum Operation {
     RenewSelf,
     /// End our own token.
     RevokeSelf,
+    /// Ask where a wrapping token comes from.
+    WrappingLookup,
+    /// Open a wrapping token.
+    Unwrap,
 }
 
 // === impl Operation ===
@@ -59,6 +64,8 @@ impl Operation {
             Self::CapabilitiesSelf => "capabilities_self",
             Self::RenewSelf => "renew_self",
             Self::RevokeSelf => "revoke_self",
+            Self::WrappingLookup => "wrapping_lookup",
+            Self::Unwrap => "unwrap",
         }
     }
 
@@ -66,9 +73,13 @@ impl Operation {
     pub fn is_root_only(self) -> bool {
         match self {
             Self::Health => true,
-            Self::Login | Self::LookupSelf | Self::CapabilitiesSelf | Self::RenewSelf | Self::RevokeSelf => {
-                false
-            }
+            Self::Login
+            | Self::LookupSelf
+            | Self::CapabilitiesSelf
+            | Self::RenewSelf
+            | Self::RevokeSelf
+            | Self::WrappingLookup
+            | Self::Unwrap => false,
         }
     }
 }

@@ -75,12 +75,16 @@ fn ladder(
 
 /// The warning that goes with a login that works, but not for long.
 fn expiring(login: &LoginSeen, desired: &Desired) -> Option<Verdict> {
-    let (Some(end), Method::Token(secret)) = (login.ends_soon, &desired.target.method) else { return None };
+    let end = login.ends_soon?;
+    let (reason, what, secret) = match &desired.target.method {
+        Method::Token(secret) => (Reason::TokenExpiring, "token", secret),
+        Method::AppRole { secret_id, .. } => (Reason::SecretIdExpiring, "secret id", secret_id),
+    };
     let message = format!(
-        "the token under key {:?} in Secret {:?} ends at {end:.0} and cannot be renewed beyond that: put a new one there",
+        "the {what} of key {:?} in Secret {:?} ends at {end:.0} and cannot be made to last longer: put a new one there",
         secret.key, secret.name
     );
-    Some(verdict(ConditionType::CredentialsExpiring, Reason::TokenExpiring, message))
+    Some(verdict(ConditionType::CredentialsExpiring, reason, message))
 }
 
 /// The abnormal-true condition of kstatus that goes with a failure.
@@ -169,6 +173,7 @@ mod tests {
             login::LoginFault,
             token::SelfFault,
             transport::{TlsFault, TransportFault},
+            wrapping::WrapFault,
         },
         verify::testing,
     };
@@ -279,6 +284,9 @@ mod tests {
             (SelfFault::NotPermitted.into(), Reason::TokenUnusable),
             (SelfFault::NamespaceNotFound.into(), Reason::NamespaceNotFound),
             (SelfFault::Unexpected { status: 418 }.into(), Reason::UnexpectedAnswer),
+            (WrapFault::Spent.into(), Reason::WrappingTokenSpent),
+            (WrapFault::OtherOrigin.into(), Reason::WrappingTokenForeign),
+            (WrapFault::Unexpected { status: 418 }.into(), Reason::UnexpectedAnswer),
             (Fault::BudgetSpent, Reason::LoginBudgetSpent),
             (testing::missing(), Reason::MissingCapabilities),
         ];

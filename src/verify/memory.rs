@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     observation::{Fault, LoginSeen},
     schedule::Doubt,
-    session::{Basis, Plan, Session},
+    session::{self, Basis, Plan, Session},
 };
 use crate::{
     api::{
@@ -18,7 +19,7 @@ use crate::{
     conditions,
     refs::{ObjectKind, ObjectName},
     secrets::{Version, Versions},
-    vault::{health::Health, login::LoginFault, token::TokenInfo},
+    vault::{health::Health, login::LoginFault, token::TokenInfo, wrapping::Unwrapped},
 };
 
 /// How many settled checks go by between two looks at the server's health, which tell its version and role.
@@ -37,7 +38,16 @@ pub struct Memory {
     proven: Option<Basis>,
     hold: Option<Hold>,
     left_alone: Option<(Basis, TokenInfo)>,
+    opened: Option<Opened>,
     read: bool,
+}
+
+/// A secret id that came in a wrapping token. It is nowhere else.
+#[derive(Debug)]
+struct Opened {
+    wrapping_token: SecretString,
+    unwrapped: Unwrapped,
+    since: Timestamp,
 }
 
 /// A login that is not to be tried again with the same basis before its time.
@@ -153,6 +163,23 @@ impl Memory {
     /// Lets a login be tried again, because a person asks for it.
     pub fn forgive(&mut self) {
         self.hold = None;
+    }
+
+    /// Keeps what a wrapping token held, until another one is opened.
+    pub fn keep_unwrapped(&mut self, wrapping_token: SecretString, unwrapped: Unwrapped, now: Timestamp) {
+        self.opened = Some(Opened { wrapping_token, unwrapped, since: now });
+    }
+
+    /// The secret id that this wrapping token held.
+    pub fn unwrapped(&self, wrapping_token: &SecretString) -> Option<&SecretString> {
+        let same = |opened: &&Opened| opened.wrapping_token.expose_secret() == wrapping_token.expose_secret();
+        self.opened.as_ref().filter(same).map(|opened| &opened.unwrapped.secret_id)
+    }
+
+    /// The end of the secret id that was unwrapped last, if it is near.
+    pub fn secret_id_ends_soon(&self, now: Timestamp) -> Option<Timestamp> {
+        let opened = self.opened.as_ref()?;
+        session::ends_soon(opened.since, opened.unwrapped.ttl?, now)
     }
 
     /// Notes that a token is not to be looked at again.
@@ -281,6 +308,18 @@ mod tests {
         assert_eq!(memory.hold(&basis("2"), at(1)), None);
         memory.forgive();
         assert_eq!(memory.hold(&basis("1"), at(1)), None);
+    }
+
+    #[test]
+    fn what_a_wrapping_token_held_is_kept_for_that_token() {
+        let mut memory = Memory::default();
+        let unwrapped = Unwrapped { secret_id: "canary".into(), ttl: Some(Duration::from_secs(900)) };
+        memory.keep_unwrapped("wrapping".into(), unwrapped, at(0));
+        assert!(memory.unwrapped(&"wrapping".into()).is_some());
+        assert!(memory.unwrapped(&"another".into()).is_none());
+        assert_eq!(memory.secret_id_ends_soon(at(599)), None);
+        assert_eq!(memory.secret_id_ends_soon(at(600)), Some(at(900)));
+        assert!(!format!("{memory:?}").contains("canary"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::{
         login::LoginFault,
         token::{SelfFault, TokenInfo},
         transport::TransportFault,
+        wrapping::WrapFault,
     },
 };
 
@@ -40,7 +41,7 @@ pub struct LoginSeen {
     pub expires_at: Option<Timestamp>,
     /// Whether it was left alone in this check, because looking at it would use it up.
     pub left_alone: bool,
-    /// The end of a user's token, if it is near and no renewal can put it off.
+    /// The end of a user's credential, if it is near and nothing but a new one helps.
     pub ends_soon: Option<Timestamp>,
 }
 
@@ -55,6 +56,8 @@ pub enum Fault {
     Server(ServerFault),
     /// The login failed.
     Login(LoginFault),
+    /// The wrapping token gives no secret id.
+    Wrapping(WrapFault),
     /// A login is there, but its token cannot be used on itself.
     Own(SelfFault),
     /// Other logins of the role were refused lately.
@@ -76,6 +79,7 @@ impl Fault {
             | Self::Transport(_)
             | Self::Server(_)
             | Self::Login(_)
+            | Self::Wrapping(_)
             | Self::Own(_)
             | Self::BudgetSpent
             | Self::Missing(_) => None,
@@ -115,6 +119,15 @@ impl From<SelfFault> for Fault {
         match fault {
             SelfFault::Server(fault) => Self::Server(fault),
             fault => Self::Own(fault),
+        }
+    }
+}
+
+impl From<WrapFault> for Fault {
+    fn from(fault: WrapFault) -> Self {
+        match fault {
+            WrapFault::Server(fault) => Self::Server(fault),
+            fault => Self::Wrapping(fault),
         }
     }
 }

@@ -148,8 +148,7 @@ impl Session {
     fn ends_soon(&self, now: Timestamp) -> Option<Timestamp> {
         let info = self.info.as_ref().filter(|info| self.owner == Owner::User && info.period.is_none())?;
         let (created, life) = (info.created?, info.longest_life?);
-        let end = later(Timestamp::from_second(created).ok()?, life);
-        (later(now, WARNING.min(life / 3)) >= end).then_some(end)
+        ends_soon(Timestamp::from_second(created).ok()?, life, now)
     }
 
     /// The token's life at the begin of the session or at its last renewal; none when it does not end.
@@ -173,6 +172,12 @@ impl fmt::Debug for Session {
             .field("since", &self.since)
             .finish_non_exhaustive()
     }
+}
+
+/// The end of a life that began at `start`, once a week or a third of it is left.
+pub(super) fn ends_soon(start: Timestamp, life: Duration, now: Timestamp) -> Option<Timestamp> {
+    let end = later(start, life);
+    (later(now, WARNING.min(life / 3)) >= end).then_some(end)
 }
 
 /// A later time. Beyond the end of the calendar, the end of the calendar.

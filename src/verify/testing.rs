@@ -28,6 +28,7 @@ pub(super) fn app_role() -> Desired {
                 mount: MountPath::parse("approle").expect("valid"),
                 role_id: RoleId::Value("role".to_owned()),
                 secret_id: key(),
+                wrapped: false,
             },
             ca: None,
         },

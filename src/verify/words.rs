@@ -20,6 +20,7 @@ use crate::{
         login::LoginFault,
         token::SelfFault,
         transport::{TlsFault, TransportFault},
+        wrapping::WrapFault,
     },
 };
 
@@ -30,6 +31,7 @@ pub(super) fn of_fault(fault: &Fault, desired: &Desired) -> (Reason, String) {
         Fault::Transport(fault) => of_transport(fault, desired),
         Fault::Server(fault) => of_server(fault, desired),
         Fault::Login(fault) => of_login(fault, desired),
+        Fault::Wrapping(fault) => of_wrapping(fault, desired),
         Fault::Own(fault) => of_own_token(fault, desired),
         Fault::BudgetSpent => (
             Reason::LoginBudgetSpent,
@@ -243,6 +245,22 @@ fn of_login(fault: &LoginFault, desired: &Desired) -> (Reason, String) {
         ),
         LoginFault::Server(fault) => of_server(fault, desired),
         LoginFault::Unexpected { status } => unexpected(&path, *status),
+    }
+}
+
+fn of_wrapping(fault: &WrapFault, desired: &Desired) -> (Reason, String) {
+    match fault {
+        WrapFault::Spent => (
+            Reason::WrappingTokenSpent,
+            "the wrapping token that spec.auth.appRole.secretId names cannot be opened: it was opened before (by this operator until it restarted; by anybody else, that is a security incident) or has expired; put a new one there".to_owned(),
+        ),
+        WrapFault::OtherOrigin => (
+            Reason::WrappingTokenForeign,
+            "the wrapping token that spec.auth.appRole.secretId names was not made by generating a secret id at this mount, and is not opened: find out who put it there, and put the right one there".to_owned(),
+        ),
+        WrapFault::NamespaceNotFound => namespace_not_found(desired),
+        WrapFault::Server(fault) => of_server(fault, desired),
+        WrapFault::Unexpected { status } => unexpected("sys/wrapping", *status),
     }
 }
 

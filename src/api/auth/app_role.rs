@@ -40,6 +40,11 @@ pub enum RoleId {
 pub struct SecretId {
     /// The key of a Secret that holds it.
     pub secret_ref: SecretKeyRef,
+    /// Whether the Secret holds a response-wrapping token instead, as `vault write -wrap-ttl=...` gives it. It is opened
+    /// once, and the secret id is kept in the operator's memory only: after a restart of the operator a new wrapping
+    /// token is needed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wrapped: bool,
 }
 
 /// Vault's own default path for the method.

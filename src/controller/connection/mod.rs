@@ -38,7 +38,6 @@ use tokio::time::Instant;
 
 use self::{
     checker::{Checked, Checker, Leftover, Subject},
-    observe::Kept,
     standing::{LastCheck, Standing},
 };
 use super::records::{Record, Records};
@@ -244,7 +243,6 @@ impl Look<'_> {
         self.context.records.register(&self.connection, Vec::new());
         standing.checked = None;
         let leftovers = standing.kept.abandon();
-        standing.kept = Kept::default();
         let status = report::suspended(standing.status(), &self.circumstances(), desired);
         let outcome = self.write(standing, status).await;
         self.revoke(leftovers).await;

@@ -115,8 +115,10 @@ impl Kept {
         Self { memory, ..Self::default() }
     }
 
-    /// Gives up the kept session. What is returned is to be revoked.
+    /// Gives up the kept session, and what was known of the instance. What is returned is to be revoked.
     pub fn abandon(&mut self) -> Vec<Leftover> {
+        self.memory.forget_health();
+        self.memory.doubt = None;
         let session = self.memory.session.take().filter(Session::is_ours_to_revoke);
         let link = self.link.take();
         session

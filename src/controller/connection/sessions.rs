@@ -8,15 +8,18 @@ use super::{
     observe::{Check, Halt},
 };
 use crate::{
-    api::desired::Desired,
-    refs::MountPath,
-    secrets::{References, resolve::Credentials},
+    api::desired::{Desired, Method},
+    secrets::{
+        References,
+        resolve::{AppRolePair, Credentials},
+    },
     vault::{
         capabilities,
         client::Client,
         login::{self, LoginFault},
         token::{self, SelfFault},
         transport::TransportFault,
+        wrapping,
     },
     verify::{
         budget,
@@ -83,23 +86,15 @@ impl<R: References> Check<'_, R> {
         let desired = self.subject.desired;
         let basis = Basis { target: desired.target.clone(), versions };
         let session = match resolved.credentials {
-            Credentials::AppRole { mount, role_id, secret_id } => {
-                self.log_in(client, basis, &mount, &role_id, &secret_id).await?
-            }
+            Credentials::AppRole(pair) => self.log_in(client, basis, &pair).await?,
             Credentials::Token(token) => Session::given(token, basis, self.subject.now),
         };
         self.adopt(client, session).await.map_err(Halt::Fault)
     }
 
-    async fn log_in(
-        &mut self,
-        client: &Client,
-        basis: Basis,
-        mount: &MountPath,
-        role_id: &SecretString,
-        secret_id: &SecretString,
-    ) -> Result<Session, Fault> {
+    async fn log_in(&mut self, client: &Client, basis: Basis, pair: &AppRolePair) -> Result<Session, Fault> {
         let now = self.subject.now;
+        let AppRolePair { mount, role_id, .. } = pair;
         let target = &basis.target;
         let role = self.checker.logins.role(&target.instance, target.namespace.as_ref(), mount, role_id);
         if let Some((fault, until)) = self.kept.memory.hold(&basis, now) {
@@ -108,6 +103,7 @@ impl<R: References> Check<'_, R> {
             self.seen.no_login_before = Some(until);
             return Err(fault);
         }
+        let secret_id = self.secret_id(client, &basis, pair).await?;
         let proven = self.kept.memory.is_proven(&basis);
         let turn = match self.checker.logins.turn(&role, proven, now, self.deadline).await {
             Ok(turn) => turn,
@@ -117,7 +113,7 @@ impl<R: References> Check<'_, R> {
                 return Err(Fault::BudgetSpent);
             }
         };
-        let answer = self.ask(client, login::request(mount, role_id, secret_id), None).await?;
+        let answer = self.ask(client, login::request(mount, role_id, &secret_id), None).await?;
         match login::read(&answer) {
             Ok(login) => {
                 turn.accepted().await;
@@ -134,6 +130,28 @@ impl<R: References> Check<'_, R> {
                 Err(fault.into())
             }
         }
+    }
+
+    /// The secret id. A wrapping token is opened once, after a look at where it comes from; what it held is kept.
+    async fn secret_id(
+        &mut self,
+        client: &Client,
+        basis: &Basis,
+        pair: &AppRolePair,
+    ) -> Result<SecretString, Fault> {
+        if !pair.wrapped {
+            return Ok(pair.secret_id.clone());
+        }
+        if let Some(secret_id) = self.kept.memory.unwrapped(&pair.secret_id) {
+            return Ok(secret_id.clone());
+        }
+        let answer = self.ask(client, wrapping::lookup(&pair.secret_id), None).await?;
+        wrapping::read_lookup(&answer, &pair.mount, basis.target.namespace.as_ref())?;
+        let answer = self.ask(client, wrapping::unwrap(), Some(&pair.secret_id)).await?;
+        let unwrapped = wrapping::read_unwrap(&answer)?;
+        let secret_id = unwrapped.secret_id.clone();
+        self.kept.memory.keep_unwrapped(pair.secret_id.clone(), unwrapped, self.subject.now);
+        Ok(secret_id)
     }
 
     /// Makes sure that a new token can be used, and lets it take the place of the old one.
@@ -173,7 +191,10 @@ impl<R: References> Check<'_, R> {
     fn keep_or_leave(&mut self, client: &Client, session: Session) {
         let Subject { desired, now, .. } = *self.subject;
         let keep = session.owner == Owner::User || session.outlives(now + desired.interval, desired.timeout);
-        let seen = session.seen(keep, now);
+        let mut seen = session.seen(keep, now);
+        if matches!(desired.target.method, Method::AppRole { wrapped: true, .. }) {
+            seen.ends_soon = self.kept.memory.secret_id_ends_soon(now);
+        }
         self.seen.login = Some(seen.clone());
         if session.owner == Owner::User && session.is_limited() {
             self.kept.memory.leave_alone(session.basis, seen.info);
