@@ -164,7 +164,7 @@ mod tests {
     use kube::core::cel::Validator;
 
     use super::*;
-    use crate::api::desired::Desired;
+    use crate::api::{condition::Truth, desired::Desired};
 
     /// Everything that the schema has against a manifest, as the API server would put it.
     fn refusals(schema: &Value, new: &Value, old: Option<&Value>) -> String {
@@ -227,6 +227,20 @@ mod tests {
             }
         }
         look("spec", &crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]);
+    }
+
+    #[test]
+    fn every_reason_that_is_no_success_has_an_entry_for_troubleshooting() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/troubleshooting.md");
+        let text = fs::read_to_string(path).expect("it is there");
+        let headings: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+        let warns = |reason: &Reason| reason.condition() == ConditionType::CredentialsExpiring;
+        for reason in Reason::ALL.iter().filter(|reason| reason.truth() != Truth::True || warns(reason)) {
+            assert!(headings.contains(&reason.as_str()), "{} has no entry", reason.as_str());
+        }
+        for heading in headings {
+            assert!(Reason::ALL.iter().any(|reason| reason.as_str() == heading), "{heading} is no reason");
+        }
     }
 
     #[test]

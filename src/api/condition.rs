@@ -198,6 +198,8 @@ reasons! {
     TokenUnusable: Authenticated False, NeedsPerson, Rejected;
     /// Logins of this role failed lately; the operator waits so that Vault does not lock it.
     LoginBudgetSpent: Authenticated Unknown, Passing, Unknown;
+    /// Other logins at the instance were before this one until `spec.check.timeout` was up.
+    LoginQueued: Authenticated Unknown, Passing, Unknown;
     /// The server gave an answer that Vault's documentation does not name.
     UnexpectedAnswer: Authenticated Unknown, Definite, Unknown;
 

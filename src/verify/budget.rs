@@ -1,7 +1,8 @@
 //! How many logins of one role may be refused before nobody may try.
 //!
 //! Vault locks an AppRole for everybody after 5 refused logins within 15 minutes, for 15 minutes:
-//! <https://developer.hashicorp.com/vault/docs/concepts/user-lockout>. We spend at most two of the five.
+//! <https://developer.hashicorp.com/vault/docs/concepts/user-lockout>. We spend two of the five on credentials that just
+//! do not work, and two more on those that a person has put in their place. The fifth is never ours.
 
 use std::time::Duration;
 
@@ -12,8 +13,11 @@ use super::session::later;
 /// How long a refused login counts. Vault's own default.
 pub const WINDOW: Duration = Duration::from_mins(15);
 
-/// How many refused logins there may be in one window.
+/// How many refused logins there may be in one window before a login is tried whose outcome is not known.
 const MOST_REFUSED: usize = 2;
+
+/// The same for a credential that was changed after its connection had been refused: it is likely to be right.
+const MOST_REFUSED_BEFORE_A_CHANGE: usize = 4;
 
 /// The refused logins of one role, over all connections that use it.
 #[derive(Debug, Default)]
@@ -24,12 +28,15 @@ pub struct Budget {
 // === impl Budget ===
 
 impl Budget {
-    /// Whether a login may be tried whose outcome is not known; if not, when it may.
-    pub fn permit(&mut self, now: Timestamp) -> Result<(), Timestamp> {
+    /// Whether a login may be tried whose outcome is not known; if not, when it may. `changed` says that the credential
+    /// was changed after its connection had been refused.
+    pub fn permit(&mut self, now: Timestamp, changed: bool) -> Result<(), Timestamp> {
         self.refused.retain(|time| now < later(*time, WINDOW));
-        match self.refused.first() {
-            Some(first) if self.refused.len() >= MOST_REFUSED => Err(later(*first, WINDOW)),
-            _ => Ok(()),
+        let most = if changed { MOST_REFUSED_BEFORE_A_CHANGE } else { MOST_REFUSED };
+        match self.refused.iter().rev().nth(most - 1) {
+            // Once it leaves the window, fewer than `most` are left.
+            Some(time) => Err(later(*time, WINDOW)),
+            None => Ok(()),
         }
     }
 
@@ -66,16 +73,31 @@ mod tests {
     #[test]
     fn two_refused_logins_in_a_window_are_enough() {
         let mut budget = Budget::default();
-        assert_eq!(budget.permit(at(0)), Ok(()));
+        assert_eq!(budget.permit(at(0), false), Ok(()));
         budget.refused(at(0));
-        assert_eq!(budget.permit(at(60)), Ok(()));
+        assert_eq!(budget.permit(at(60), false), Ok(()));
         budget.refused(at(60));
-        assert_eq!(budget.permit(at(61)), Err(at(900)));
-        assert_eq!(budget.permit(at(899)), Err(at(900)));
-        assert_eq!(budget.permit(at(900)), Ok(()));
+        assert_eq!(budget.permit(at(61), false), Err(at(900)));
+        assert_eq!(budget.permit(at(899), false), Err(at(900)));
+        assert_eq!(budget.permit(at(900), false), Ok(()));
         budget.refused(at(900));
-        assert_eq!(budget.permit(at(901)), Err(at(960)));
+        assert_eq!(budget.permit(at(901), false), Err(at(960)));
         assert!(!budget.is_idle(at(1799)) && budget.is_idle(at(1800)));
+    }
+
+    #[test]
+    fn a_changed_credential_may_try_again_but_never_spends_the_fifth() {
+        let mut budget = Budget::default();
+        for second in 0..2 {
+            budget.refused(at(second));
+        }
+        assert_eq!(budget.permit(at(2), false), Err(at(900)));
+        for second in 2..4 {
+            assert_eq!(budget.permit(at(second), true), Ok(()));
+            budget.refused(at(second));
+        }
+        assert_eq!(budget.permit(at(4), true), Err(at(900)));
+        assert_eq!(budget.permit(at(4), false), Err(at(902)), "the two that others spent count longer");
     }
 
     #[test]
@@ -83,9 +105,9 @@ mod tests {
         let mut budget = Budget::default();
         budget.recall(at(900));
         budget.recall(at(900));
-        assert_eq!(budget.permit(at(1)), Ok(()));
+        assert_eq!(budget.permit(at(1), false), Ok(()));
         budget.recall(at(930));
-        assert_eq!(budget.permit(at(31)), Err(at(900)));
+        assert_eq!(budget.permit(at(31), false), Err(at(900)));
     }
 
     #[test]
@@ -94,6 +116,6 @@ mod tests {
         budget.refused(at(0));
         budget.refused(at(1));
         budget.accepted();
-        assert_eq!(budget.permit(at(2)), Ok(()));
+        assert_eq!(budget.permit(at(2), false), Ok(()));
     }
 }

@@ -288,6 +288,7 @@ mod tests {
             (WrapFault::OtherOrigin.into(), Reason::WrappingTokenForeign),
             (WrapFault::Unexpected { status: 418 }.into(), Reason::UnexpectedAnswer),
             (Fault::BudgetSpent, Reason::LoginBudgetSpent),
+            (Fault::LoginQueued, Reason::LoginQueued),
             (testing::missing(), Reason::MissingCapabilities),
         ];
         for (fault, reason) in table {

@@ -154,6 +154,16 @@ impl Memory {
         self.hold = Some(Hold { basis, fault: Fault::Login(fault), until });
     }
 
+    /// Notes a login that was not tried, and is not to be before `until`, because too many were refused.
+    pub fn held_back(&mut self, basis: Basis, until: Timestamp) {
+        self.hold = Some(Hold { basis, fault: Fault::BudgetSpent, until });
+    }
+
+    /// Whether a login with another basis was refused or held back: somebody has changed the credential since.
+    pub fn has_changed(&self, basis: &Basis) -> bool {
+        self.hold.as_ref().is_some_and(|hold| hold.basis != *basis)
+    }
+
     /// Why a login with this basis is not to be tried now, and until when.
     pub fn hold(&self, basis: &Basis, now: Timestamp) -> Option<(Fault, Timestamp)> {
         let hold = self.hold.as_ref().filter(|hold| hold.basis == *basis && now < hold.until)?;
@@ -306,6 +316,7 @@ mod tests {
         );
         assert_eq!(memory.hold(&basis("1"), at(900)), None);
         assert_eq!(memory.hold(&basis("2"), at(1)), None);
+        assert!(memory.has_changed(&basis("2")) && !memory.has_changed(&basis("1")));
         memory.forgive();
         assert_eq!(memory.hold(&basis("1"), at(1)), None);
     }

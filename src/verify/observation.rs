@@ -60,8 +60,10 @@ pub enum Fault {
     Wrapping(WrapFault),
     /// A login is there, but its token cannot be used on itself.
     Own(SelfFault),
-    /// Other logins of the role were refused lately.
+    /// Too many logins of the role were refused lately.
     BudgetSpent,
+    /// Other logins at the instance were before this one until time was up.
+    LoginQueued,
     /// The login lacks these verbs on these paths.
     Missing(BTreeMap<String, Vec<Verb>>),
 }
@@ -82,6 +84,7 @@ impl Fault {
             | Self::Wrapping(_)
             | Self::Own(_)
             | Self::BudgetSpent
+            | Self::LoginQueued
             | Self::Missing(_) => None,
         }
     }

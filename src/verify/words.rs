@@ -35,9 +35,11 @@ pub(super) fn of_fault(fault: &Fault, desired: &Desired) -> (Reason, String) {
         Fault::Own(fault) => of_own_token(fault, desired),
         Fault::BudgetSpent => (
             Reason::LoginBudgetSpent,
-            "other logins of this role were refused lately: the operator waits until status.nextLoginTime, so that \
-             Vault does not lock the role; mend the connections that use it with a wrong secret id"
-                .to_owned(),
+            "logins of this role were refused lately: the operator waits until status.nextLoginTime, so that Vault does not lock the role; mend what spec.auth.appRole names here, and in the other connections that use the role".to_owned(),
+        ),
+        Fault::LoginQueued => (
+            Reason::LoginQueued,
+            "other logins at this instance were before this one until spec.check.timeout was up: raise it, or ask those who run the operator to raise --logins-per-second".to_owned(),
         ),
         Fault::Missing(missing) => (
             Reason::MissingCapabilities,
@@ -137,7 +139,7 @@ fn of_transport(fault: &TransportFault, desired: &Desired) -> (Reason, String) {
         ),
         TransportFault::TimedOut => (
             Reason::Timeout,
-            format!("{address} gave no answer within {}: check the way to it, or raise spec.check.timeout", seconds(desired)),
+            format!("{address} gave no answer in time: check the way to it, such as firewalls that drop packets; a slow instance may need a longer spec.check.timeout than {}", seconds(desired)),
         ),
         TransportFault::Tls(TlsFault::UnknownAuthority) => (
             Reason::UnknownAuthority,
@@ -223,7 +225,7 @@ fn of_login(fault: &LoginFault, desired: &Desired) -> (Reason, String) {
         LoginFault::InvalidCredentials => (
             Reason::InvalidCredentials,
             format!(
-                "Vault accepts no such pair of role id and secret id at {path}: put a valid pair into what spec.auth.appRole names; a change is tried at once, the same pair not before status.nextLoginTime"
+                "Vault accepts no such pair of role id and secret id at {path}: put a valid pair into what spec.auth.appRole names, and look at the mount, the Vault namespace and the secret id's bound addresses; a change is tried at once, the same pair not before status.nextLoginTime"
             ),
         ),
         LoginFault::Denied => (

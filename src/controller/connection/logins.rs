@@ -11,14 +11,16 @@ use std::{
 };
 
 use k8s_openapi::jiff::Timestamp;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use tokio::{
     sync::{Mutex as AsyncMutex, OwnedMutexGuard},
     time::{Instant, sleep_until, timeout_at},
 };
 
 use crate::{
-    refs::{InstanceUrl, MountPath, VaultNamespace},
+    api::desired::Target,
+    refs::{MountPath, VaultNamespace},
+    secrets::resolve::AppRolePair,
     verify::budget::Budget,
 };
 
@@ -28,16 +30,27 @@ pub struct Logins {
     spacing: Duration,
     hasher: RandomState,
     roles: Mutex<HashMap<Role, Arc<AsyncMutex<Budget>>>>,
-    next_slots: Mutex<HashMap<InstanceUrl, Instant>>,
+    next_slots: Mutex<HashMap<String, Instant>>,
 }
 
 /// A role, as Vault counts its refused logins. Of the role id only a number is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Role {
-    instance: InstanceUrl,
+    cluster: String,
     namespace: Option<VaultNamespace>,
     mount: MountPath,
     id_hash: u64,
+}
+
+/// What is known of a credential before it is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prospect {
+    /// The same was accepted the last time.
+    Proven,
+    /// It was changed after its connection had been refused.
+    Changed,
+    /// Nothing.
+    Unknown,
 }
 
 /// The right to try one login.
@@ -69,39 +82,33 @@ impl Logins {
         }
     }
 
-    /// Names a role.
-    pub fn role(
-        &self,
-        instance: &InstanceUrl,
-        namespace: Option<&VaultNamespace>,
-        mount: &MountPath,
-        role_id: &SecretString,
-    ) -> Role {
+    /// Names a role of a target. The id of the cluster joins the addresses of one Vault.
+    pub fn role(&self, target: &Target, cluster_id: Option<&str>, pair: &AppRolePair) -> Role {
         Role {
-            instance: instance.clone(),
-            namespace: namespace.cloned(),
-            mount: mount.clone(),
-            id_hash: self.hasher.hash_one(role_id.expose_secret()),
+            cluster: cluster_id.unwrap_or(target.instance.as_str()).to_owned(),
+            namespace: target.namespace.clone(),
+            mount: pair.mount.clone(),
+            id_hash: self.hasher.hash_one(pair.role_id.expose_secret()),
         }
     }
 
-    /// Waits for the right to log in. `proven` says that the same credential was accepted the last time.
+    /// Waits for the right to log in.
     pub async fn turn(
         &self,
         role: &Role,
-        proven: bool,
+        prospect: Prospect,
         now: Timestamp,
         deadline: Instant,
     ) -> Result<Turn, NoTurn> {
         let budget = self.budget(role, now);
         let mut alone = None;
-        if !proven {
+        if prospect != Prospect::Proven {
             let lock = timeout_at(deadline, Arc::clone(&budget).lock_owned());
             let mut guard = lock.await.map_err(|_| NoTurn::TimedOut)?;
-            guard.permit(now).map_err(NoTurn::Spent)?;
+            guard.permit(now, prospect == Prospect::Changed).map_err(NoTurn::Spent)?;
             alone = Some(guard);
         }
-        let slot = self.slot(&role.instance);
+        let slot = self.slot(&role.cluster);
         if slot > deadline {
             return Err(NoTurn::TimedOut);
         }
@@ -127,12 +134,12 @@ impl Logins {
     }
 
     /// Takes the next free moment at an instance.
-    fn slot(&self, instance: &InstanceUrl) -> Instant {
+    fn slot(&self, cluster: &str) -> Instant {
         let now = Instant::now();
         let mut slots = self.next_slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = slots.get(instance).copied().unwrap_or(now).max(now);
+        let slot = slots.get(cluster).copied().unwrap_or(now).max(now);
         slots.retain(|_, next| *next > now);
-        slots.insert(instance.clone(), slot + self.spacing);
+        slots.insert(cluster.to_owned(), slot + self.spacing);
         slot
     }
 }
@@ -161,15 +168,25 @@ impl Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        api::{auth::SecretKeyRef, desired::Method},
+        refs::InstanceUrl,
+    };
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("in range")
     }
 
     fn role(logins: &Logins, role_id: &str) -> Role {
-        let instance = InstanceUrl::parse("https://vault.example.com").expect("valid");
         let mount = MountPath::parse("approle").expect("valid");
-        logins.role(&instance, None, &mount, &role_id.into())
+        let target = Target {
+            instance: InstanceUrl::parse("https://vault.example.com").expect("valid"),
+            namespace: None,
+            method: Method::Token(SecretKeyRef { name: "unused".to_owned(), key: "unused".to_owned() }),
+            ca: None,
+        };
+        let pair = AppRolePair { mount, role_id: role_id.into(), secret_id: "unused".into(), wrapped: false };
+        logins.role(&target, None, &pair)
     }
 
     fn soon() -> Instant {
@@ -181,14 +198,22 @@ mod tests {
         let logins = Logins::new(1000);
         let role_a = role(&logins, "a");
         for second in [0, 1] {
-            logins.turn(&role_a, false, at(second), soon()).await.expect("a turn").refused(at(second)).await;
+            logins
+                .turn(&role_a, Prospect::Unknown, at(second), soon())
+                .await
+                .expect("a turn")
+                .refused(at(second))
+                .await;
         }
-        assert_eq!(logins.turn(&role_a, false, at(2), soon()).await.err(), Some(NoTurn::Spent(at(900))));
-        let other = logins.turn(&role(&logins, "b"), false, at(2), soon()).await;
+        assert_eq!(
+            logins.turn(&role_a, Prospect::Unknown, at(2), soon()).await.err(),
+            Some(NoTurn::Spent(at(900)))
+        );
+        let other = logins.turn(&role(&logins, "b"), Prospect::Unknown, at(2), soon()).await;
         assert!(other.is_ok(), "another role has its own budget");
-        logins.turn(&role_a, true, at(2), soon()).await.expect("a turn").accepted().await;
+        logins.turn(&role_a, Prospect::Proven, at(2), soon()).await.expect("a turn").accepted().await;
         assert!(
-            logins.turn(&role_a, false, at(3), soon()).await.is_ok(),
+            logins.turn(&role_a, Prospect::Unknown, at(3), soon()).await.is_ok(),
             "an accepted login clears the account"
         );
     }
@@ -197,11 +222,11 @@ mod tests {
     async fn an_unproven_login_waits_for_the_outcome_of_another() {
         let logins = Logins::new(1000);
         let role = role(&logins, "a");
-        let first = logins.turn(&role, false, at(0), soon()).await.expect("a turn");
-        let second = logins.turn(&role, false, at(0), soon());
+        let first = logins.turn(&role, Prospect::Unknown, at(0), soon()).await.expect("a turn");
+        let second = logins.turn(&role, Prospect::Unknown, at(0), soon());
         assert_eq!(second.await.err(), Some(NoTurn::TimedOut));
         first.accepted().await;
-        assert!(logins.turn(&role, false, at(0), soon()).await.is_ok());
+        assert!(logins.turn(&role, Prospect::Unknown, at(0), soon()).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
@@ -210,10 +235,10 @@ mod tests {
         let role = role(&logins, "a");
         let start = Instant::now();
         for _ in 0..11 {
-            logins.turn(&role, true, at(0), soon()).await.expect("a turn").accepted().await;
+            logins.turn(&role, Prospect::Proven, at(0), soon()).await.expect("a turn").accepted().await;
         }
         assert_eq!(start.elapsed().as_millis() / 100, 10);
-        let hurried = logins.turn(&role, true, at(0), Instant::now()).await;
+        let hurried = logins.turn(&role, Prospect::Proven, at(0), Instant::now()).await;
         assert_eq!(hurried.err(), Some(NoTurn::TimedOut));
     }
 }

@@ -4,7 +4,7 @@ use secrecy::SecretString;
 
 use super::{
     checker::{Leftover, Subject},
-    logins::NoTurn,
+    logins::{NoTurn, Prospect},
     observe::{Check, Halt},
 };
 use crate::{
@@ -18,7 +18,6 @@ use crate::{
         client::Client,
         login::{self, LoginFault},
         token::{self, SelfFault},
-        transport::TransportFault,
         wrapping,
     },
     verify::{
@@ -43,7 +42,7 @@ impl<R: References> Check<'_, R> {
         if let Err(Fault::Own(SelfFault::Rejected)) = outcome {
             return self.replace_ended_session(client, &session).await;
         }
-        self.keep_or_leave(client, session);
+        self.keep_or_leave(client, session, &outcome);
         outcome.map_err(Halt::Fault)
     }
 
@@ -94,9 +93,8 @@ impl<R: References> Check<'_, R> {
 
     async fn log_in(&mut self, client: &Client, basis: Basis, pair: &AppRolePair) -> Result<Session, Fault> {
         let now = self.subject.now;
-        let AppRolePair { mount, role_id, .. } = pair;
-        let target = &basis.target;
-        let role = self.checker.logins.role(&target.instance, target.namespace.as_ref(), mount, role_id);
+        let cluster_id = self.seen.health.as_ref().and_then(|health| health.cluster_id.as_deref());
+        let role = self.checker.logins.role(&basis.target, cluster_id, pair);
         if let Some((fault, until)) = self.kept.memory.hold(&basis, now) {
             // After a restart the status is all that tells of it.
             self.checker.logins.recall(&role, until, now).await;
@@ -104,16 +102,22 @@ impl<R: References> Check<'_, R> {
             return Err(fault);
         }
         let secret_id = self.secret_id(client, &basis, pair).await?;
-        let proven = self.kept.memory.is_proven(&basis);
-        let turn = match self.checker.logins.turn(&role, proven, now, self.deadline).await {
+        let memory = &mut self.kept.memory;
+        let prospect = match () {
+            () if memory.is_proven(&basis) => Prospect::Proven,
+            () if memory.has_changed(&basis) => Prospect::Changed,
+            () => Prospect::Unknown,
+        };
+        let turn = match self.checker.logins.turn(&role, prospect, now, self.deadline).await {
             Ok(turn) => turn,
-            Err(NoTurn::TimedOut) => return Err(TransportFault::TimedOut.into()),
+            Err(NoTurn::TimedOut) => return Err(Fault::LoginQueued),
             Err(NoTurn::Spent(until)) => {
+                memory.held_back(basis, until);
                 self.seen.no_login_before = Some(until);
                 return Err(Fault::BudgetSpent);
             }
         };
-        let answer = self.ask(client, login::request(mount, role_id, &secret_id), None).await?;
+        let answer = self.ask(client, login::request(&pair.mount, &pair.role_id, &secret_id), None).await?;
         match login::read(&answer) {
             Ok(login) => {
                 turn.accepted().await;
@@ -167,7 +171,7 @@ impl<R: References> Check<'_, R> {
         if let Some(old) = self.kept.memory.session.take() {
             self.leave(client, old);
         }
-        self.keep_or_leave(client, session);
+        self.keep_or_leave(client, session, &outcome);
         outcome
     }
 
@@ -188,9 +192,12 @@ impl<R: References> Check<'_, R> {
     }
 
     /// Keeps a session for the next check, if it will live until then, and notes what the status tells of it.
-    fn keep_or_leave(&mut self, client: &Client, session: Session) {
+    fn keep_or_leave(&mut self, client: &Client, session: Session, outcome: &Result<(), Fault>) {
         let Subject { desired, now, .. } = *self.subject;
-        let keep = session.owner == Owner::User || session.outlives(now + desired.interval, desired.timeout);
+        let lives = session.outlives(now + desired.interval, desired.timeout);
+        // The policies of a role take effect at its next login, so a login that lacks some is no use.
+        let lacks = matches!(outcome, Err(Fault::Missing(_)));
+        let keep = session.owner == Owner::User || (lives && !lacks);
         let mut seen = session.seen(keep, now);
         if matches!(desired.target.method, Method::AppRole { wrapped: true, .. }) {
             seen.ends_soon = self.kept.memory.secret_id_ends_soon(now);
