@@ -14,7 +14,11 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::connection::standing::Standing;
 use crate::{
     refs::{ConnectionRef, ObjectKind, ObjectName},
-    secrets::{Version, dependents::Dependents, ledger::Ledger},
+    secrets::{
+        Version,
+        dependents::Dependents,
+        ledger::{Freshness, Ledger},
+    },
 };
 
 /// The records of all connections.
@@ -85,6 +89,14 @@ impl Records {
         }
     }
 
+    /// Asks for a look at a connection whose objects changed and had time to settle.
+    pub fn settled(&self, connection: ConnectionRef) {
+        if let Some(record) = self.lock().by_connection.get(&connection) {
+            record.ledger.lock().unwrap_or_else(PoisonError::into_inner).settle();
+        }
+        self.look_again(connection);
+    }
+
     /// Asks for a check of a connection that waits for its instance, which serves again.
     pub fn call(&self, connection: ConnectionRef) {
         if let Some(record) = self.lock().by_connection.get(&connection) {
@@ -106,7 +118,7 @@ impl Records {
             inner.by_connection.get(connection).is_some_and(|record| {
                 let mut ledger = record.ledger.lock().unwrap_or_else(PoisonError::into_inner);
                 ledger.saw(object.clone(), version.cloned());
-                ledger.is_stale()
+                ledger.freshness() != Freshness::Fresh
             })
         });
         dependents

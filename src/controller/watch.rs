@@ -109,7 +109,7 @@ pub async fn settle(mut changed: UnboundedReceiver<ConnectionRef>, records: Arc<
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
                 let now = Instant::now();
                 for (connection, _) in waiting.extract_if(|_, due| *due <= now) {
-                    records.look_again(connection);
+                    records.settled(connection);
                 }
             }
         }

@@ -25,10 +25,6 @@ use crate::{
     },
 };
 
-/// Longest wait for TCP and TLS together. Far below the shortest useful `check.timeout`, so that a black hole is told
-/// from a slow answer.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// How long an idle connection is kept. Long enough for the requests of one check, shorter than any interval between
 /// checks, so that each check dials anew: it sees a changed address, certificate or firewall.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(8);
@@ -111,7 +107,6 @@ impl Dialer {
             .redirect(redirect::Policy::none())
             .no_proxy()
             .referer(false)
-            .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
             .build()

@@ -13,6 +13,18 @@ use crate::refs::ObjectName;
 pub struct Ledger {
     rested_on: Versions,
     seen: BTreeMap<ObjectName, Option<Version>>,
+    settled: bool,
+}
+
+/// How the objects stand to what was read of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Nothing is known to differ.
+    Fresh,
+    /// An object differs, and another may be about to: it is too early to read them.
+    Settling,
+    /// An object differs.
+    Stale,
 }
 
 // === impl Ledger ===
@@ -26,6 +38,12 @@ impl Ledger {
     /// Forgets what was seen. Called before the objects are read, so that what happens meanwhile is kept.
     pub fn begin_reading(&mut self) {
         self.seen.clear();
+        self.settled = false;
+    }
+
+    /// Notes that the objects had time to settle since the first of them changed.
+    pub fn settle(&mut self) {
+        self.settled = true;
     }
 
     /// Notes what was read.
@@ -34,8 +52,14 @@ impl Ledger {
     }
 
     /// Whether an object has been seen in another state than the one that was read.
-    pub fn is_stale(&self) -> bool {
-        self.seen.iter().any(|(object, version)| self.rested_on.get(object) != Some(version))
+    pub fn freshness(&self) -> Freshness {
+        if self.seen.iter().all(|(object, version)| self.rested_on.get(object) == Some(version)) {
+            Freshness::Fresh
+        } else if self.settled {
+            Freshness::Stale
+        } else {
+            Freshness::Settling
+        }
     }
 }
 
@@ -61,14 +85,29 @@ mod tests {
     #[test]
     fn a_replay_is_no_news_and_a_change_is() {
         let mut ledger = rested_on("1");
-        assert!(!ledger.is_stale());
+        assert_eq!(ledger.freshness(), Freshness::Fresh);
         ledger.saw(secret(), Some(version("1")));
-        assert!(!ledger.is_stale());
+        assert_eq!(ledger.freshness(), Freshness::Fresh);
         ledger.saw(secret(), Some(version("2")));
-        assert!(ledger.is_stale());
+        assert_eq!(ledger.freshness(), Freshness::Settling);
         ledger.begin_reading();
         ledger.rest_on(BTreeMap::from([(secret(), Some(version("2")))]));
-        assert!(!ledger.is_stale());
+        assert_eq!(ledger.freshness(), Freshness::Fresh);
+    }
+
+    #[test]
+    fn objects_settle_before_they_are_read() {
+        let mut ledger = rested_on("1");
+        ledger.settle();
+        assert_eq!(ledger.freshness(), Freshness::Fresh);
+        ledger.begin_reading();
+        ledger.rest_on(BTreeMap::from([(secret(), Some(version("1")))]));
+        ledger.saw(secret(), Some(version("2")));
+        assert_eq!(ledger.freshness(), Freshness::Settling);
+        ledger.settle();
+        assert_eq!(ledger.freshness(), Freshness::Stale);
+        ledger.saw(secret(), Some(version("1")));
+        assert_eq!(ledger.freshness(), Freshness::Fresh, "it was changed back");
     }
 
     #[test]
@@ -77,7 +116,7 @@ mod tests {
         ledger.begin_reading();
         ledger.saw(secret(), Some(version("2")));
         ledger.rest_on(BTreeMap::from([(secret(), Some(version("1")))]));
-        assert!(ledger.is_stale());
+        assert_eq!(ledger.freshness(), Freshness::Settling);
     }
 
     #[test]
@@ -85,22 +124,22 @@ mod tests {
         let mut missing = Ledger::default();
         missing.rest_on(BTreeMap::from([(secret(), None)]));
         missing.saw(secret(), None);
-        assert!(!missing.is_stale());
+        assert_eq!(missing.freshness(), Freshness::Fresh);
         missing.saw(secret(), Some(version("1")));
-        assert!(missing.is_stale());
+        assert_eq!(missing.freshness(), Freshness::Settling);
 
         let mut there = rested_on("1");
         there.saw(secret(), None);
-        assert!(there.is_stale());
+        assert_eq!(there.freshness(), Freshness::Settling);
     }
 
     #[test]
     fn a_late_event_costs_one_look_and_not_a_loop() {
         let mut ledger = rested_on("2");
         ledger.saw(secret(), Some(version("1")));
-        assert!(ledger.is_stale());
+        assert_eq!(ledger.freshness(), Freshness::Settling);
         ledger.begin_reading();
         ledger.rest_on(BTreeMap::from([(secret(), Some(version("2")))]));
-        assert!(!ledger.is_stale());
+        assert_eq!(ledger.freshness(), Freshness::Fresh);
     }
 }

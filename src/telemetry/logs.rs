@@ -4,7 +4,7 @@
 //! print.
 
 use clap::ValueEnum;
-use tracing::Level;
+use tracing::{Level, level_filters::LevelFilter};
 use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// How a line of the log looks.
@@ -19,7 +19,11 @@ pub enum LogFormat {
 /// Starts logging. Libraries below us say more than `info` only when asked for `trace`.
 pub fn start(format: LogFormat, level: Level) {
     let below = if level == Level::TRACE { Level::DEBUG } else { level.min(Level::INFO) };
-    let filter = Targets::new().with_default(below).with_target(env!("CARGO_CRATE_NAME"), level);
+    let filter = Targets::new()
+        .with_default(below)
+        .with_target(env!("CARGO_CRATE_NAME"), level)
+        // It logs what it returns to us; an error is logged once, where it is handled.
+        .with_target("kube_client::client::builder", LevelFilter::OFF);
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),

@@ -139,7 +139,7 @@ fn of_transport(fault: &TransportFault, desired: &Desired) -> (Reason, String) {
         ),
         TransportFault::TimedOut => (
             Reason::Timeout,
-            format!("{address} gave no answer in time: check the way to it, such as firewalls that drop packets; a slow instance may need a longer spec.check.timeout than {}", seconds(desired)),
+            format!("{address} gave no answer within {}: check the way to it, such as firewalls that drop packets, or raise spec.check.timeout", seconds(desired)),
         ),
         TransportFault::Tls(TlsFault::UnknownAuthority) => (
             Reason::UnknownAuthority,

@@ -52,6 +52,7 @@ use crate::{
     cluster::{Cluster, ClusterError, Written},
     conditions,
     refs::ConnectionRef,
+    secrets::ledger::Freshness,
     verify::{
         events::{Transition, transition},
         judge,
@@ -152,7 +153,12 @@ impl Look<'_> {
     async fn check_if_due(&self, standing: &mut Standing, desired: &Desired) -> Result<Action, ClusterError> {
         standing.recall(&desired.target, self.generation);
         self.context.records.register(&self.connection, desired.target.references());
-        let (stale, called) = (self.is_stale(standing), self.record.take_call());
+        let freshness = self.freshness(standing);
+        if freshness == Freshness::Settling && standing.checked.is_some() {
+            // Whatever else is due: half of a change must not be read. The end of the settle time asks for a look.
+            return Ok(Action::await_change());
+        }
+        let (stale, called) = (freshness == Freshness::Stale, self.record.take_call());
         match schedule::due(&standing.due_inputs(self.generation, self.requested_at, stale, called), self.now)
         {
             Some(cause) => self.check(standing, desired, cause).await?,
@@ -175,7 +181,7 @@ impl Look<'_> {
             connection: &self.connection,
             desired,
             ledger: &self.record.ledger,
-            stale: self.is_stale(standing),
+            stale: self.freshness(standing) == Freshness::Stale,
             now: self.now,
         };
         let Checked { observation, leftovers, waited } =
@@ -324,9 +330,14 @@ impl Look<'_> {
         });
     }
 
-    fn is_stale(&self, standing: &Standing) -> bool {
-        let seen = self.record.ledger.lock().unwrap_or_else(PoisonError::into_inner).is_stale();
-        seen || standing.kept.read_again.is_some_and(|time| time <= self.now)
+    /// How the objects stand to what was read of them. One that no watch tells of is stale after a while.
+    fn freshness(&self, standing: &Standing) -> Freshness {
+        match self.record.ledger.lock().unwrap_or_else(PoisonError::into_inner).freshness() {
+            Freshness::Fresh if standing.kept.read_again.is_some_and(|time| time <= self.now) => {
+                Freshness::Stale
+            }
+            freshness => freshness,
+        }
     }
 
     async fn revoke(&self, leftovers: Vec<Leftover>) {

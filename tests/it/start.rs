@@ -1,0 +1,102 @@
+//! An operator that cannot start says why in one line.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+};
+
+use serde_json::json;
+
+use crate::support::{
+    bed::{self, unique},
+    cluster::{kubeconfig_text, operator_kubeconfig},
+    fakes::Fake,
+    operator::{bare_command, free_address, run_to_end},
+};
+
+/// Runs the operator, which is to end by itself; returns its exit code and what it said.
+fn outcome(kubeconfig: &Path, flags: &[&str]) -> (Option<i32>, String) {
+    let mut command = bare_command(kubeconfig);
+    // A kubeconfig in the home of whoever runs the tests is not meant.
+    command.env("HOME", bed::folder("it/empty-home")).arg("run").args(flags);
+    let output = run_to_end(&mut command, "");
+    (output.status.code(), String::from_utf8(output.stderr).expect("messages are UTF-8"))
+}
+
+fn assert_one_line(outcome: &(Option<i32>, String), expected: &str) {
+    let (code, text) = outcome;
+    assert_eq!(*code, Some(1), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.starts_with("error: failed to ") && text.contains(expected), "{text}");
+}
+
+/// A kubeconfig for an API server that is not one.
+fn kubeconfig(server: &str) -> PathBuf {
+    let file = bed::folder("it").join(unique("kubeconfig"));
+    fs::write(&file, kubeconfig_text(&json!({"server": server}), "token")).expect("the bed can be written");
+    file
+}
+
+/// What an API server answers that refuses.
+fn refusal(code: u16, reason: &str) -> String {
+    json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": "the server says no", "reason": reason, "code": code,
+    })
+    .to_string()
+}
+
+#[test]
+fn without_a_cluster_it_does_not_start() {
+    let nowhere = bed::folder("it").join("no-such-kubeconfig");
+    let flags = ["--listen-address", &free_address()];
+    assert_one_line(&outcome(&nowhere, &flags), "find a cluster: run inside one, or name one in KUBECONFIG");
+}
+
+#[test]
+fn without_an_api_server_it_does_not_start() {
+    let url = format!("https://{}", free_address());
+    let flags = ["--listen-address", &free_address()];
+    assert_one_line(&outcome(&kubeconfig(&url), &flags), &format!("list VaultConnections at {url}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_crd_it_does_not_start() {
+    let body = refusal(404, "NotFound");
+    let server = Fake::answering("404 Not Found", "content-type: application/json", &body).await;
+    let flags = ["--listen-address", &free_address()];
+    assert_one_line(&outcome(&kubeconfig(&server.url()), &flags), "install the CRD");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_rights_it_does_not_start() {
+    let body = refusal(403, "Forbidden");
+    let server = Fake::answering("403 Forbidden", "content-type: application/json", &body).await;
+    let flags = ["--listen-address", &free_address(), "--watch-namespace", "team-a"];
+    assert_one_line(&outcome(&kubeconfig(&server.url()), &flags), "the server says no");
+}
+
+#[test]
+fn with_its_address_taken_it_does_not_start() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    let flags = ["--listen-address", &address, "--watch-namespace", "nobodys"];
+    let outcome = outcome(&operator_kubeconfig(), &flags);
+    assert_one_line(&outcome, &format!("listen on {address} (--listen-address)"));
+}
+
+#[test]
+fn a_bad_flag_is_bad_input() {
+    let rows: [(&[&str], &str); 4] = [
+        (&["--allow-adress", "127.0.0.1"], "--allow-address"),
+        (&["--allow-address", "https://vault.example.com"], "--allow-address"),
+        (&["--concurrency", "0"], "--concurrency"),
+        (&["--heartbeat", "soon"], "write a duration such as 30m"),
+    ];
+    for (flags, expected) in rows {
+        let (code, text) = outcome(&kubeconfig("https://127.0.0.1:1"), flags);
+        assert_eq!(code, Some(2), "{flags:?}: {text}");
+        assert!(text.contains(expected), "{flags:?}: {text}");
+    }
+}

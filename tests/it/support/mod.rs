@@ -1,0 +1,11 @@
+//! What the tests stand on.
+
+pub mod audit;
+pub mod bed;
+pub mod cluster;
+pub mod fakes;
+pub mod operator;
+pub mod specs;
+pub mod vault;
+pub mod verdict;
+pub mod wait;

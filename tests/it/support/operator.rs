@@ -1,0 +1,201 @@
+//! The operator: the real binary, as the chart's ServiceAccount.
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::{
+        atomic::{AtomicU16, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    bed::{self, signal, test_name, unique, variable},
+    cluster::{Cluster, operator_kubeconfig},
+    vault::http,
+    wait::{PATIENCE, eventually},
+};
+
+/// What opens loopback and plain http, as a user would.
+const OPEN: &[&str] = &["--allow-address", "127.0.0.1", "--allow-plain-http"];
+
+/// Promised are 5 s; more is a failure that a test shows, and this is when it is killed.
+const LONGEST_STOP: Duration = Duration::from_secs(8);
+
+/// How much of a log to show when a test fails.
+const TAIL_LINES: usize = 40;
+
+/// A running operator, which watches the namespace of one test.
+pub struct Operator {
+    address: String,
+    log: PathBuf,
+    pid: u32,
+    ended: Receiver<ExitStatus>,
+    stopped: bool,
+    http: reqwest::Client,
+}
+
+// === impl Operator ===
+
+impl Operator {
+    /// Starts one that may dial loopback without TLS, and waits until it is ready.
+    pub async fn start(cluster: &Cluster) -> Self {
+        Self::start_with(cluster, OPEN).await
+    }
+
+    pub async fn start_with(cluster: &Cluster, flags: &[&str]) -> Self {
+        let address = free_address();
+        let log = bed::folder("logs").join(format!("{}.{}.log", test_name(), unique("operator")));
+        let file = File::create(&log).expect("the bed's folder can be written");
+        let child = bare_command(&operator_kubeconfig())
+            .args(["run", "--watch-namespace", &cluster.namespace, "--listen-address", &address])
+            .args(["--log-format", "text", "--log-level", "debug"])
+            .args(flags)
+            .stderr(file)
+            .spawn()
+            .expect("the operator starts");
+        let pid = child.id();
+        let mut operator =
+            Self { address, log, pid, ended: wait_in_background(child), stopped: false, http: http() };
+        operator.await_ready().await;
+        operator
+    }
+
+    async fn await_ready(&mut self) {
+        let url = format!("http://{}/readyz", self.address);
+        eventually("the operator is ready", PATIENCE, async || {
+            if let Ok(status) = self.ended.try_recv() {
+                self.stopped = true;
+                panic!("the operator ended at once, {status}");
+            }
+            let answer = self.http.get(&url).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
+    }
+
+    /// The sum of the metrics that begin with `series`, such as `vault_requests_total{operation="health"`.
+    pub async fn count(&self, series: &str) -> u64 {
+        let url = format!("http://{}/metrics", self.address);
+        let answer = self.http.get(url).send().await.expect("the operator tells its metrics");
+        let text = answer.text().await.expect("metrics are text");
+        let series = format!("vault_connection_operator_{series}");
+        let values = text.lines().filter(|line| line.starts_with(&series));
+        values.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    }
+
+    /// How many checks gave this reason to Ready.
+    pub async fn checks(&self, reason: &str) -> u64 {
+        self.count(&format!("checks_total{{reason=\"{reason}\"")).await
+    }
+
+    /// Waits until so many metrics of a series were counted.
+    pub async fn await_count(&self, series: &str, at_least: u64, within: Duration) {
+        eventually(&format!("{at_least} of {series}"), within, async || {
+            (self.count(series).await >= at_least).then_some(())
+        })
+        .await;
+    }
+
+    /// Ends it by SIGTERM, and tells how and after what time it ended. What it had begun is done then.
+    pub fn stop(mut self) -> (ExitStatus, Duration) {
+        let (status, took) = self.terminate();
+        (status.unwrap_or_else(|| panic!("the operator had to be killed after {LONGEST_STOP:?}")), took)
+    }
+
+    fn terminate(&mut self) -> (Option<ExitStatus>, Duration) {
+        self.stopped = true;
+        let begin = Instant::now();
+        signal(self.pid, "TERM");
+        let status = match self.ended.recv_timeout(LONGEST_STOP) {
+            Ok(status) => Some(status),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                signal(self.pid, "KILL");
+                None
+            }
+        };
+        (status, begin.elapsed())
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        if !self.stopped {
+            self.terminate();
+        }
+        if thread::panicking() {
+            let text = fs::read_to_string(&self.log).unwrap_or_default();
+            let lines: Vec<_> = text.lines().collect();
+            let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
+            eprintln!("--- the end of {}\n{tail}\n---", self.log.display());
+        }
+    }
+}
+
+/// The operator's binary with nothing of our environment but the bed that it is to end with.
+pub fn bare_command(kubeconfig: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vault-connection-operator"));
+    command
+        .env_clear()
+        .env("KUBECONFIG", kubeconfig)
+        .env("BED_DIR", variable("BED_DIR"))
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs the binary to its end, with a text on its standard input. One that goes on, although it should not, is killed.
+pub fn run_to_end(command: &mut Command, input: &str) -> Output {
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().expect("the operator starts");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    // One that ends without reading its input is no failure.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    let pid = child.id();
+    let (sender, ended) = channel();
+    let waiting = thread::spawn(move || {
+        let output = child.wait_with_output();
+        // Nobody may be waiting any more.
+        let _ = sender.send(());
+        output
+    });
+    if ended.recv_timeout(PATIENCE).is_err() {
+        signal(pid, "KILL");
+    }
+    waiting.join().expect("waiting does not panic").expect("the operator ends")
+}
+
+/// An address that nobody listens on. Below what the kernel gives to outgoing connections and what `hack/bed` takes, and
+/// never the same twice in a process.
+pub fn free_address() -> String {
+    const FIRST: u16 = 10_000;
+    const COUNT: u16 = 10_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Two runs at once begin at different places.
+    let offset = u16::try_from(std::process::id() * 97 % u32::from(COUNT)).expect("it is below COUNT");
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + (offset + step) % COUNT;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return format!("127.0.0.1:{port}");
+        }
+    }
+}
+
+/// Reaps a process in a thread, so that its end can be waited for with a deadline.
+fn wait_in_background(mut child: Child) -> Receiver<ExitStatus> {
+    let (sender, ended) = channel();
+    thread::spawn(move || {
+        if let Ok(status) = child.wait() {
+            // Nobody may be interested any more.
+            let _ = sender.send(status);
+        }
+    });
+    ended
+}

@@ -1,0 +1,72 @@
+//! Reading a connection's status as its users do, and holding it to the status contract.
+
+use std::cmp::Ordering;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use vault_connection_operator::api::{
+    condition::{ConditionType, Nature, Reason, Truth},
+    connection::VaultConnection,
+};
+
+/// Longest message that the contract allows.
+const LONGEST_MESSAGE: usize = 1024;
+
+/// A condition of a connection.
+pub fn condition<'a>(connection: &'a VaultConnection, kind: &str) -> Option<&'a Condition> {
+    connection.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == kind)
+}
+
+/// The condition `Ready`.
+pub fn ready(connection: &VaultConnection) -> Option<&Condition> {
+    condition(connection, "Ready")
+}
+
+/// Whether a connection is Ready, for the spec that it has now.
+pub fn is_ready(connection: &VaultConnection) -> bool {
+    is_current(connection) && ready(connection).is_some_and(|ready| ready.status == "True")
+}
+
+/// Whether the status is about the spec.
+pub fn is_current(connection: &VaultConnection) -> bool {
+    let observed = connection.status.as_ref().and_then(|status| status.observed_generation);
+    observed.is_some() && observed == connection.metadata.generation
+}
+
+/// Holds a status that fails with `reason` to the contract: the ladder of steps, kstatus, generations and the message.
+pub fn assert_failed(row: &str, connection: &VaultConnection, reason: Reason, next_step: &str) {
+    let status = connection.status.as_ref().expect("there is a status");
+    let find = |kind: ConditionType| condition(connection, kind.as_str());
+    let ready = ready(connection).expect("there is a Ready");
+    assert_eq!(ready.reason, reason.as_str(), "{row}: {}", ready.message);
+    assert_eq!(ready.status, reason.truth().as_str(), "{row}");
+    assert!(ready.message.contains(next_step), "{row}: {next_step:?} is not in {:?}", ready.message);
+    assert!(ready.message.len() <= LONGEST_MESSAGE, "{row}: {}", ready.message);
+    for step in ConditionType::STEPS {
+        let found = find(step).unwrap_or_else(|| panic!("{row}: there is no {}", step.as_str()));
+        let told = (found.status.as_str(), found.reason.as_str());
+        match step.cmp(&reason.condition()) {
+            Ordering::Less => {
+                assert_eq!(found.status, Truth::True.as_str(), "{row}: {} passed", step.as_str());
+            }
+            Ordering::Equal => {
+                assert_eq!(told, (reason.truth().as_str(), reason.as_str()), "{row}");
+                assert_eq!(found.message, ready.message, "{row}");
+            }
+            Ordering::Greater => {
+                assert_eq!(told, ("Unknown", "NotChecked"), "{row}: {} was not reached", step.as_str());
+            }
+        }
+    }
+    let (set, unset) = match reason.nature() {
+        Nature::NeedsPerson => (ConditionType::Stalled, ConditionType::Reconciling),
+        Nature::Fine | Nature::Passing | Nature::Definite => {
+            (ConditionType::Reconciling, ConditionType::Stalled)
+        }
+    };
+    assert!(find(set).is_some_and(|found| found.status == "True"), "{row}: {} is not set", set.as_str());
+    assert!(find(unset).is_none(), "{row}: {} is set", unset.as_str());
+    let generation = connection.metadata.generation;
+    assert_eq!(status.observed_generation, generation, "{row}");
+    assert!(status.conditions.iter().all(|found| found.observed_generation == generation), "{row}");
+    assert_eq!(status.state, Some(reason.state()), "{row}");
+}
