@@ -90,6 +90,7 @@ pub enum Written {
 pub struct Cluster {
     client: Client,
     url: http::Uri,
+    own_namespace: String,
 }
 
 // === impl Cluster ===
@@ -101,13 +102,19 @@ impl Cluster {
         // A retry is the controller's business: it knows what is due.
         config.default_retry = false;
         let url = config.cluster_url.clone();
+        let own_namespace = config.default_namespace.clone();
         let client = Client::try_from(config).map_err(ClusterError::BadConfig)?;
-        Ok(Self { client, url })
+        Ok(Self { client, url, own_namespace })
     }
 
     /// The client, for watches and events.
     pub fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// The namespace of the pod, or that of the context in KUBECONFIG.
+    pub fn own_namespace(&self) -> &str {
+        &self.own_namespace
     }
 
     /// The addresses of the API server, which no connection may dial.

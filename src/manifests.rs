@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use k8s_openapi::{
-    api::rbac::v1::{ClusterRole, PolicyRule},
+    api::rbac::v1::{ClusterRole, PolicyRule, Role},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::CustomResourceExt;
@@ -41,11 +41,16 @@ pub fn generated() -> Vec<Generated> {
         Generated {
             path: "charts/vault-connection-operator/templates/_rules.tpl",
             text: format!(
-                "{TEMPLATE_NOTE}{{{{- define \"vault-connection-operator.rules\" -}}}}\n{}{{{{- end -}}}}\n",
-                yaml(&rules())
+                "{TEMPLATE_NOTE}{}{}",
+                template("rules", &rules()),
+                template("leaseRules", &lease_rules())
             ),
         },
         Generated { path: "config/rbac/role.yaml", text: format!("{YAML_NOTE}{}", yaml(&cluster_role())) },
+        Generated {
+            path: "config/rbac/lease_role.yaml",
+            text: format!("{YAML_NOTE}{}", yaml(&lease_role())),
+        },
         Generated { path: "docs/reasons.md", text: reasons() },
     ]
 }
@@ -62,12 +67,6 @@ pub fn crd() -> Value {
 
 /// What the operator may do in the cluster, with the least that it needs.
 pub fn rules() -> Vec<PolicyRule> {
-    let rule = |group: &str, resources: &[&str], verbs: &[&str]| PolicyRule {
-        api_groups: Some(vec![group.to_owned()]),
-        resources: Some(resources.iter().map(|text| (*text).to_owned()).collect()),
-        verbs: verbs.iter().map(|text| (*text).to_owned()).collect(),
-        ..PolicyRule::default()
-    };
     vec![
         rule(GROUP, &["vaultconnections"], &["get", "list", "watch"]),
         rule(GROUP, &["vaultconnections/status"], &["patch"]),
@@ -76,6 +75,37 @@ pub fn rules() -> Vec<PolicyRule> {
         // The recorder patches an event that repeats.
         rule("events.k8s.io", &["events"], &["create", "patch"]),
     ]
+}
+
+/// What the operator may do in its own namespace: hold a Lease.
+pub fn lease_rules() -> Vec<PolicyRule> {
+    vec![rule("coordination.k8s.io", &["leases"], &["create", "get", "update"])]
+}
+
+fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> PolicyRule {
+    PolicyRule {
+        api_groups: Some(vec![group.to_owned()]),
+        resources: Some(resources.iter().map(|text| (*text).to_owned()).collect()),
+        verbs: verbs.iter().map(|text| (*text).to_owned()).collect(),
+        ..PolicyRule::default()
+    }
+}
+
+fn lease_role() -> Role {
+    Role {
+        metadata: ObjectMeta {
+            name: Some("vault-connection-operator-lease".to_owned()),
+            namespace: Some("vault-connection-operator-system".to_owned()),
+            ..ObjectMeta::default()
+        },
+        rules: Some(lease_rules()),
+    }
+}
+
+/// A list of rules as a template of the chart.
+fn template(name: &str, rules: &[PolicyRule]) -> String {
+    let rules = yaml(&rules);
+    format!("{{{{- define \"vault-connection-operator.{name}\" -}}}}\n{rules}{{{{- end -}}}}\n")
 }
 
 fn cluster_role() -> ClusterRole {

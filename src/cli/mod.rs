@@ -53,6 +53,9 @@ struct RunArgs {
     /// How often the times in an unchanged status are written, such as 30m.
     #[arg(long, default_value = "30m", value_parser = duration, value_name = "DURATION")]
     heartbeat: Duration,
+    /// Work only while holding a Lease of this name in the operator's own namespace, so that several replicas can run.
+    #[arg(long, value_name = "NAME")]
+    lease: Option<String>,
     /// How log lines look.
     #[arg(long, default_value = "json")]
     log_format: LogFormat,

@@ -3,7 +3,10 @@
 use std::{env, sync::Arc};
 
 use anyhow::Context as _;
-use kube::runtime::events::{Recorder, Reporter};
+use kube::{
+    Api,
+    runtime::events::{Recorder, Reporter},
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::RunArgs;
@@ -12,6 +15,7 @@ use crate::{
     controller::{
         self, Settings,
         connection::{Context, checker::Checker, instances::Instances, logins::Logins},
+        lease::Candidate,
     },
     telemetry::{
         logs,
@@ -44,7 +48,12 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
         logins: Logins::new(args.logins_per_second),
         metrics: metrics.clone(),
     };
-    let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: env::var("POD_NAME").ok() };
+    let pod = env::var("POD_NAME").ok();
+    let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: pod.clone() };
+    let candidate = args.lease.map(|name| {
+        let leases = Api::namespaced(cluster.client(), cluster.own_namespace());
+        Candidate::new(leases, name, identity(pod))
+    });
     let context = Arc::new(Context {
         recorder: Recorder::new(cluster.client(), reporter),
         cluster,
@@ -54,10 +63,33 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
     });
     let settings = Settings { namespaces: args.watch_namespaces, concurrency: args.concurrency };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespaces = ?settings.namespaces, "starting");
+    let served = serve::serve(listener, metrics, readiness.clone());
     tokio::select! {
-        () = controller::run(context, settings, readiness.clone(), stop) => Ok(()),
-        outcome = serve::serve(listener, metrics, readiness) => outcome.context("failed to serve metrics"),
+        outcome = work(context, settings, readiness, candidate, stop) => outcome,
+        outcome = served => outcome.context("failed to serve metrics"),
     }
+}
+
+/// Looks after connections until `stop`, as soon as the Lease is held if there is one.
+async fn work(
+    context: Arc<Context>,
+    settings: Settings,
+    readiness: Readiness,
+    candidate: Option<Candidate>,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let Some(candidate) = candidate else {
+        controller::run(context, settings, readiness, stop).await;
+        return Ok(());
+    };
+    // Who waits for the Lease does all that is asked of it.
+    readiness.set();
+    Ok(candidate.lead(stop, |end| controller::run(context, settings, readiness, end)).await?)
+}
+
+/// A name that no other process has.
+fn identity(pod: Option<String>) -> String {
+    format!("{}_{:016x}", pod.unwrap_or_else(|| FIELD_MANAGER.to_owned()), fastrand::u64(..))
 }
 
 /// Resolves at the first SIGTERM or SIGINT.

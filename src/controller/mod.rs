@@ -7,6 +7,7 @@
 //! ```
 
 pub mod connection;
+pub mod lease;
 pub mod records;
 pub mod watch;
 

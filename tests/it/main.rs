@@ -13,6 +13,7 @@ mod first_check;
 mod lifecycle;
 mod manifests;
 mod outages;
+mod replicas;
 mod rotation;
 mod settled;
 mod start;

@@ -31,3 +31,13 @@
   - create
   - patch
 {{- end -}}
+{{- define "vault-connection-operator.leaseRules" -}}
+- apiGroups:
+  - coordination.k8s.io
+  resources:
+  - leases
+  verbs:
+  - create
+  - get
+  - update
+{{- end -}}
