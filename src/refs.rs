@@ -214,6 +214,8 @@ fn path_segments(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -272,5 +274,23 @@ mod tests {
         let nested = VaultNamespace::parse("/admin/team-a/").expect("valid").expect("not root");
         assert_eq!(nested.as_str(), "admin/team-a");
         assert_eq!(VaultNamespace::parse("a b"), Err(VaultNamespaceError));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_changes_the_host_or_leaves_its_place(
+            url in "https?://(a|b\\.c|\\[::1\\]|0x7f\\.1|u@h)(:[0-9]{1,3})?(/[a-z.%?#]{0,4}){0,2}",
+            path in "/?[a-z.?#%@:]{1,3}(/[a-z.?#]{1,2})?/?",
+        ) {
+            let Ok(instance) = InstanceUrl::parse(&url) else { return Ok(()) };
+            let Ok(mount) = MountPath::parse(&path) else { return Ok(()) };
+            let request = instance.api(&format!("auth/{}/login", mount.as_str()));
+            prop_assert_eq!(request.host(), Some(instance.host()));
+            prop_assert_eq!(request.port_or_known_default(), Some(instance.port()));
+            let place = format!("/v1/auth/{}/login", mount.as_str());
+            prop_assert!(request.path().ends_with(&place), "{}", request);
+            prop_assert!(request.query().is_none() && request.fragment().is_none());
+            prop_assert!(request.username().is_empty() && request.password().is_none());
+        }
     }
 }

@@ -95,3 +95,66 @@ pub(crate) mod testing {
         Answer { status, retry_after: None, location: None, body: body.as_bytes().to_vec().into() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::{answer::Answer, capabilities, health, login, token, wrapping};
+    use crate::{api::connection::Verb, refs::MountPath};
+
+    /// Bodies that are nothing, nearly JSON, or nearly what Vault answers.
+    fn any_body() -> impl Strategy<Value = Vec<u8>> {
+        let word = prop_oneof![
+            Just("errors"),
+            Just("data"),
+            Just("auth"),
+            Just("client_token"),
+            Just("ttl"),
+            Just("keys"),
+            Just("sealed"),
+            Just("initialized"),
+            Just("creation_path"),
+            Just("lease_duration"),
+        ];
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(serde_json::Value::from),
+            any::<i64>().prop_map(serde_json::Value::from),
+            ".{0,16}".prop_map(serde_json::Value::from),
+        ];
+        let tree = leaf.prop_recursive(4, 32, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
+                prop::collection::vec((word.clone(), inner), 0..4).prop_map(|fields| fields
+                    .into_iter()
+                    .map(|(key, value)| (key.to_owned(), value))
+                    .collect()),
+            ]
+        });
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..64),
+            tree.prop_map(|value| value.to_string().into_bytes()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_a_reader_panic_or_a_login_out_of_nothing(status in 100_u16..600, body in any_body()) {
+            let answer = Answer { status, retry_after: None, location: None, body: body.into() };
+            let mount = MountPath::parse("approle").expect("valid");
+            let require = BTreeMap::from([("a".to_owned(), vec![Verb::Read])]);
+            let read = health::read(&answer);
+            prop_assert!(read.is_err() || matches!(status, 200 | 429 | 473), "{read:?}");
+            let granted = capabilities::read_missing(&answer, &require).is_ok_and(|missing| missing.is_empty());
+            prop_assert!(!granted, "no answer here grants what was asked for");
+            prop_assert!(login::read(&answer).is_err() || status == 200);
+            prop_assert!(token::read_lookup(&answer).is_err() || status == 200);
+            prop_assert!(token::read_renew(&answer).is_err() || status == 200);
+            prop_assert!(wrapping::read_lookup(&answer, &mount, None).is_err(), "no path here is of our mount");
+            prop_assert!(wrapping::read_unwrap(&answer).is_err(), "no secret id is in here");
+        }
+    }
+}

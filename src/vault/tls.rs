@@ -51,6 +51,8 @@ pub fn client_config(roots: Arc<RootCertStore>) -> ClientConfig {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read(pem: &str) -> Result<usize, InvalidPem> {
@@ -69,5 +71,18 @@ mod tests {
         assert_eq!(read(&key.serialize_pem()), Err(InvalidPem), "a key is no certificate");
         let broken = pem.replace("MII", "AAA");
         assert_eq!(read(&broken), Err(InvalidPem));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_bundle_panic(
+            noise in prop::collection::vec(any::<u8>(), 0..200),
+            text in "(-----BEGIN CERTIFICATE-----\n)?[A-Za-z0-9+/=\n]{0,80}(\n-----END CERTIFICATE-----)?",
+        ) {
+            for pem in [noise, text.into_bytes()] {
+                let ca = CaPem { pem, trust: Trust::Only };
+                prop_assert!(roots(Some(&ca), &Arc::new(RootCertStore::empty())).is_err());
+            }
+        }
     }
 }
