@@ -14,7 +14,7 @@ use crate::{
     cluster::{Cluster, FIELD_MANAGER},
     controller::{
         self, Settings,
-        connection::{Context, checker::Checker, instances::Instances, logins::Logins},
+        connection::{Context, checker::Checker, instances::Instances, logins::Logins, seats::Seats},
         lease::Candidate,
     },
     telemetry::{
@@ -59,6 +59,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
         cluster,
         checker,
         records: Arc::default(),
+        seats: Seats::of(args.concurrency),
         heartbeat: args.heartbeat,
     });
     let settings = Settings { namespaces: args.watch_namespaces, concurrency: args.concurrency };

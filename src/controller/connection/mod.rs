@@ -17,6 +17,7 @@ pub mod checker;
 pub mod instances;
 pub mod logins;
 pub mod observe;
+pub mod seats;
 mod sessions;
 pub mod standing;
 
@@ -38,6 +39,7 @@ use tokio::time::Instant;
 
 use self::{
     checker::{Checked, Checker, Leftover, Subject},
+    seats::Seats,
     standing::{LastCheck, Standing},
 };
 use super::records::{Record, Records};
@@ -68,6 +70,9 @@ pub type Guarded = DeserializeGuard<VaultConnection>;
 /// Longest time that the end of tokens may take after a check. They end by themselves, so it is not worth more.
 const REVOKE_DEADLINE: Duration = Duration::from_secs(2);
 
+/// Shortest wait for a seat. Nobody is late by it, and a thousand that wait cost next to nothing.
+const STAND: Duration = Duration::from_millis(200);
+
 /// What every reconcile shares.
 pub struct Context {
     /// The Kubernetes API.
@@ -78,6 +83,8 @@ pub struct Context {
     pub records: Arc<Records>,
     /// Publishes events.
     pub recorder: Recorder,
+    /// How many checks of one instance may be under way.
+    pub seats: Seats,
     /// How often the times in an unchanged status are written.
     pub heartbeat: Duration,
 }
@@ -158,6 +165,9 @@ impl Look<'_> {
             // Whatever else is due: half of a change must not be read. The end of the settle time asks for a look.
             return Ok(Action::await_change());
         }
+        let Some(_seat) = self.context.seats.take(&desired.target.instance) else {
+            return Ok(Action::requeue(STAND.mul_f64(1.0 + fastrand::f64())));
+        };
         let (stale, called) = (freshness == Freshness::Stale, self.record.take_call());
         match schedule::due(&standing.due_inputs(self.generation, self.requested_at, stale, called), self.now)
         {
