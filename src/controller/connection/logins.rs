@@ -167,10 +167,20 @@ impl Turn {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::{
-        api::{auth::SecretKeyRef, desired::Method},
-        refs::InstanceUrl,
+        api::{desired::Desired, status::VaultConnectionStatus},
+        secrets::Versions,
+        vault::login::LoginFault,
+        verify::{
+            budget,
+            memory::Memory,
+            observation::{Fault, Observation},
+            report::{Circumstances, checked},
+            session::Basis,
+        },
     };
 
     fn at(second: i64) -> Timestamp {
@@ -179,14 +189,8 @@ mod tests {
 
     fn role(logins: &Logins, role_id: &str) -> Role {
         let mount = MountPath::parse("approle").expect("valid");
-        let target = Target {
-            instance: InstanceUrl::parse("https://vault.example.com").expect("valid"),
-            namespace: None,
-            method: Method::Token(SecretKeyRef { name: "unused".to_owned(), key: "unused".to_owned() }),
-            ca: None,
-        };
         let pair = AppRolePair { mount, role_id: role_id.into(), secret_id: "unused".into(), wrapped: false };
-        logins.role(&target, None, &pair)
+        logins.role(&desired().target, None, &pair)
     }
 
     fn soon() -> Instant {
@@ -240,5 +244,75 @@ mod tests {
         assert_eq!(start.elapsed().as_millis() / 100, 10);
         let hurried = logins.turn(&role, Prospect::Proven, at(0), Instant::now()).await;
         assert_eq!(hurried.err(), Some(NoTurn::TimedOut));
+    }
+
+    /// A connection with a stale secret id, as `sessions` treats it: what is held is not tried, what is tried is refused.
+    async fn try_stale(
+        logins: &Logins,
+        role: &Role,
+        memory: &mut Memory,
+        now: Timestamp,
+    ) -> (Observation, bool) {
+        let basis = Basis { target: desired().target, versions: Versions::new() };
+        let (fault, until, tried) = match memory.hold(&basis, now) {
+            Some((fault, until)) => {
+                logins.recall(role, until, now).await;
+                (fault, until, false)
+            }
+            None => match logins.turn(role, Prospect::Unknown, now, soon()).await {
+                Ok(turn) => {
+                    turn.refused(now).await;
+                    let until = now + budget::WINDOW;
+                    memory.refused(basis, LoginFault::InvalidCredentials, until);
+                    (LoginFault::InvalidCredentials.into(), until, true)
+                }
+                Err(NoTurn::Spent(until)) => {
+                    memory.held_back(basis, until);
+                    (Fault::BudgetSpent, until, false)
+                }
+                Err(NoTurn::TimedOut) => panic!("nobody else is in the way"),
+            },
+        };
+        let seen = Observation { fault: Some(fault), no_login_before: Some(until), ..Observation::default() };
+        (seen, tried)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fifty_stale_connections_never_spend_what_vault_locks_by_over_restarts() {
+        let desired = desired();
+        let mut statuses = vec![VaultConnectionStatus::default(); 50];
+        let mut refused: Vec<i64> = Vec::new();
+        // An operator that lives for three minutes, again and again, and looks at each connection every half minute.
+        for start in (0..40 * 60).step_by(180) {
+            let logins = Logins::new(1000);
+            let role = role(&logins, "a");
+            let restore = |status: &VaultConnectionStatus| Memory::restore(&desired.target, status);
+            let mut memories: Vec<_> = statuses.iter().map(restore).collect();
+            for second in (start..start + 180).step_by(30) {
+                for (status, memory) in statuses.iter_mut().zip(&mut memories) {
+                    let (seen, tried) = try_stale(&logins, &role, memory, at(second)).await;
+                    let around =
+                        Circumstances { generation: 1, requested_at: None, now: at(second), jitter: 0.0 };
+                    *status = checked(status, &around, &desired, &seen).0;
+                    refused.extend(tried.then_some(second));
+                }
+            }
+        }
+        let most = refused
+            .iter()
+            .map(|from| refused.iter().filter(|time| (*from..from + 900).contains(*time)).count());
+        assert_eq!(most.max(), Some(2), "refused at {refused:?}");
+        assert!(refused.len() >= 4, "it tries again in the next window: {refused:?}");
+    }
+
+    fn desired() -> Desired {
+        let spec = json!({
+            "instanceUrl": "https://vault.example.com",
+            "auth": {"appRole": {
+                "roleId": {"value": "a"},
+                "secretId": {"secretRef": {"name": "s", "key": "k"}},
+            }},
+        });
+        Desired::parse(&serde_json::from_value(spec).expect("a spec")).expect("valid")
     }
 }
