@@ -87,7 +87,7 @@ pub fn is_news(previous: &VaultConnectionStatus, next: &VaultConnectionStatus) -
 
 /// Whether the times in a status that says nothing new should be written all the same.
 pub fn needs_heartbeat(previous: &VaultConnectionStatus, now: Timestamp, heartbeat: Duration) -> bool {
-    previous.last_check_time.as_ref().is_none_or(|last| later(last.0, heartbeat) <= now)
+    previous.last_check_time.as_ref().is_some_and(|last| later(last.0, heartbeat) <= now)
 }
 
 fn timeless(status: &VaultConnectionStatus) -> VaultConnectionStatus {
@@ -295,6 +295,7 @@ mod tests {
         let heartbeat = Duration::from_secs(1800);
         assert!(!needs_heartbeat(&first, at(1799), heartbeat));
         assert!(needs_heartbeat(&first, at(1800), heartbeat));
+        assert!(!needs_heartbeat(&VaultConnectionStatus::default(), at(1800), heartbeat), "it has no times");
     }
 
     #[test]

@@ -67,8 +67,9 @@ use crate::{
 /// A connection as the API server has it, readable or not.
 pub type Guarded = DeserializeGuard<VaultConnection>;
 
-/// Longest time that the end of tokens may take after a check. They end by themselves, so it is not worth more.
-const REVOKE_DEADLINE: Duration = Duration::from_secs(2);
+/// Longest time that the end of tokens, or an event, may take after a check. Tokens end by themselves, and an event is
+/// nobody's only source, so they are not worth more.
+const AFTERWARDS: Duration = Duration::from_secs(2);
 
 /// Shortest wait for a seat. Nobody is late by it, and a thousand that wait cost next to nothing.
 const STAND: Duration = Duration::from_millis(200);
@@ -136,7 +137,7 @@ pub async fn forget(connection: &ConnectionRef, context: &Context) {
     let Some(record) = context.records.forget(connection) else { return };
     let Some(mut standing) = record.standing.lock().await.take() else { return };
     context.checker.metrics.moved(standing.status().state, None);
-    context.checker.revoke(standing.kept.abandon(), Instant::now() + REVOKE_DEADLINE).await;
+    context.checker.revoke(standing.kept.abandon(), Instant::now() + AFTERWARDS).await;
 }
 
 // === impl Look ===
@@ -320,7 +321,7 @@ impl Look<'_> {
             secondary: None,
         };
         let published = self.context.recorder.publish(&event, &self.reference);
-        match tokio::time::timeout(REVOKE_DEADLINE, published).await {
+        match tokio::time::timeout(AFTERWARDS, published).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::warn!(connection = %self.connection, %error, "an event could not be published");
@@ -351,7 +352,7 @@ impl Look<'_> {
     }
 
     async fn revoke(&self, leftovers: Vec<Leftover>) {
-        self.context.checker.revoke(leftovers, Instant::now() + REVOKE_DEADLINE).await;
+        self.context.checker.revoke(leftovers, Instant::now() + AFTERWARDS).await;
     }
 
     fn circumstances(&self) -> Circumstances<'_> {
