@@ -3,13 +3,7 @@
 use serde_json::json;
 
 use crate::support::{
-    audit,
-    bed::unique,
-    cluster::Cluster,
-    operator::Operator,
-    specs,
-    vault::Vault,
-    verdict::is_ready,
+    audit, bed::unique, cluster::Cluster, operator::Operator, specs, vault::Vault, verdict::is_ready,
     wait::PATIENCE,
 };
 
