@@ -9,7 +9,11 @@
 
 mod bad_input;
 mod check;
+mod crash;
 mod first_check;
+mod kube_faults;
+mod kube_rights;
+mod leases;
 mod lifecycle;
 mod manifests;
 mod outages;
