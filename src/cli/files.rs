@@ -3,8 +3,7 @@
 use std::{
     collections::BTreeMap,
     convert::Infallible,
-    fs,
-    io::{self, Read},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -69,8 +68,11 @@ impl Files {
     pub(super) fn read(paths: &[PathBuf]) -> Result<Self, FilesError> {
         let mut files = Self::default();
         for path in paths {
-            let text = text(path).map_err(|source| FilesError::Read { path: path.clone(), source })?;
-            files.add(path, &text)?;
+            let from_stdin = path.as_os_str() == "-";
+            let named = if from_stdin { Path::new("standard input") } else { path };
+            let text = if from_stdin { io::read_to_string(io::stdin()) } else { fs::read_to_string(path) };
+            let text = text.map_err(|source| FilesError::Read { path: named.to_owned(), source })?;
+            files.add(named, &text)?;
         }
         if files.connections.is_empty() { Err(FilesError::NoConnection) } else { Ok(files) }
     }
@@ -150,15 +152,6 @@ impl References for Files {
             }),
         })
     }
-}
-
-fn text(path: &Path) -> io::Result<String> {
-    if path.as_os_str() == "-" {
-        let mut text = String::new();
-        io::stdin().read_to_string(&mut text)?;
-        return Ok(text);
-    }
-    fs::read_to_string(path)
 }
 
 /// Parses a manifest, and refuses fields that its kind does not have: a typo would be silently dropped.

@@ -10,6 +10,12 @@
 mod bad_input;
 mod check;
 mod crash;
+mod faults_credentials;
+mod faults_fake;
+mod faults_network;
+mod faults_openbao;
+mod faults_server;
+mod faults_table;
 mod first_check;
 mod kube_faults;
 mod kube_rights;
