@@ -77,11 +77,13 @@ pub enum ClusterError {
 }
 
 /// What became of a status that was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// It stands.
-    Stands,
-    /// The connection is gone, or another one has taken its name.
+    /// It stands, in this state of the connection.
+    Stands(Version),
+    /// The connection has changed since the state that the status is about, or is another one of the same name.
+    Outdated,
+    /// The connection is gone.
     Gone,
 }
 
@@ -138,11 +140,12 @@ impl Cluster {
         }
     }
 
-    /// Applies a status. It is refused if another connection has taken the name since it was checked.
+    /// Applies a status to a connection in the state that was seen. The API server refuses it for any other state: it
+    /// does not compare the `uid` of a status, so only the `resourceVersion` tells a connection that took the name.
     pub async fn apply_status(
         &self,
         connection: &ConnectionRef,
-        uid: &str,
+        seen: &Version,
         status: &VaultConnectionStatus,
     ) -> Result<Written, ClusterError> {
         let kind = ApiResource::erase::<VaultConnection>(&());
@@ -150,13 +153,14 @@ impl Cluster {
         let patch = json!({
             "apiVersion": VaultConnection::api_version(&()),
             "kind": VaultConnection::kind(&()),
-            "metadata": { "uid": uid },
+            "metadata": { "resourceVersion": seen.resource_version },
             "status": status,
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
         match within_deadline(api.patch_status(&connection.name, &params, &Patch::Apply(&patch))).await? {
-            Ok(_) => Ok(Written::Stands),
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(Written::Gone),
+            Ok(object) => Ok(Written::Stands(version(&object.metadata))),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Written::Gone),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Written::Outdated),
             Err(source) => Err(ClusterError::Write { connection: connection.clone(), source }),
         }
     }

@@ -106,7 +106,8 @@ fn scope_of(
     let called = context.records.queue(namespace.as_deref());
     let config = watcher::Config::default().timeout(watch::WATCH_SECONDS);
     let (records, scope) = (Arc::clone(&context.records), namespace.clone());
-    let objects = watcher(api::<Guarded>(&context, namespace.as_deref()), config)
+    let events = watcher(api::<Guarded>(&context, namespace.as_deref()), config);
+    let objects = watch::announced_with_content(events)
         .default_backoff()
         .modify(|object| object.managed_fields_mut().clear())
         .reflect(writer)

@@ -12,11 +12,12 @@
 use std::{
     collections::{BTreeSet, HashMap},
     fmt::Debug,
+    mem,
     sync::Arc,
     time::Duration,
 };
 
-use futures::{StreamExt, pin_mut};
+use futures::{Stream, StreamExt, pin_mut, stream};
 use kube::{
     Api, Resource, ResourceExt,
     api::PartialObjectMeta,
@@ -44,6 +45,25 @@ pub const WATCH_SECONDS: u32 = 190;
 /// How long a change may be followed by another that belongs to it, such as a role id and a secret id in two Secrets.
 const SETTLE: Duration = Duration::from_millis(500);
 
+/// Holds the announcement of a list back until something of the list is there. Every event but an error resets the
+/// back-off of a watch, so that it would never grow while lists are announced and then refused.
+pub fn announced_with_content<K, E>(
+    events: impl Stream<Item = Result<Event<K>, E>>,
+) -> impl Stream<Item = Result<Event<K>, E>> {
+    let mut announced = false;
+    events.flat_map(move |event| {
+        let announcement = match &event {
+            Ok(Event::Init) => {
+                announced = true;
+                return stream::iter(None.into_iter().chain(None));
+            }
+            Ok(_) => mem::take(&mut announced).then_some(Ok(Event::Init)),
+            Err(_) => None,
+        };
+        stream::iter(announcement.into_iter().chain(Some(event)))
+    })
+}
+
 /// Follows the labelled objects of one kind for as long as it is polled, and tells which connections must look again.
 pub async fn follow<K>(
     api: Api<PartialObjectMeta<K>>,
@@ -57,7 +77,7 @@ pub async fn follow<K>(
     let config = watcher::Config::default()
         .labels(&format!("{CREDENTIALS_LABEL}={CREDENTIALS_LABEL_VALUE}"))
         .timeout(WATCH_SECONDS);
-    let events = watcher(api, config).default_backoff();
+    let events = announced_with_content(watcher(api, config)).default_backoff();
     pin_mut!(events);
     let mut listed = BTreeSet::new();
     while let Some(event) = events.next().await {
@@ -137,6 +157,28 @@ mod tests {
 
     fn connection(name: &str) -> ConnectionRef {
         ConnectionRef { namespace: "ns".to_owned(), name: name.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn a_list_that_is_announced_and_refused_is_an_error_and_nothing_else() {
+        let events = [
+            Ok(Event::Init),
+            Err("refused"),
+            Ok(Event::Init),
+            Err("refused"),
+            Ok(Event::Init),
+            Ok(Event::InitApply("a")),
+            Ok(Event::InitDone),
+            Ok(Event::Apply("b")),
+        ];
+        let word = |event| match event {
+            Err(error) => error,
+            Ok(Event::Init) => "init",
+            Ok(Event::InitDone) => "done",
+            Ok(Event::InitApply(name) | Event::Apply(name) | Event::Delete(name)) => name,
+        };
+        let seen: Vec<_> = announced_with_content(stream::iter(events)).map(word).collect().await;
+        assert_eq!(seen, ["refused", "refused", "init", "a", "done", "b"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -121,7 +121,7 @@ fn bad_input_is_told_from_a_bad_connection() {
         ("no file named", &[], String::new(), "--filename"),
         ("no such file", &["-f", "no-such-file.yaml"], String::new(), "failed to read no-such-file.yaml"),
         ("no connection", &["-f", "-"], documents(&[secret("token", &[])]), "nothing to check"),
-        ("not YAML", &["-f", "-"], "a: [b".to_owned(), "failed to parse - as YAML"),
+        ("not YAML", &["-f", "-"], "a: [b".to_owned(), "failed to parse standard input as YAML"),
         ("unknown field", &["-f", "-"], one(&typo), "spec.instanceURL"),
         ("no method", &["-f", "-"], one(&no_method), "\"mine\""),
         ("not a URL", &["-f", "-"], one(&no_url), "spec.instanceUrl"),

@@ -12,6 +12,7 @@ mod check;
 mod crash;
 mod faults_credentials;
 mod faults_fake;
+mod faults_matrix;
 mod faults_network;
 mod faults_openbao;
 mod faults_server;

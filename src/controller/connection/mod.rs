@@ -51,10 +51,10 @@ use crate::{
         desired::Desired,
         status::VaultConnectionStatus,
     },
-    cluster::{Cluster, ClusterError, Written},
+    cluster::{self, Cluster, ClusterError, Written},
     conditions,
     refs::ConnectionRef,
-    secrets::ledger::Freshness,
+    secrets::{Version, ledger::Freshness},
     verify::{
         events::{Transition, transition},
         judge,
@@ -96,6 +96,7 @@ struct Look<'a> {
     connection: ConnectionRef,
     record: &'a Record,
     reference: ObjectReference,
+    seen: Version,
     generation: i64,
     requested_at: Option<&'a str>,
     now: Timestamp,
@@ -112,6 +113,7 @@ pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Ac
         connection,
         record: &record,
         reference: object.object_ref(&()),
+        seen: cluster::version(meta),
         generation: meta.generation.unwrap_or_default(),
         requested_at: meta.annotations.as_ref().and_then(|map| map.get(REQUESTED_AT)).map(String::as_str),
         now: Timestamp::now(),
@@ -293,19 +295,26 @@ impl Look<'_> {
     async fn write_the_unwritten(&self, standing: &mut Standing) -> Result<(), ClusterError> {
         let Some(status) = standing.unwritten.clone() else { return Ok(()) };
         let Context { cluster, checker, .. } = self.context;
-        let written = cluster.apply_status(&self.connection, &standing.uid, &status).await?;
+        let state = standing.state_to_write(&self.seen);
+        let after = match cluster.apply_status(&self.connection, &state, &status).await? {
+            Written::Stands(after) => after,
+            Written::Outdated => {
+                // The watch will show what has changed, and then it is written, or replaced by a newer verdict.
+                tracing::debug!(connection = %self.connection, "changed before its status was written");
+                return Ok(());
+            }
+            Written::Gone => {
+                standing.unwritten = None;
+                checker.metrics.moved(status.state, standing.written.state);
+                return Ok(());
+            }
+        };
+        standing.wrote(self.seen.clone(), after);
         standing.unwritten = None;
         let before = std::mem::replace(&mut standing.written, status);
-        match written {
-            Written::Gone => {
-                tracing::debug!(connection = %self.connection, "gone before its status was written");
-            }
-            Written::Stands => {
-                checker.metrics.status_written();
-                if let Some(transition) = transition(&before, &standing.written) {
-                    self.tell(transition).await;
-                }
-            }
+        checker.metrics.status_written();
+        if let Some(transition) = transition(&before, &standing.written) {
+            self.tell(transition).await;
         }
         Ok(())
     }

@@ -176,6 +176,7 @@ impl<R: References> Check<'_, R> {
 
     /// Makes sure that the address may be dialled, and finds the client for it.
     fn dial(&mut self) -> Result<Client, Fault> {
+        self.drop_session_of_another_target();
         let target = &self.subject.desired.target;
         self.checker.dialer.permit(&target.instance)?;
         let read = self.read.as_ref().map(|(resolved, _)| &resolved.ca);
@@ -191,7 +192,6 @@ impl<R: References> Check<'_, R> {
             resolve::invalid_certificate(source)
         })?;
         let client = Client::new(http, target.instance.clone(), target.namespace.clone());
-        self.drop_session_of_another_target();
         let way = Way { instance: target.instance.clone(), ca };
         self.kept.link = Some(Link { target: target.clone(), way, client: client.clone() });
         Ok(client)

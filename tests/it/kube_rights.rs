@@ -1,0 +1,168 @@
+//! A cluster that gives the operator less than it wants, or objects that it cannot read.
+
+use std::{path::Path, time::Duration};
+
+use kube::{
+    Api, Client, Config,
+    api::{ApiResource, DynamicObject, ListParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+    runtime::wait::await_condition,
+};
+use serde_json::{Value, json};
+use vault_connection_operator::{
+    api::{condition::Reason, connection::VaultConnection},
+    manifests,
+};
+
+use crate::support::{
+    access::{OtherBed, apply, grant, kubeconfig_with},
+    bed::variable,
+    cluster::Cluster,
+    process::Process,
+    specs,
+    vault::Vault,
+    verdict::{assert_failed, is_ready, ready},
+    wait::{PATIENCE, eventually},
+};
+
+/// A changed Secret's verdict, or the first retry after a failure, and a busy machine.
+const SOON: Duration = Duration::from_secs(10);
+
+/// What the operator may do, Secrets apart.
+fn rules_without_secrets() -> Value {
+    let mut rules = json!(manifests::rules());
+    for rule in rules.as_array_mut().expect("it is a list") {
+        rule["resources"].as_array_mut().expect("it is a list").retain(|resource| resource != "secrets");
+    }
+    rules
+}
+
+#[tokio::test]
+async fn secrets_that_are_forbidden_in_one_namespace_do_not_stop_another() {
+    let (a, b, vault) = (Cluster::new("rights-a").await, Cluster::new("rights-b").await, Vault::shared());
+    let secrets = json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]}]);
+    let everywhere = grant(&a.namespace, None, &rules_without_secrets(), &a.namespace);
+    let in_a = grant("secrets", Some(&a.namespace), &secrets, &a.namespace);
+    let admin = variable("KUBECONFIG");
+    let server =
+        json!({"server": variable("BED_APISERVER"), "certificate-authority": variable("BED_APISERVER_CA")});
+    let grants = [everywhere, in_a].concat();
+    let kubeconfig = kubeconfig_with(Path::new(&admin), &a.namespace, &server, &grants);
+    let token = a_token(&vault).await;
+    for cluster in [&a, &b] {
+        cluster.secret("token", &[("token", &token)]).await;
+    }
+    let operator = Process::start(&kubeconfig, &[&a.namespace, &b.namespace]).await;
+    for cluster in [&a, &b] {
+        cluster.connect("connection", &specs::token(&vault.address, "token")).await;
+    }
+    let forbidden = b.wait_reason("connection", Reason::ReadForbidden).await;
+    assert_failed("b", &forbidden, Reason::ReadForbidden, "Secret");
+    a.wait("connection", "Ready", PATIENCE, is_ready).await;
+
+    let before = a.connections().get("connection").await.expect("it is there");
+
+    // What changes in A is noticed while the watch in B is refused, and A is Ready all the time.
+    a.secret("token", &[("token", &a_token(&vault).await)]).await;
+    let rotated = |now: &VaultConnection| is_ready(now) && versions(now) != versions(&before);
+    let after = a.wait("connection", "Ready with the new token", SOON, rotated).await;
+    let since = |connection| ready(connection).map(|ready| ready.last_transition_time.clone());
+    assert_eq!(since(&after), since(&before));
+    b.wait_reason("connection", Reason::ReadForbidden).await;
+
+    apply(Path::new(&admin), &grant("secrets", Some(&b.namespace), &secrets, &a.namespace));
+    b.wait("connection", "Ready", SOON * 2, is_ready).await;
+    operator.stop().await;
+}
+
+async fn a_token(vault: &Vault) -> String {
+    vault.issue_token(&json!({"policies": ["vault-connection"], "ttl": "1h"})).await
+}
+
+/// What the verdict on a connection rests on.
+fn versions(connection: &VaultConnection) -> Vec<String> {
+    let status = connection.status.iter();
+    status.flat_map(|status| &status.credentials).map(|object| object.resource_version.clone()).collect()
+}
+
+/// The CRD as somebody left it who wanted no validation.
+fn crd_without_a_schema() -> Value {
+    let mut crd = manifests::crd();
+    for version in crd["spec"]["versions"].as_array_mut().expect("it is a list") {
+        version["schema"]["openAPIV3Schema"] =
+            json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    }
+    crd
+}
+
+async fn client(kubeconfig: &Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("the bed's kubeconfig can be read");
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .expect("the bed's kubeconfig names a cluster");
+    // A proxy of the environment is not for loopback.
+    config.proxy_url = None;
+    Client::try_from(config).expect("the cluster's configuration can be used")
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_read_is_told_and_does_not_stop_the_others() {
+    // The CRD is everybody's in a bed.
+    let (bed, vault) = (OtherBed::up("no-schema"), Vault::shared());
+    let (admin, namespace) = (Path::new(bed.variable("KUBECONFIG")), "no-schema");
+    let namespaces = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+    apply(admin, &[namespaces, crd_without_a_schema()]);
+    let cluster = Cluster { client: client(admin).await, namespace: namespace.to_owned() };
+    let token = a_token(&vault).await;
+    cluster.secret("token", &[("token", &token)]).await;
+    let server = json!({
+        "server": bed.variable("BED_APISERVER"),
+        "certificate-authority": bed.variable("BED_APISERVER_CA"),
+    });
+    let grants = grant("operator", None, &json!(manifests::rules()), namespace);
+    let kubeconfig = kubeconfig_with(admin, namespace, &server, &grants);
+    let kind = ApiResource::erase::<VaultConnection>(&());
+    let objects: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), namespace, &kind);
+    crd_is_served(&objects).await;
+
+    let operator = Process::start(&kubeconfig, &[namespace]).await;
+    let nonsense = json!({"instanceUrl": 42, "auth": "please"});
+    let object = DynamicObject::new("nonsense", &kind).data(json!({"spec": nonsense}));
+    objects.create(&PostParams::default(), &object).await.expect("nothing is validated here");
+    cluster.connect("good", &specs::token(&vault.address, "token")).await;
+
+    let told = |object: Option<&DynamicObject>| {
+        object.is_some_and(|object| {
+            let find = |kind| conditions(object).into_iter().find(|condition| condition["type"] == kind);
+            find("Ready").is_some_and(|ready| ready["reason"] == Reason::InvalidSpec.as_str())
+        })
+    };
+    let refused = tokio::time::timeout(PATIENCE, await_condition(objects.clone(), "nonsense", told)).await;
+    let refused = refused.expect("it is judged in time").expect("the watch goes on").expect("it is there");
+    let statuses: Vec<_> = conditions(&refused)
+        .iter()
+        .filter(|condition| condition["type"] == "Ready" || condition["type"] == "Stalled")
+        .map(|condition| (condition["type"].clone(), condition["status"].clone()))
+        .collect();
+    assert!(statuses.contains(&(json!("Ready"), json!("False"))), "{statuses:?}");
+    assert!(statuses.contains(&(json!("Stalled"), json!("True"))), "{statuses:?}");
+    cluster.wait("good", "Ready", PATIENCE, is_ready).await;
+
+    // A watch that tells of it once more is no trouble either.
+    cluster.secret("token", &[("token", &format!("{token}\n"))]).await;
+    cluster.wait_reason("good", Reason::WhitespaceInValue).await;
+    assert_eq!(operator.count("cluster_failures_total").await, 0);
+    operator.stop().await;
+}
+
+fn conditions(object: &DynamicObject) -> Vec<Value> {
+    object.data["status"]["conditions"].as_array().cloned().unwrap_or_default()
+}
+
+/// Waits until the API server serves the kind.
+async fn crd_is_served(objects: &Api<DynamicObject>) {
+    eventually("the kind is served", PATIENCE, async || {
+        objects.list(&ListParams::default()).await.ok().map(drop)
+    })
+    .await;
+}

@@ -1,0 +1,332 @@
+//! A Vault that can misbehave.
+//!
+//! ```text
+//!   accept ─▶ reset? ─▶ TLS ─▶ request ─▶ a misdeed for what is asked? ─▶ the answer of OpenBao 2.7.2
+//! ```
+//!
+//! It knows one role at `auth/approle`, and the tokens that it issued. It answers what the operator asks as a real
+//! server does, which `faults_fake.rs` compares; a test takes one thing of that away. Anything else that is asked of it
+//! fails the test.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use rustls::ServerConfig;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpSocket, TcpStream},
+    time::{interval, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    super::bed::unique,
+    http::{Answer, Request},
+    openbao::{self, MOUNT},
+};
+
+/// The pair that it accepts.
+pub const ROLE_ID: &str = "7d3b6a4e-0000-4000-8000-00000000a001";
+pub const SECRET_ID: &str = "7d3b6a4e-0000-4000-8000-00000000b002";
+
+/// Time between two bytes of a slow answer.
+const DRIP: Duration = Duration::from_secs(1);
+
+/// When a connection on this machine that is not made by then is never made.
+const NOT_ACCEPTED: Duration = Duration::from_millis(200);
+
+/// A Vault that can misbehave. It lives as long as the test's runtime.
+pub struct FakeVault {
+    pub url: String,
+    shared: Arc<Shared>,
+}
+
+/// A port that takes no connection: what is sent there is lost, as behind a firewall that drops.
+pub struct BlackHole {
+    listener: TcpListener,
+    /// They fill the queue of connections that nobody accepts.
+    _queued: Vec<TcpStream>,
+}
+
+/// What the operator may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ask {
+    Health,
+    Login,
+    LookupSelf,
+    CapabilitiesSelf,
+    RevokeSelf,
+}
+
+/// What it does in the place of a good answer.
+#[derive(Clone, Debug)]
+pub enum Misdeed {
+    /// Gives this answer.
+    Answer(Answer),
+    /// Reads the request and resets the connection.
+    Reset,
+    /// Reads the request and says nothing more.
+    Silence,
+    /// Gives the good answer, a byte a second.
+    Drip,
+    /// Breaks off in the middle of the good answer.
+    Cut,
+}
+
+/// What its connections share.
+struct Shared {
+    tls: Mutex<Option<Arc<ServerConfig>>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Of its own: refused logins are counted by cluster.
+    cluster_id: String,
+    resets: bool,
+    misdeeds: HashMap<Ask, Misdeed>,
+    tokens: HashSet<String>,
+    asked: Vec<Ask>,
+    unexpected: Vec<String>,
+}
+
+/// How an exchange ended.
+#[derive(PartialEq)]
+enum End {
+    Closed,
+    Reset,
+}
+
+// === impl FakeVault ===
+
+impl FakeVault {
+    /// One without TLS.
+    pub async fn new() -> Self {
+        Self::serving(TcpListener::bind("127.0.0.1:0").await.expect("there is a free port"), None)
+    }
+
+    /// One that shows a certificate.
+    pub async fn with_tls(config: Arc<ServerConfig>) -> Self {
+        Self::serving(TcpListener::bind("127.0.0.1:0").await.expect("there is a free port"), Some(config))
+    }
+
+    fn serving(listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> Self {
+        let address = listener.local_addr().expect("it is bound").to_string();
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let state = State { cluster_id: unique("cluster"), ..State::default() };
+        let shared = Arc::new(Shared { tls: Mutex::new(tls), state: Mutex::new(state) });
+        let serving = Arc::clone(&shared);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(connection(stream, Arc::clone(&serving)));
+            }
+        });
+        Self { url: format!("{scheme}://{address}"), shared }
+    }
+
+    /// Does this from now on, whenever this is asked.
+    pub fn misbehave(&self, ask: Ask, misdeed: Misdeed) {
+        self.state().misdeeds.insert(ask, misdeed);
+    }
+
+    /// The same, for a fake in the making.
+    pub fn that(self, ask: Ask, misdeed: Misdeed) -> Self {
+        self.misbehave(ask, misdeed);
+        self
+    }
+
+    /// Resets each connection before anything is asked.
+    pub fn that_resets(self) -> Self {
+        self.state().resets = true;
+        self
+    }
+
+    /// Is a good Vault from now on.
+    pub fn behave(&self) {
+        let mut state = self.state();
+        state.misdeeds.clear();
+        state.resets = false;
+    }
+
+    /// Shows another certificate from now on.
+    pub fn show(&self, config: Arc<ServerConfig>) {
+        *self.shared.tls.lock().unwrap_or_else(PoisonError::into_inner) = Some(config);
+    }
+
+    /// How often this was asked.
+    pub fn asked(&self, ask: Ask) -> usize {
+        self.state().asked.iter().filter(|asked| **asked == ask).count()
+    }
+
+    /// How many of the tokens that it issued live.
+    pub fn sessions(&self) -> usize {
+        self.state().tokens.len()
+    }
+
+    /// What it says of itself: a body for any status of `sys/health`.
+    pub fn health_body(&self) -> Value {
+        openbao::health(&self.state().cluster_id)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state()
+    }
+}
+
+impl Drop for FakeVault {
+    fn drop(&mut self) {
+        let unexpected = &self.state().unexpected;
+        assert!(
+            unexpected.is_empty() || thread::panicking(),
+            "nobody should ask a Vault this: {unexpected:?}"
+        );
+    }
+}
+
+// === impl BlackHole ===
+
+impl BlackHole {
+    pub async fn new() -> Self {
+        let socket = TcpSocket::new_v4().expect("there are sockets");
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("there is a free port");
+        let listener = socket.listen(1).expect("it is bound");
+        let address = listener.local_addr().expect("it is bound");
+        let mut queued = Vec::new();
+        while let Ok(stream) = timeout(NOT_ACCEPTED, TcpStream::connect(address)).await {
+            queued.push(stream.expect("the queue is not yet full"));
+        }
+        Self { listener, _queued: queued }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listener.local_addr().expect("it is bound"))
+    }
+
+    /// Lets everybody in.
+    pub fn open(self) -> FakeVault {
+        FakeVault::serving(self.listener, None)
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn misdeed(&mut self, request: &Request) -> Option<Misdeed> {
+        let Some(ask) = Ask::of(request) else {
+            self.unexpected.push(format!("{} {}", request.method, request.path));
+            return None;
+        };
+        self.asked.push(ask);
+        self.misdeeds.get(&ask).cloned()
+    }
+
+    /// What OpenBao 2.7.2 answers.
+    fn answer(&mut self, request: &Request) -> Answer {
+        let token = request.token.clone().unwrap_or_default();
+        let denied = || Answer::error(403, "permission denied");
+        match Ask::of(request) {
+            Some(Ask::Health) => Answer::json(200, &openbao::health(&self.cluster_id)),
+            Some(Ask::Login) => {
+                let (role_id, secret_id) = (&request.body["role_id"], &request.body["secret_id"]);
+                if role_id != ROLE_ID || secret_id != SECRET_ID {
+                    return Answer::error(400, "invalid role or secret ID");
+                }
+                let token = unique("s.fake");
+                self.tokens.insert(token.clone());
+                Answer::json(200, &openbao::login(&token))
+            }
+            Some(_) if !self.tokens.contains(&token) => denied(),
+            Some(Ask::LookupSelf) => Answer::json(200, &openbao::lookup(&token)),
+            Some(Ask::CapabilitiesSelf) => Answer::json(200, &openbao::capabilities(&request.body["paths"])),
+            Some(Ask::RevokeSelf) => {
+                self.tokens.remove(&token);
+                Answer::new(204, "").with("content-type: application/json")
+            }
+            None => denied(),
+        }
+    }
+}
+
+// === impl Ask ===
+
+impl Ask {
+    fn of(request: &Request) -> Option<Self> {
+        let login = format!("/v1/auth/{MOUNT}/login");
+        match (request.method.as_str(), request.path.as_str()) {
+            ("GET", "/v1/sys/health") => Some(Self::Health),
+            ("POST", path) if path == login => Some(Self::Login),
+            ("GET", "/v1/auth/token/lookup-self") => Some(Self::LookupSelf),
+            ("POST", "/v1/sys/capabilities-self") => Some(Self::CapabilitiesSelf),
+            ("POST", "/v1/auth/token/revoke-self") => Some(Self::RevokeSelf),
+            _ => None,
+        }
+    }
+}
+
+/// Serves a connection. Who goes away early is not missed.
+async fn connection(stream: TcpStream, shared: Arc<Shared>) {
+    if shared.state().resets {
+        // A socket that is closed without lingering sends a reset.
+        let _ = stream.set_zero_linger();
+        return;
+    }
+    let tls = shared.tls.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let Some(tls) = tls else {
+        let mut stream = stream;
+        if exchange(&mut stream, &shared).await.is_ok_and(|end| end == End::Reset) {
+            let _ = stream.set_zero_linger();
+        }
+        return;
+    };
+    if let Ok(mut stream) = TlsAcceptor::from(tls).accept(stream).await {
+        let _ = exchange(&mut stream, &shared).await;
+    }
+}
+
+/// Reads one request and answers it, well or badly.
+async fn exchange(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), shared: &Shared) -> io::Result<End> {
+    let request = Request::read(stream).await?;
+    let (misdeed, mut answer) = {
+        let mut state = shared.state();
+        let misdeed = state.misdeed(&request);
+        // An answer of the test's own issues and ends no token.
+        let answer = match &misdeed {
+            Some(Misdeed::Answer(answer)) => answer.bytes(),
+            _ => state.answer(&request).bytes(),
+        };
+        (misdeed, answer)
+    };
+    match misdeed {
+        None | Some(Misdeed::Answer(_)) => {}
+        Some(Misdeed::Cut) => answer.truncate(answer.len() - answer.len() / 4),
+        Some(Misdeed::Reset) => return Ok(End::Reset),
+        Some(Misdeed::Silence) => {
+            // Nothing more is expected: this ends when the other side gives up.
+            stream.read_u8().await?;
+        }
+        Some(Misdeed::Drip) => {
+            let mut ticks = interval(DRIP);
+            for byte in answer.drain(..) {
+                ticks.tick().await;
+                stream.write_u8(byte).await?;
+            }
+        }
+    }
+    stream.write_all(&answer).await?;
+    stream.shutdown().await?;
+    Ok(End::Closed)
+}
