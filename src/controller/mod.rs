@@ -11,9 +11,9 @@ pub mod lease;
 pub mod records;
 pub mod watch;
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
-use futures::{StreamExt, TryStreamExt, future, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, future, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{
     Api, ResourceExt,
@@ -45,6 +45,9 @@ const REVOKE_AT_ONCE: usize = 64;
 
 /// How soon to try again when the API server failed us.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// How long a connection is left alone after a defect of ours.
+const AFTER_PANIC: Duration = Duration::from_mins(5);
 
 /// How the controller works.
 pub struct Settings {
@@ -125,7 +128,7 @@ fn scope_of(
         .map(|connection| Ok(ObjectRef::<Guarded>::new(&connection.name).within(&connection.namespace)));
     let queue = stream::select(objects, calls).take_until(until_stopped(stopped.clone()));
     let looks = applier(
-        |object, context| Box::pin(connection::reconcile(object, context)),
+        |object, context| Box::pin(look(object, context)),
         |_, _, _| Action::requeue(RETRY),
         Arc::clone(&context),
         store.clone(),
@@ -142,6 +145,13 @@ fn scope_of(
         future::select(looks, follow).await;
     };
     (store, work)
+}
+
+/// Looks at a connection. A defect of ours that one connection shows must not stop the others: a panic is told by the
+/// hook, and this connection is left alone for a while.
+async fn look(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, ClusterError> {
+    let look = AssertUnwindSafe(connection::reconcile(object, context)).catch_unwind().await;
+    look.unwrap_or_else(|_| Ok(Action::requeue(AFTER_PANIC)))
 }
 
 /// Follows labelled Secrets and `ConfigMap`s, and asks for a look at the connections that name them.

@@ -116,7 +116,11 @@ impl Client {
     }
 }
 
-/// How long the server asks us to wait: in seconds or until a date (RFC 9110, section 10.2.3), at least a second.
+/// Longest wait that a server may ask for. Whoever asks for more asks for a person.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
+
+/// How long the server asks us to wait: in seconds or until a date (RFC 9110, section 10.2.3), at least a second, at
+/// most [`LONGEST_RETRY_AFTER`].
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse::<u64>() {
@@ -126,7 +130,7 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
             Duration::try_from(until.duration_since(now)).unwrap_or_default()
         }
     };
-    Some(wait.max(Duration::from_secs(1)))
+    Some(wait.clamp(Duration::from_secs(1), LONGEST_RETRY_AFTER))
 }
 
 /// The host that a redirect names. The rest of its URL may hold anything, and is left out.
@@ -197,6 +201,8 @@ mod tests {
         };
         assert_eq!(wait("7"), Some(Duration::from_secs(7)));
         assert_eq!(wait("0"), Some(Duration::from_secs(1)));
+        assert_eq!(wait("18446744073709551615"), Some(LONGEST_RETRY_AFTER));
+        assert_eq!(wait("Fri, 01 Jan 2027 00:00:00 GMT"), Some(LONGEST_RETRY_AFTER));
         assert_eq!(wait("Thu, 01 Jan 2026 00:00:30 GMT"), Some(Duration::from_secs(30)));
         assert_eq!(wait("Wed, 31 Dec 2025 00:00:30 GMT"), Some(Duration::from_secs(1)));
         assert_eq!(wait("soon"), None);

@@ -2,15 +2,13 @@
 //!
 //! <https://developer.hashicorp.com/vault/api-docs/auth/approle#login-with-approle>
 
-use std::time::Duration;
-
 use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Operation, Request,
     answer::{Answer, ServerFault},
-    token::TokenInfo,
+    token::{self, TokenInfo},
 };
 use crate::refs::MountPath;
 
@@ -113,7 +111,7 @@ fn read_success(answer: &Answer) -> Result<Login, LoginFault> {
     let info = TokenInfo {
         kind: auth.token_type,
         policies: auth.policies,
-        ttl: Some(Duration::from_secs(auth.lease_duration)).filter(|ttl| !ttl.is_zero()),
+        ttl: token::life(auth.lease_duration),
         renewable: auth.renewable,
         // Zero means no limit: <https://developer.hashicorp.com/vault/api-docs/auth/token#num_uses>.
         uses_left: Some(auth.num_uses).filter(|uses| *uses != 0),
@@ -124,6 +122,8 @@ fn read_success(answer: &Answer) -> Result<Login, LoginFault> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::vault::testing::json;
 

@@ -117,14 +117,14 @@ pub fn read_lookup(answer: &Answer) -> Result<TokenInfo, SelfFault> {
     Ok(TokenInfo {
         kind: data.kind,
         policies: data.policies.unwrap_or_default(),
-        ttl: seconds(data.ttl),
+        ttl: life(data.ttl),
         created: data.creation_time,
-        longest_life: match seconds(data.explicit_max_ttl) {
+        longest_life: match life(data.explicit_max_ttl) {
             None if data.renewable => None,
-            None => seconds(data.creation_ttl),
+            None => life(data.creation_ttl),
             longest => longest,
         },
-        period: seconds(data.period),
+        period: life(data.period),
         orphan: data.orphan,
         renewable: data.renewable,
         // The answer counts the lookup itself. Zero means no limit: a token that was used up is no longer found.
@@ -137,12 +137,13 @@ pub fn read_lookup(answer: &Answer) -> Result<TokenInfo, SelfFault> {
 pub fn read_renew(answer: &Answer) -> Result<Duration, SelfFault> {
     refusal(answer)?;
     let body = answer.json::<RenewBody>().ok_or(SelfFault::Unexpected { status: answer.status })?;
-    Ok(Duration::from_secs(body.auth.lease_duration))
+    Ok(life(body.auth.lease_duration).unwrap_or_default())
 }
 
-/// Vault writes zero for what is not limited.
-fn seconds(count: u64) -> Option<Duration> {
-    Some(Duration::from_secs(count)).filter(|duration| !duration.is_zero())
+/// A life in seconds, of which Vault writes zero for what is not limited. What is longer than a century does not end.
+pub fn life(seconds: u64) -> Option<Duration> {
+    const CENTURY: u64 = 100 * 365 * 24 * 60 * 60;
+    Some(Duration::from_secs(seconds)).filter(|_| (1..CENTURY).contains(&seconds))
 }
 
 /// Tells whether Vault refuses what a token asks about itself.
@@ -207,6 +208,9 @@ mod tests {
         let fixed = read_lookup(&json(200, r#"{"data":{"ttl":3000,"renewable":false,"creation_ttl":3600}}"#))
             .expect("described");
         assert_eq!(fixed.longest_life, Some(Duration::from_secs(3600)));
+        let absurd = format!(r#"{{"data":{{"ttl":{},"renewable":true,"period":{0}}}}}"#, u64::MAX);
+        let absurd = read_lookup(&json(200, &absurd)).expect("described");
+        assert_eq!((absurd.ttl, absurd.period), (None, None));
         let periodic = read_lookup(&json(200, r#"{"data":{"ttl":30,"renewable":true,"period":60}}"#))
             .expect("described");
         assert_eq!((periodic.longest_life, periodic.period), (None, Some(Duration::from_secs(60))));

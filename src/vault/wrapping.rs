@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Operation, Request,
     answer::{Answer, ServerFault},
+    token,
 };
 use crate::refs::{MountPath, VaultNamespace};
 
@@ -103,8 +104,7 @@ pub fn read_lookup(
 /// Reads the answer to [`unwrap`].
 pub fn read_unwrap(answer: &Answer) -> Result<Unwrapped, WrapFault> {
     let Envelope { data: SecretId { secret_id, secret_id_ttl } } = read(answer)?;
-    let ttl = Some(Duration::from_secs(secret_id_ttl)).filter(|ttl| !ttl.is_zero());
-    Ok(Unwrapped { secret_id, ttl })
+    Ok(Unwrapped { secret_id, ttl: token::life(secret_id_ttl) })
 }
 
 fn read<'a, T: Deserialize<'a>>(answer: &'a Answer) -> Result<T, WrapFault> {

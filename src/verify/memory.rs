@@ -154,9 +154,9 @@ impl Memory {
         self.hold = Some(Hold { basis, fault: Fault::Login(fault), until });
     }
 
-    /// Notes a login that was not tried, and is not to be before `until`, because too many were refused.
-    pub fn held_back(&mut self, basis: Basis, until: Timestamp) {
-        self.hold = Some(Hold { basis, fault: Fault::BudgetSpent, until });
+    /// Notes why a login with this basis is not to be tried before `until`.
+    pub fn hold_back(&mut self, basis: Basis, fault: Fault, until: Timestamp) {
+        self.hold = Some(Hold { basis, fault, until });
     }
 
     /// Whether a login with another basis was refused or held back: somebody has changed the credential since.

@@ -172,7 +172,7 @@ fn server(
 }
 
 fn told(health: &Health, before: Option<&Server>, now: Timestamp) -> Server {
-    let skew = health.server_time.map(|time| time - now.as_second());
+    let skew = health.server_time.map(|time| time.saturating_sub(now.as_second()));
     Server {
         version: health.version.clone(),
         cluster_name: health.cluster_name.clone(),

@@ -130,15 +130,13 @@ impl Doubt {
         doubt.map_or(Self { since: began, checks: 1 }, |doubt| Self { checks: doubt.checks + 1, ..doubt })
     }
 
-    /// Whether it is not yet enough to call a Ready connection anything else.
-    pub fn gives_grace(self, now: Timestamp) -> bool {
-        self.checks < GRACE_CHECKS || between(self.since, now) < GRACE
-    }
-
-    /// How long to wait until the next look: as short as the outage needs to be believed, and no shorter than asked.
-    pub fn wait(self, began: Timestamp, now: Timestamp, retry_after: Option<Duration>) -> Duration {
-        let spent = between(began, now);
-        SHORTEST_WAIT.saturating_sub(spent).max(SHORTEST_RECHECK).max(retry_after.unwrap_or_default())
+    /// How long to wait until the next look, if this is not yet enough to call a Ready connection anything else. A
+    /// server that asks to wait longer than the grace gets none: nobody would look meanwhile.
+    pub fn grace(self, began: Timestamp, now: Timestamp, retry_after: Option<Duration>) -> Option<Duration> {
+        let asked = retry_after.unwrap_or_default();
+        let doubtful = self.checks < GRACE_CHECKS || between(self.since, now) < GRACE;
+        let wait = SHORTEST_WAIT.saturating_sub(between(began, now)).max(SHORTEST_RECHECK).max(asked);
+        Some(wait).filter(|_| doubtful && asked <= GRACE)
     }
 }
 
@@ -211,18 +209,20 @@ mod tests {
     #[test]
     fn an_outage_is_believed_after_two_checks_and_ten_seconds() {
         let first = Doubt::deepen(None, at(0));
-        assert!(first.gives_grace(at(10)), "one check is not enough, however long it took");
+        assert!(first.grace(at(0), at(10), None).is_some(), "one check is not enough, however long it took");
         let second = Doubt::deepen(Some(first), at(5));
-        assert!(second.gives_grace(at(9)));
-        assert!(!second.gives_grace(at(10)));
+        assert!(second.grace(at(5), at(9), None).is_some());
+        assert_eq!(second.grace(at(5), at(10), None), None);
     }
 
     #[test]
     fn a_slow_failure_is_looked_at_again_sooner() {
         let doubt = Doubt::deepen(None, at(0));
-        assert_eq!(doubt.wait(at(0), at(0), None), Duration::from_secs(5));
-        assert_eq!(doubt.wait(at(0), at(3), None), Duration::from_secs(2));
-        assert_eq!(doubt.wait(at(0), at(10), None), Duration::from_secs(1));
-        assert_eq!(doubt.wait(at(0), at(0), Some(Duration::from_secs(30))), Duration::from_secs(30));
+        let wait = |now, asked: Option<u64>| doubt.grace(at(0), at(now), asked.map(Duration::from_secs));
+        assert_eq!(wait(0, None), Some(Duration::from_secs(5)));
+        assert_eq!(wait(3, None), Some(Duration::from_secs(2)));
+        assert_eq!(wait(10, None), Some(Duration::from_secs(1)));
+        assert_eq!(wait(0, Some(8)), Some(Duration::from_secs(8)));
+        assert_eq!(wait(0, Some(11)), None, "Ready would be older than anybody looked");
     }
 }

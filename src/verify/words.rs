@@ -275,7 +275,7 @@ fn of_own_token(fault: &SelfFault, desired: &Desired) -> (Reason, String) {
         ),
         (SelfFault::Rejected, Method::AppRole { .. }) => (
             Reason::TokenUnusable,
-            "Vault accepts the login but not its token: the role's token_bound_cidrs probably exclude this address".to_owned(),
+            "Vault accepts the login but not its token: the role's token_bound_cidrs probably exclude this address; the next login is at status.nextLoginTime, or when you ask".to_owned(),
         ),
         (SelfFault::NotPermitted, _) => (
             Reason::TokenUnusable,

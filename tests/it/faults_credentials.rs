@@ -123,13 +123,7 @@ async fn a_credential_that_is_bound_to_other_addresses_is_told() {
     let (bench, vault) = (Bench::new("faults-bound").await, Vault::shared());
     let elsewhere = json!(["192.0.2.0/24"]);
     let rows = [
-        (
-            "token",
-            json!({"token_bound_cidrs": elsewhere}),
-            Reason::TokenUnusable,
-            "token_bound_cidrs",
-            FIRST_WAIT,
-        ),
+        ("token", json!({"token_bound_cidrs": elsewhere}), Reason::TokenUnusable, "token_bound_cidrs", HELD),
         (
             "secret-id",
             json!({"secret_id_bound_cidrs": elsewhere}),

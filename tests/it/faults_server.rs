@@ -9,9 +9,11 @@ use crate::{
         fakes::{
             Fake,
             http::Answer,
+            openbao,
             vault::{Ask, FakeVault, Misdeed},
         },
-        verdict::{assert_failed, condition, is_ready},
+        specs,
+        verdict::{assert_failed, condition, is_current, is_ready},
         wait::PATIENCE,
     },
 };
@@ -141,13 +143,15 @@ async fn a_login_whose_token_is_refused_is_not_ready_and_leaves_no_token_behind(
             answering(Ask::LookupSelf, refused("permission denied")).await,
             Reason::TokenUnusable,
             "token_bound_cidrs",
-        ),
+        )
+        .that_is_held(),
         row(
             "no-default-policy",
             answering(Ask::LookupSelf, refused("1 error occurred:\n\t* permission denied\n\n")).await,
             Reason::TokenUnusable,
             "may not use auth/token/lookup-self: give its role or token the policy `default`",
-        ),
+        )
+        .that_is_held(),
         row(
             "fails-later",
             answering(Ask::LookupSelf, Answer::page(500)).await,
@@ -158,9 +162,40 @@ async fn a_login_whose_token_is_refused_is_not_ready_and_leaves_no_token_behind(
     bench.assert_seen(&rows, |_| {}).await;
     for row in &rows {
         assert_eq!(row.fake.asked(Ask::Login), 1, "{}", row.name);
+        row.fake.behave();
+        assert!(is_ready(&bench.check_now(row.name).await), "{}: a person need not wait", row.name);
     }
-    bench.assert_mends_itself(&rows).await;
     bench.assert_leaves_no_session(&rows).await;
+}
+
+#[tokio::test]
+async fn a_ready_connection_whose_server_asks_to_wait_long_is_not_called_ready_meanwhile() {
+    let (bench, fake) = (Bench::new("faults-ready-wait").await, FakeVault::new().await);
+    bench.cluster.connect("limited", &fake_spec(&fake.url)).await;
+    bench.cluster.wait("limited", "Ready", PATIENCE, is_ready).await;
+    let limit = Answer::error(429, "rate limit quota exceeded").with("retry-after: 120");
+    fake.misbehave(Ask::LookupSelf, Misdeed::Answer(limit));
+    let limited = bench.check_now("limited").await;
+    assert_failed("limited", &limited, Reason::RateLimited, "of the instance");
+}
+
+#[tokio::test]
+async fn absurd_numbers_of_one_server_do_not_stop_the_others() {
+    let bench = Bench::new("faults-absurd").await;
+    let retry = Answer::error(429, "quota").with(&format!("retry-after: {}", u64::MAX));
+    let mut life = openbao::lookup("s.given");
+    life["data"]["ttl"] = json!(u64::MAX);
+    let rows = [
+        ("retry", answering(Ask::LookupSelf, retry).await),
+        ("clock", health(200, &[("server_time_utc", json!(i64::MIN))]).await),
+        ("life", answering(Ask::LookupSelf, Answer::json(200, &life)).await),
+    ];
+    bench.cluster.secret("given", &[("token", "s.given")]).await;
+    for (name, absurd) in &rows {
+        bench.cluster.connect(name, &specs::token(&absurd.url, "given")).await;
+        bench.cluster.wait(name, "judged", PATIENCE, is_current).await;
+        bench.check_now(name).await;
+    }
 }
 
 #[tokio::test]

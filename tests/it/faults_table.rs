@@ -41,12 +41,14 @@ pub struct Row {
     reason: Reason,
     /// Part of the message: what the reader is to do.
     next_step: &'static str,
+    /// How long the operator waits after the first check.
+    waits: Duration,
     /// Logins whose answers do not arrive. Their tokens are known to nobody and end by their TTL.
     lost_logins: usize,
 }
 
 pub fn row(name: &'static str, fake: FakeVault, reason: Reason, next_step: &'static str) -> Row {
-    Row { name, fake, timeout: "10s", reason, next_step, lost_logins: 0 }
+    Row { name, fake, timeout: "10s", reason, next_step, waits: FIRST_WAIT, lost_logins: 0 }
 }
 
 // === impl Row ===
@@ -54,6 +56,11 @@ pub fn row(name: &'static str, fake: FakeVault, reason: Reason, next_step: &'sta
 impl Row {
     pub fn with_timeout(self, timeout: &'static str) -> Self {
         Self { timeout, ..self }
+    }
+
+    /// The login is not tried again before Vault would have forgotten a refused one.
+    pub fn that_is_held(self) -> Self {
+        Self { waits: HELD, ..self }
     }
 
     pub fn that_loses_a_login(self) -> Self {
@@ -89,7 +96,7 @@ impl Bench {
         for row in rows {
             let connection = self.cluster.wait_reason(row.name, row.reason).await;
             assert_failed(row.name, &connection, row.reason, row.next_step);
-            assert_waits(row.name, &connection, FIRST_WAIT);
+            assert_waits(row.name, &connection, row.waits);
             let text = json!(connection.status).to_string();
             assert!(!text.contains("canary"), "{}: the server's own words are not shown: {text}", row.name);
         }

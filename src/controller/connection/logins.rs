@@ -267,7 +267,7 @@ mod tests {
                     (LoginFault::InvalidCredentials.into(), until, true)
                 }
                 Err(NoTurn::Spent(until)) => {
-                    memory.held_back(basis, until);
+                    memory.hold_back(basis, Fault::BudgetSpent, until);
                     (Fault::BudgetSpent, until, false)
                 }
                 Err(NoTurn::TimedOut) => panic!("nobody else is in the way"),

@@ -243,7 +243,7 @@ impl Look<'_> {
         let status = standing.status();
         let was_ready = status.observed_generation == Some(self.generation)
             && conditions::is_true(&status.conditions, ConditionType::Ready);
-        (was_ready && doubt.gives_grace(now)).then(|| doubt.wait(self.now, now, fault.retry_after()))
+        doubt.grace(self.now, now, fault.retry_after()).filter(|_| was_ready)
     }
 
     async fn conclude(

@@ -96,8 +96,10 @@ impl<R: References> Check<'_, R> {
         let cluster_id = self.seen.health.as_ref().and_then(|health| health.cluster_id.as_deref());
         let role = self.checker.logins.role(&basis.target, cluster_id, pair);
         if let Some((fault, until)) = self.kept.memory.hold(&basis, now) {
-            // After a restart the status is all that tells of it.
-            self.checker.logins.recall(&role, until, now).await;
+            if matches!(fault, Fault::Login(_) | Fault::BudgetSpent) {
+                // After a restart the status is all that tells of it.
+                self.checker.logins.recall(&role, until, now).await;
+            }
             self.seen.no_login_before = Some(until);
             return Err(fault);
         }
@@ -112,7 +114,7 @@ impl<R: References> Check<'_, R> {
             Ok(turn) => turn,
             Err(NoTurn::TimedOut) => return Err(Fault::LoginQueued),
             Err(NoTurn::Spent(until)) => {
-                memory.held_back(basis, until);
+                memory.hold_back(basis, Fault::BudgetSpent, until);
                 self.seen.no_login_before = Some(until);
                 return Err(Fault::BudgetSpent);
             }
@@ -161,6 +163,9 @@ impl<R: References> Check<'_, R> {
     /// Makes sure that a new token can be used, and lets it take the place of the old one.
     async fn adopt(&mut self, client: &Client, mut session: Session) -> Result<(), Fault> {
         let outcome = self.self_check(client, &mut session).await;
+        if let Err(Fault::Own(fault)) = &outcome {
+            self.hold_unusable(&session, fault);
+        }
         if !matches!(outcome, Ok(()) | Err(Fault::Missing(_))) {
             self.leave(client, session);
             return outcome;
@@ -173,6 +178,17 @@ impl<R: References> Check<'_, R> {
         }
         self.keep_or_leave(client, session, &outcome);
         outcome
+    }
+
+    /// A token of ours that may not even look itself up cannot be revoked by itself either, so that each further login
+    /// would leave one more behind.
+    fn hold_unusable(&mut self, session: &Session, fault: &SelfFault) {
+        if session.owner == Owner::Operator && matches!(fault, SelfFault::Rejected | SelfFault::NotPermitted)
+        {
+            let until = self.subject.now + budget::WINDOW;
+            self.kept.memory.hold_back(session.basis.clone(), fault.clone().into(), until);
+            self.seen.no_login_before = Some(until);
+        }
     }
 
     /// The self-check: the smallest request that a usable login can make. With requirements it is the question for
