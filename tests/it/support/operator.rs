@@ -1,9 +1,10 @@
 //! The operator: the real binary, as the chart's ServiceAccount.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::Write as _,
     net::TcpListener,
+    ops::Deref,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{
@@ -17,7 +18,7 @@ use std::{
 use super::{
     bed::{self, signal, test_name, unique, variable},
     cluster::{Cluster, operator_kubeconfig},
-    vault::http,
+    endpoint::{Endpoint, show_end_of_failed},
     wait::{PATIENCE, eventually},
 };
 
@@ -27,17 +28,13 @@ const OPEN: &[&str] = &["--allow-address", "127.0.0.1", "--allow-plain-http"];
 /// Promised are 5 s; more is a failure that a test shows, and this is when it is killed.
 const LONGEST_STOP: Duration = Duration::from_secs(8);
 
-/// How much of a log to show when a test fails.
-const TAIL_LINES: usize = 40;
-
 /// A running operator, which watches the namespace of one test.
 pub struct Operator {
-    address: String,
+    endpoint: Endpoint,
     log: PathBuf,
     pid: u32,
     ended: Receiver<ExitStatus>,
     stopped: bool,
-    http: reqwest::Client,
 }
 
 // === impl Operator ===
@@ -60,44 +57,24 @@ impl Operator {
             .spawn()
             .expect("the operator starts");
         let pid = child.id();
-        let mut operator =
-            Self { address, log, pid, ended: wait_in_background(child), stopped: false, http: http() };
+        let mut operator = Self {
+            endpoint: Endpoint::at(address),
+            log,
+            pid,
+            ended: wait_in_background(child),
+            stopped: false,
+        };
         operator.await_ready().await;
         operator
     }
 
     async fn await_ready(&mut self) {
-        let url = format!("http://{}/readyz", self.address);
         eventually("the operator is ready", PATIENCE, async || {
             if let Ok(status) = self.ended.try_recv() {
                 self.stopped = true;
                 panic!("the operator ended at once, {status}");
             }
-            let answer = self.http.get(&url).send().await.ok()?;
-            answer.status().is_success().then_some(())
-        })
-        .await;
-    }
-
-    /// The sum of the metrics that begin with `series`, such as `vault_requests_total{operation="health"`.
-    pub async fn count(&self, series: &str) -> u64 {
-        let url = format!("http://{}/metrics", self.address);
-        let answer = self.http.get(url).send().await.expect("the operator tells its metrics");
-        let text = answer.text().await.expect("metrics are text");
-        let series = format!("vault_connection_operator_{series}");
-        let values = text.lines().filter(|line| line.starts_with(&series));
-        values.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
-    }
-
-    /// How many checks gave this reason to Ready.
-    pub async fn checks(&self, reason: &str) -> u64 {
-        self.count(&format!("checks_total{{reason=\"{reason}\"")).await
-    }
-
-    /// Waits until so many metrics of a series were counted.
-    pub async fn await_count(&self, series: &str, at_least: u64, within: Duration) {
-        eventually(&format!("{at_least} of {series}"), within, async || {
-            (self.count(series).await >= at_least).then_some(())
+            self.is_ready().await.then_some(())
         })
         .await;
     }
@@ -123,17 +100,20 @@ impl Operator {
     }
 }
 
+impl Deref for Operator {
+    type Target = Endpoint;
+
+    fn deref(&self) -> &Endpoint {
+        &self.endpoint
+    }
+}
+
 impl Drop for Operator {
     fn drop(&mut self) {
         if !self.stopped {
             self.terminate();
         }
-        if thread::panicking() {
-            let text = fs::read_to_string(&self.log).unwrap_or_default();
-            let lines: Vec<_> = text.lines().collect();
-            let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
-            eprintln!("--- the end of {}\n{tail}\n---", self.log.display());
-        }
+        show_end_of_failed(&self.log);
     }
 }
 
