@@ -93,9 +93,14 @@ fn layer(path: &str) -> usize {
     found.unwrap_or_else(|| panic!("{path} belongs to no layer: add it to LAYERS")).1
 }
 
+/// The folder of the package. Asked when the tests run: a binary may have been built in another checkout.
+fn root() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where").into()
+}
+
 /// Every file below `src` but this one: its module path, and its text up to its tests, without comments.
 fn modules() -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = root().join("src");
     let mut folders = vec![root.clone()];
     let mut modules = Vec::new();
     while let Some(folder) = folders.pop() {

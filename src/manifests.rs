@@ -189,12 +189,17 @@ mod table;
 
 #[cfg(test)]
 mod tests {
-    use std::{fmt::Write as _, fs, path::Path};
+    use std::{fmt::Write as _, fs, path::PathBuf};
 
     use kube::core::cel::Validator;
 
     use super::*;
     use crate::api::{condition::Truth, desired::Desired};
+
+    /// The folder of the package. Asked when the tests run: a binary may have been built in another checkout.
+    fn root() -> PathBuf {
+        std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where").into()
+    }
 
     /// Everything that the schema has against a manifest, as the API server would put it.
     fn refusals(schema: &Value, new: &Value, old: Option<&Value>) -> String {
@@ -261,7 +266,7 @@ mod tests {
 
     #[test]
     fn every_reason_that_is_no_success_has_an_entry_for_troubleshooting() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/troubleshooting.md");
+        let path = root().join("docs/troubleshooting.md");
         let text = fs::read_to_string(path).expect("it is there");
         let headings: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("### ")).collect();
         let warns = |reason: &Reason| reason.condition() == ConditionType::CredentialsExpiring;
@@ -276,7 +281,7 @@ mod tests {
     #[test]
     fn generated_files_are_up_to_date() {
         for file in generated() {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file.path);
+            let path = root().join(file.path);
             let found = fs::read_to_string(&path).unwrap_or_default();
             let differing =
                 found.lines().zip(file.text.lines()).enumerate().find(|(_, (is, should))| is != should);

@@ -1,9 +1,11 @@
 //! `docs/faults.md`, held to the tests and to the code.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs};
 
 use serde_json::json;
 use vault_connection_operator::api::condition::{Nature, Reason};
+
+use crate::support::bed::package;
 
 /// A row of the matrix: fault, state, reason, condition, when it is looked at again, tests.
 struct Row {
@@ -30,7 +32,7 @@ impl Row {
 }
 
 fn rows() -> Vec<Row> {
-    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/faults.md"));
+    let text = fs::read_to_string(package().join("docs/faults.md"));
     let text = text.expect("the matrix is there");
     let cells = |line: &str| -> Vec<String> {
         line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
@@ -49,7 +51,7 @@ fn rows() -> Vec<Row> {
 
 /// Every test of this binary, as `file::test`.
 fn tests() -> BTreeSet<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let folder = package().join("tests/it");
     let mut tests = BTreeSet::new();
     for entry in fs::read_dir(folder).expect("the tests are there").flatten() {
         let path = entry.path();

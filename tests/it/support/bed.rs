@@ -10,6 +10,11 @@ use std::{
     thread,
 };
 
+/// The folder of the package. Asked when the tests run: this binary may have been built in another checkout.
+pub fn package() -> PathBuf {
+    PathBuf::from(variable("CARGO_MANIFEST_DIR"))
+}
+
 /// A variable that a bed sets.
 pub fn variable(name: &str) -> String {
     match env::var(name) {
@@ -27,7 +32,7 @@ pub fn program(name: &str) -> Command {
 
 /// `hack/bed` itself.
 pub fn hack_bed(arguments: &[&str]) -> String {
-    run(Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/hack/bed")).args(arguments))
+    run(Command::new(package().join("hack/bed")).args(arguments))
 }
 
 /// Runs a command to its end, and returns what it printed. One that fails is shown whole.
