@@ -5,11 +5,7 @@
 
 use std::{future::Future, pin::pin, time::Duration};
 
-use futures::{
-    FutureExt,
-    channel::oneshot,
-    future::{BoxFuture, FusedFuture},
-};
+use futures::{FutureExt, channel::oneshot, future::BoxFuture};
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
@@ -72,16 +68,17 @@ impl Candidate {
             () = &mut stop => return Ok(()),
         }
         let (end, ended) = oneshot::channel::<()>();
-        let mut work = pin!(work(ended.map(drop).boxed()).fuse());
+        let mut work = pin!(work(ended.map(drop).boxed()));
         let lost = tokio::select! {
-            () = &mut work => false,
+            () = &mut work => {
+                self.release().await;
+                return Ok(());
+            }
             () = stop => false,
             () = self.keep() => true,
         };
         drop(end);
-        if !work.is_terminated() {
-            work.as_mut().await;
-        }
+        work.await;
         if lost {
             return Err(Lost(self.name.clone()));
         }

@@ -161,7 +161,6 @@ impl Look<'_> {
     }
 
     async fn check_if_due(&self, standing: &mut Standing, desired: &Desired) -> Result<Action, ClusterError> {
-        standing.recall(&desired.target, self.generation);
         self.context.records.register(&self.connection, desired.target.references());
         let freshness = self.freshness(standing);
         if freshness == Freshness::Settling && standing.checked.is_some() {
@@ -174,7 +173,7 @@ impl Look<'_> {
         let (stale, called) = (freshness == Freshness::Stale, self.record.take_call());
         match schedule::due(&standing.due_inputs(self.generation, self.requested_at, stale, called), self.now)
         {
-            Some(cause) => self.check(standing, desired, cause).await?,
+            Some(cause) => self.check(standing, desired, cause, stale).await?,
             None => self.write_the_unwritten(standing).await?,
         }
         Ok(again(standing))
@@ -185,8 +184,12 @@ impl Look<'_> {
         standing: &mut Standing,
         desired: &Desired,
         cause: Cause,
+        stale: bool,
     ) -> Result<(), ClusterError> {
         let started = Instant::now();
+        if cause == Cause::Started {
+            standing.recall(&desired.target, self.generation);
+        }
         if cause == Cause::Requested {
             standing.kept.memory.forgive();
         }
@@ -194,7 +197,7 @@ impl Look<'_> {
             connection: &self.connection,
             desired,
             ledger: &self.record.ledger,
-            stale: self.freshness(standing) == Freshness::Stale,
+            stale,
             now: self.now,
         };
         let Checked { observation, leftovers, waited } =

@@ -105,10 +105,12 @@ impl<R: References> Check<'_, R> {
         }
         let secret_id = self.secret_id(client, &basis, pair).await?;
         let memory = &mut self.kept.memory;
-        let prospect = match () {
-            () if memory.is_proven(&basis) => Prospect::Proven,
-            () if memory.has_changed(&basis) => Prospect::Changed,
-            () => Prospect::Unknown,
+        let prospect = if memory.is_proven(&basis) {
+            Prospect::Proven
+        } else if memory.has_changed(&basis) {
+            Prospect::Changed
+        } else {
+            Prospect::Unknown
         };
         let turn = match self.checker.logins.turn(&role, prospect, now, self.deadline).await {
             Ok(turn) => turn,

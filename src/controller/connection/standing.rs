@@ -46,9 +46,9 @@ impl Standing {
         Self { uid, written, unwritten: None, last_write: None, kept: Kept::default(), checked: None }
     }
 
-    /// Recalls what an earlier process learned, if its status is about this generation.
+    /// Recalls what an earlier process learned, if its status is about this generation. Called before the first check.
     pub fn recall(&mut self, target: &Target, generation: i64) {
-        if self.checked.is_none() && self.written.observed_generation == Some(generation) {
+        if self.written.observed_generation == Some(generation) {
             self.kept = Kept::restored(Memory::restore(target, &self.written));
         }
     }
