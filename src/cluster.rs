@@ -13,15 +13,13 @@ use kube::{
     api::{ApiResource, DynamicObject, ListParams, PartialObjectMeta, Patch, PatchParams},
 };
 use secrecy::zeroize::Zeroizing;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    api::{
-        CREDENTIALS_LABEL, CREDENTIALS_LABEL_VALUE, connection::VaultConnection,
-        status::VaultConnectionStatus,
-    },
-    refs::{ConnectionRef, ObjectKind, ObjectName},
-    secrets::{Lookup, Object, References, Version},
+    api::{CREDENTIALS_LABEL, CREDENTIALS_LABEL_VALUE, connection::VaultConnection, gateway::VaultGateway},
+    refs::{ObjectKind, ObjectName},
+    secrets::{Lookup, Object, References, Version, gateway},
 };
 
 /// The owner of the fields that we write: <https://kubernetes.io/docs/reference/using-api/server-side-apply/>.
@@ -64,10 +62,14 @@ pub enum ClusterError {
         source: kube::Error,
     },
     /// A status cannot be written.
-    #[error("failed to write the status of {connection}")]
+    #[error("failed to write the status of {kind} {namespace}/{name}")]
     Write {
-        /// The connection.
-        connection: ConnectionRef,
+        /// The kind of the object.
+        kind: String,
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
         /// Why.
         source: kube::Error,
     },
@@ -79,11 +81,11 @@ pub enum ClusterError {
 /// What became of a status that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// It stands, in this state of the connection.
+    /// It stands, in this state of the object.
     Stands(Version),
-    /// The connection has changed since the state that the status is about, or is another one of the same name.
+    /// The object has changed since the state that the status is about, or is another one of the same name.
     Outdated,
-    /// The connection is gone.
+    /// The object is gone.
     Gone,
 }
 
@@ -140,28 +142,31 @@ impl Cluster {
         }
     }
 
-    /// Applies a status to a connection in the state that was seen. The API server refuses it for any other state: it
-    /// does not compare the `uid` of a status, so only the `resourceVersion` tells a connection that took the name.
-    pub async fn apply_status(
+    /// Applies a status to an object of kind `K` in the state that was seen. The API server refuses it for any other
+    /// state: it does not compare the `uid` of a status, so only the `resourceVersion` tells one that took the name.
+    pub async fn apply_status<K: Resource<DynamicType = ()>>(
         &self,
-        connection: &ConnectionRef,
+        (namespace, name): (&str, &str),
         seen: &Version,
-        status: &VaultConnectionStatus,
+        status: &impl Serialize,
     ) -> Result<Written, ClusterError> {
-        let kind = ApiResource::erase::<VaultConnection>(&());
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client(), &connection.namespace, &kind);
+        let kind = ApiResource::erase::<K>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client(), namespace, &kind);
         let patch = json!({
-            "apiVersion": VaultConnection::api_version(&()),
-            "kind": VaultConnection::kind(&()),
+            "apiVersion": kind.api_version,
+            "kind": kind.kind,
             "metadata": { "resourceVersion": seen.resource_version },
             "status": status,
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        match within_deadline(api.patch_status(&connection.name, &params, &Patch::Apply(&patch))).await? {
+        match within_deadline(api.patch_status(name, &params, &Patch::Apply(&patch))).await? {
             Ok(object) => Ok(Written::Stands(version(&object.metadata))),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(Written::Gone),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(Written::Outdated),
-            Err(source) => Err(ClusterError::Write { connection: connection.clone(), source }),
+            Err(source) => {
+                let (namespace, name) = (namespace.to_owned(), name.to_owned());
+                Err(ClusterError::Write { kind: kind.kind, namespace, name, source })
+            }
         }
     }
 
@@ -183,6 +188,13 @@ impl Cluster {
             Some(_) => Lookup::NotLabelled,
             None => Lookup::Missing,
         })
+    }
+
+    async fn read_gateway(&self, namespace: &str, name: &str) -> Result<Lookup, kube::Error> {
+        let kind = ApiResource::erase::<VaultGateway>(&());
+        let gateways: Api<DynamicObject> = Api::namespaced_with(self.client(), namespace, &kind);
+        let Some(gateway) = gateways.get_opt(name).await? else { return Ok(Lookup::Missing) };
+        Ok(gateway::lookup_of_spec(&gateway.data["spec"], spec_version(&gateway.metadata)))
     }
 
     async fn read_config_map(&self, namespace: &str, name: &str) -> Result<Lookup, kube::Error> {
@@ -209,6 +221,7 @@ impl References for Cluster {
         let outcome = match object.kind {
             ObjectKind::Secret => within_deadline(self.read_secret(namespace, &object.name)).await?,
             ObjectKind::ConfigMap => within_deadline(self.read_config_map(namespace, &object.name)).await?,
+            ObjectKind::VaultGateway => within_deadline(self.read_gateway(namespace, &object.name)).await?,
         };
         match outcome {
             Ok(lookup) => Ok(lookup),
@@ -232,6 +245,12 @@ pub fn version(metadata: &ObjectMeta) -> Version {
         uid: metadata.uid.clone().unwrap_or_default(),
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
     }
+}
+
+/// The state of the spec of an object whose status is not of interest.
+pub fn spec_version(metadata: &ObjectMeta) -> Version {
+    let generation = metadata.generation.unwrap_or_default().to_string();
+    Version { resource_version: generation, ..version(metadata) }
 }
 
 async fn within_deadline<T>(call: impl Future<Output = T>) -> Result<T, ClusterError> {

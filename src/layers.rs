@@ -12,7 +12,7 @@ const LAYERS: &[(&[&str], Purity)] = &[
     (&["api"], Purity::Pure),
     (&["conditions"], Purity::Pure),
     (&["secrets"], Purity::Pure),
-    (&["gateway::route"], Purity::Pure),
+    (&["gateway::route", "gateway::way"], Purity::Pure),
     (&["vault"], Purity::Pure),
     (&["verify"], Purity::Pure),
     (&["vault::tls"], Purity::Effects),

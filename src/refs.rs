@@ -2,9 +2,13 @@
 //!
 //! A leaf: it knows no Kubernetes type and no Vault request. Whoever holds one of these values need not check it again.
 
+mod endpoint;
+
 use std::fmt;
 
 use url::{Host, Url};
+
+pub use self::endpoint::{EndpointUrl, EndpointUrlError, Scheme, ServerName, ServerNameError};
 
 /// Identity of a `VaultConnection` in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,6 +19,15 @@ pub struct ConnectionRef {
     pub name: String,
 }
 
+/// Identity of a `VaultGateway` in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GatewayName {
+    /// Kubernetes namespace of the gateway, and of everything that it may name.
+    pub namespace: String,
+    /// Name of the gateway.
+    pub name: String,
+}
+
 /// The kinds of object that a connection may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ObjectKind {
@@ -22,6 +35,8 @@ pub enum ObjectKind {
     Secret,
     /// A `ConfigMap` with CA certificates.
     ConfigMap,
+    /// A `VaultGateway` to go through.
+    VaultGateway,
 }
 
 /// An object that a connection names. It has no namespace: a connection reads only its own.
@@ -79,14 +94,26 @@ impl fmt::Display for ConnectionRef {
     }
 }
 
+// === impl GatewayName ===
+
+impl fmt::Display for GatewayName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
 // === impl ObjectKind ===
 
 impl ObjectKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Secret, Self::ConfigMap, Self::VaultGateway];
+
     /// The `kind` of its manifests.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Secret => "Secret",
             Self::ConfigMap => "ConfigMap",
+            Self::VaultGateway => "VaultGateway",
         }
     }
 }
@@ -102,6 +129,11 @@ impl ObjectName {
     /// Names a `ConfigMap`.
     pub fn config_map(name: &str) -> Self {
         Self { kind: ObjectKind::ConfigMap, name: name.to_owned() }
+    }
+
+    /// Names a `VaultGateway`.
+    pub fn gateway(name: &str) -> Self {
+        Self { kind: ObjectKind::VaultGateway, name: name.to_owned() }
     }
 }
 
@@ -144,6 +176,11 @@ impl InstanceUrl {
     /// The port, explicit or by the scheme.
     pub fn port(&self) -> u16 {
         self.0.port_or_known_default().expect("http and https have default ports")
+    }
+
+    /// The host and port as the URL has them: what the `Host` header says.
+    pub fn authority(&self) -> String {
+        self.0.authority().to_owned()
     }
 
     /// Whether the requests would travel unencrypted.

@@ -4,7 +4,7 @@
 
 use super::status::State;
 
-/// The condition types of a `VaultConnection`.
+/// The condition types of our kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ConditionType {
     /// The sum of the steps: the login works and may do what is required.
@@ -25,6 +25,8 @@ pub enum ConditionType {
     Stalled,
     /// Set only while the login works but its token ends soon, and nothing but a person can replace it.
     CredentialsExpiring,
+    /// Set only while the instance answers but its TLS certificate ends soon.
+    CertificateExpiring,
 }
 
 /// The status of a condition.
@@ -98,6 +100,10 @@ macro_rules! reasons {
 reasons! {
     /// The login works and may do what is required.
     Connected: Ready True, Fine, Connected;
+    /// Every endpoint of the gateway works.
+    EndpointsHealthy: Ready True, Fine, Connected;
+    /// Some endpoints of the gateway work, and others do not.
+    EndpointsDegraded: Ready True, Fine, Connected;
     /// `spec.suspend` is true: nothing is checked.
     Suspended: Ready Unknown, Fine, Suspended;
     /// The check ended before this step.
@@ -125,6 +131,12 @@ reasons! {
     WhitespaceInValue: ReferencesResolved False, NeedsPerson, Misconfigured;
     /// The CA bundle holds no certificate, or one that does not parse.
     InvalidCertificate: ReferencesResolved False, NeedsPerson, Misconfigured;
+    /// The Secret of a client certificate holds no certificate with the private key that belongs to it.
+    InvalidKeyPair: ReferencesResolved False, NeedsPerson, Misconfigured;
+    /// The gateway that the connection names does not exist in its namespace.
+    GatewayNotFound: ReferencesResolved False, Definite, Misconfigured;
+    /// The spec of the gateway breaks a rule that the installed CRD did not enforce.
+    InvalidGateway: ReferencesResolved False, NeedsPerson, Misconfigured;
     /// Kubernetes does not let the operator read the object.
     ReadForbidden: ReferencesResolved False, Definite, Misconfigured;
 
@@ -148,8 +160,22 @@ reasons! {
     CertificateExpired: Reachable False, Definite, Unreachable;
     /// The certificate is for another name.
     CertificateNameMismatch: Reachable False, Definite, Unreachable;
-    /// The TLS handshake failed for another reason, such as a plain HTTP port.
+    /// What answers does not speak TLS, such as a plain HTTP port.
+    NotTls: Reachable False, Definite, Unreachable;
+    /// The server asks for a client certificate, and the connection names none.
+    ClientCertificateRequired: Reachable False, NeedsPerson, Misconfigured;
+    /// The server does not accept the client certificate.
+    ClientCertificateRejected: Reachable False, NeedsPerson, Rejected;
+    /// The TLS handshake failed for another reason, such as a version that is too old.
     TlsFailed: Reachable False, Definite, Unreachable;
+    /// No endpoint of the gateway can be reached.
+    GatewayUnreachable: Reachable False, Passing, Unreachable;
+    /// What answers at the endpoint is no proxy of its scheme.
+    NotProxy: Reachable False, Definite, Misconfigured;
+    /// The proxy does not accept the login, or asks for one.
+    GatewayLoginRefused: Reachable False, NeedsPerson, Misconfigured;
+    /// The proxy makes no connection to the instance: it is not allowed there, or cannot be made.
+    GatewayRefusesTarget: Reachable False, Passing, Unreachable;
 
     /// An active node answers.
     Active: ServerReady True, Fine, Connected;
@@ -214,6 +240,8 @@ reasons! {
     TokenExpiring: CredentialsExpiring True, Fine, Connected;
     /// The secret id ends within 7 days, or within the last third of a shorter life.
     SecretIdExpiring: CredentialsExpiring True, Fine, Connected;
+    /// The instance's TLS certificate ends within 14 days.
+    ServerCertificateExpiring: CertificateExpiring True, Fine, Connected;
 }
 
 // === impl ConditionType ===
@@ -235,6 +263,7 @@ impl ConditionType {
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
             Self::CredentialsExpiring => "CredentialsExpiring",
+            Self::CertificateExpiring => "CertificateExpiring",
         }
     }
 }

@@ -63,9 +63,14 @@ pub struct VaultConnectionSpec {
     )]
     pub auth: Auth,
 
-    /// How to verify Vault's TLS certificate.
+    /// How to verify Vault's TLS certificate, and which certificate to show to Vault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+
+    /// The gateway through which every request of this connection goes. While it cannot be used, the connection fails:
+    /// the instance is never dialled directly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_ref: Option<GatewayRef>,
 
     /// What the login must be allowed to do. Without it, a login that works is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,6 +83,16 @@ pub struct VaultConnectionSpec {
     /// Whether to stop checking. A suspended connection is never Ready, and what it logged in for is revoked.
     #[serde(default)]
     pub suspend: bool,
+}
+
+/// A `VaultGateway` in the connection's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct GatewayRef {
+    /// Name of the `VaultGateway`.
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message(
+        "write the name of a VaultGateway: lower case letters, digits and '-'"))]
+    pub name: String,
 }
 
 /// What the login must be allowed to do.

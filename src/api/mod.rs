@@ -6,6 +6,7 @@ pub mod auth;
 pub mod condition;
 pub mod connection;
 pub mod desired;
+pub mod gateway;
 pub mod status;
 pub mod tls;
 

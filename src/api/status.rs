@@ -28,7 +28,7 @@ pub struct VaultConnectionStatus {
     pub session: Option<Session>,
     /// The objects that the verdict rests on, never their values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = 64))]
     pub credentials: Vec<CredentialVersion>,
     /// When the instance was last checked. Written with other changes, or every half hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,6 +92,9 @@ pub struct ResolvedConnection {
     /// The role id, only if it is written in the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role_id: Option<String>,
+    /// Name of the gateway that all requests go through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
 }
 
 /// What the instance tells of itself.
@@ -113,6 +116,12 @@ pub struct Server {
     /// How far the instance's clock is ahead of the operator's, in seconds; negative when it is behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_skew_seconds: Option<i64>,
+    /// When the TLS certificate that the instance shows ends; absent for plain http.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_expire_time: Option<Time>,
+    /// Whole days until then, at the time of the last write; negative when it is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_days_left: Option<i64>,
 }
 
 /// The part that a node plays in its cluster: <https://developer.hashicorp.com/vault/api-docs/system/health>.
@@ -169,14 +178,14 @@ pub struct Session {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CredentialVersion {
-    /// `Secret` or `ConfigMap`.
+    /// `Secret`, `ConfigMap` or `VaultGateway`.
     pub kind: String,
     /// Its name.
     pub name: String,
     /// Its `metadata.uid`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub uid: String,
-    /// Its `metadata.resourceVersion`.
+    /// Its `metadata.resourceVersion`; of a `VaultGateway`, whose status changes it, the `metadata.generation`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub resource_version: String,
 }

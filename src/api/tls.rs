@@ -1,18 +1,36 @@
-//! How the TLS certificate of an instance is verified.
+//! How the TLS certificate of a server is verified, and which certificate is shown to it.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::auth::SecretKeyRef;
+use super::auth::{SecretKeyRef, SecretRef};
 
-/// How to verify Vault's TLS certificate.
+/// How to verify the server's TLS certificate, and which certificate to show to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Tls {
     /// CA certificates to trust. Without it, those of the operator's image are trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<CaBundle>,
+    /// The certificate that is shown to a server which asks for one (mutual TLS).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<ClientCertificate>,
+    /// The name that the server's certificate must be for, and that is sent as SNI, if it is not the host of the URL.
+    /// Connections are still made to the host of the URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9_]([-A-Za-z0-9_.]*[A-Za-z0-9_])?$')").message(
+        "write the name in the server's certificate, such as vault.internal, without scheme and port"))]
+    pub server_name: Option<String>,
+}
+
+/// A certificate with its private key, to be shown to a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientCertificate {
+    /// The Secret that holds both under the keys of the type `kubernetes.io/tls`: `tls.crt` and `tls.key`.
+    pub secret_ref: SecretRef,
 }
 
 /// CA certificates in PEM form: exactly one source.

@@ -18,10 +18,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    api::connection::VaultConnection,
+    api::{connection::VaultConnection, gateway::VaultGateway},
     cluster,
     refs::{ObjectKind, ObjectName},
-    secrets::{Lookup, Object, References, Version},
+    secrets::{Lookup, Object, References, Version, gateway::SPEC_KEY},
 };
 
 /// The namespace of a manifest that names none, as for kubectl.
@@ -54,7 +54,7 @@ pub(super) struct Files {
     objects: BTreeMap<(String, ObjectName), Held>,
 }
 
-/// A Secret or ConfigMap. What a user wrote into a file of theirs is not wiped.
+/// A Secret, ConfigMap or VaultGateway. What a user wrote into a file of theirs is not wiped.
 struct Held {
     labelled: bool,
     data: BTreeMap<String, Vec<u8>>,
@@ -102,6 +102,12 @@ impl Files {
                 let mut data = bytes(config_map.binary_data.unwrap_or_default());
                 data.extend(texts(config_map.data.unwrap_or_default()));
                 self.add_object(path, ObjectKind::ConfigMap, &config_map.metadata, data)
+            }
+            (version, "VaultGateway") if version == VaultGateway::api_version(&()) => {
+                let gateway: VaultGateway = parse(path, manifest)?;
+                let spec = serde_json::to_vec(&gateway.spec).expect("a spec serializes");
+                let data = BTreeMap::from([(SPEC_KEY.to_owned(), spec)]);
+                self.add_object(path, ObjectKind::VaultGateway, &gateway.metadata, data)
             }
             (version, "VaultConnection") if version == VaultConnection::api_version(&()) => {
                 let mut connection: VaultConnection = parse(path, manifest)?;

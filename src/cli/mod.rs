@@ -4,7 +4,7 @@ mod check;
 mod files;
 mod run;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use kube::core::Duration as KubeDuration;
@@ -12,7 +12,7 @@ use tracing::Level;
 
 use crate::{
     controller::chain,
-    gateway::{dial::Dialer, route::AddressPolicy, route::AllowEntry},
+    gateway::{connect::SystemNames, dial::Dialer, route::AddressPolicy, route::AllowEntry},
     telemetry::logs::LogFormat,
 };
 
@@ -66,7 +66,7 @@ struct RunArgs {
 
 #[derive(Debug, Args)]
 struct CheckArgs {
-    /// A file of VaultConnection, Secret and ConfigMap manifests (YAML or JSON), or - for standard input; may be given
+    /// A file of VaultConnection, VaultGateway, Secret and ConfigMap manifests (YAML or JSON), or - for standard input; may be given
     /// several times.
     #[arg(short = 'f', long = "filename", value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
@@ -128,7 +128,8 @@ fn failure(error: &(dyn std::error::Error + 'static), code: u8) -> ExitCode {
 
 impl AddressArgs {
     fn dialer(self, api_servers: Vec<SocketAddr>) -> Dialer {
-        Dialer::new(AddressPolicy::new(self.allow_addresses, api_servers), self.allow_plain_http)
+        let policy = AddressPolicy::new(self.allow_addresses, api_servers);
+        Dialer::new(policy, self.allow_plain_http, Arc::new(SystemNames))
     }
 }
 

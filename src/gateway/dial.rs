@@ -1,27 +1,47 @@
-//! HTTP clients for instances: one for each address and set of CA certificates, shared by the connections to it.
+//! HTTP clients for instances: one for each way, shared by the connections that go it.
+//!
+//! ```text
+//!   reqwest: HTTP, TLS for the name in the URL
+//!      │
+//!   handover: a Unix socket of this process
+//!      │
+//!   dial ─┬─ no gateway ──────────────▶ connect: the host's addresses, in turn
+//!         └─ gateway: endpoints, in turn ─▶ tunnel ─▶ connect: the proxy's addresses, in turn
+//! ```
+//!
+//! Every connection to an instance or a proxy is made by `connect`, under the address policy. The URL that reqwest
+//! sees has the name that the certificate must be for in the place of the host; it never resolves or dials that.
 
 use std::{
     collections::HashMap,
-    error::Error as StdError,
-    fmt,
-    net::SocketAddr,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
-use reqwest::{
-    dns::{Addrs, Name, Resolve, Resolving},
-    redirect,
-};
+use reqwest::redirect;
 use rustls::RootCertStore;
+use tower::{BoxError, filter::AsyncFilterLayer, filter::AsyncPredicate};
+use url::Host;
 
-use super::route::{AddressPolicy, Refusal};
+use super::{
+    connect::{Connector, Names},
+    handover::{HandOver, Stream},
+    pool::Pool,
+    race::first_of,
+    route::AddressPolicy,
+    tunnel,
+    way::Way,
+};
 use crate::{
-    refs::InstanceUrl,
-    secrets::resolve::CaPem,
+    refs::{EndpointUrl, GatewayName, InstanceUrl},
+    secrets::{
+        gateway::{Endpoint, Gateway},
+        resolve::WayMaterial,
+    },
     vault::{
-        tls::{self, InvalidPem},
-        transport::TransportFault,
+        tls,
+        transport::{EndpointFault, EndpointProblem, TransportFault},
     },
 };
 
@@ -29,48 +49,52 @@ use crate::{
 /// checks, so that each check dials anew: it sees a changed address, certificate or firewall.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// How long an endpoint may stay silent before the next one is tried beside it. A handshake with a proxy that works
+/// takes three round trips; a second is enough for them around the world.
+const NEXT_ENDPOINT: Duration = Duration::from_secs(1);
+
+/// A name that never has an address (RFC 6761, section 6.4): what a check asks a proxy for, to see whether it answers.
+const NOWHERE: &str = "vault-connection-operator.invalid";
+
 /// Makes HTTP clients.
 pub struct Dialer {
-    policy: Arc<AddressPolicy>,
     plain_http: bool,
+    shared: Arc<Shared>,
+    clients: Mutex<HashMap<Way, Weak<reqwest::Client>>>,
+}
+
+/// What all connections need to be made.
+struct Shared {
+    connector: Connector,
     system_roots: Arc<RootCertStore>,
-    clients: Mutex<HashMap<ClientKey, Weak<reqwest::Client>>>,
+    pool: Pool,
 }
 
-/// What two connections must have in common to share a client.
-#[derive(PartialEq, Eq, Hash)]
-struct ClientKey {
-    host: String,
-    port: u16,
-    ca: Option<CaPem>,
+/// How the connections of one client are made.
+struct Path {
+    shared: Arc<Shared>,
+    target: (Host<String>, u16),
+    gateway: Option<(GatewayName, Gateway)>,
 }
 
-/// Resolves names, and drops the addresses that the policy refuses.
-struct GuardedResolver {
-    policy: Arc<AddressPolicy>,
-    port: u16,
-}
-
-/// Why a name gave no address to dial.
-#[derive(Clone, Copy, Debug)]
-pub enum ResolveFault {
-    /// It has none.
-    NotResolved,
-    /// All it has are refused.
-    Refused(Refusal),
+/// Dials before the client connects to its socket.
+#[derive(Clone)]
+struct DialFirst {
+    path: Arc<Path>,
+    handover: HandOver,
 }
 
 // === impl Dialer ===
 
 impl Dialer {
     /// A dialer under a policy. Plain http is refused unless `plain_http`.
-    pub fn new(policy: AddressPolicy, plain_http: bool) -> Self {
-        Self {
-            policy: Arc::new(policy),
-            plain_http,
+    pub fn new(policy: AddressPolicy, plain_http: bool, names: Arc<dyn Names>) -> Self {
+        let shared = Shared {
+            connector: Connector::new(names, Arc::new(policy)),
             system_roots: tls::system_roots(),
-            clients: Mutex::new(HashMap::new()),
-        }
+            pool: Pool::default(),
+        };
+        Self { plain_http, shared: Arc::new(shared), clients: Mutex::default() }
     }
 
     /// Tells whether a connection may dial its instance, before anything is sent.
@@ -78,82 +102,111 @@ impl Dialer {
         if instance.is_plain_http() && !self.plain_http {
             return Err(TransportFault::PlainHttp);
         }
-        self.policy.permit_host(&instance.host(), instance.port()).map_err(TransportFault::NotAllowed)
+        self.shared.connector.permit(&instance.host(), instance.port())
     }
 
-    /// The client for an instance, shared with every connection that reaches it in the same way.
-    pub fn client(
-        &self,
-        instance: &InstanceUrl,
-        ca: Option<&CaPem>,
-    ) -> Result<Arc<reqwest::Client>, InvalidPem> {
-        let key = ClientKey { host: instance.host().to_string(), port: instance.port(), ca: ca.cloned() };
+    /// The client for a way, shared with every connection that goes it.
+    pub fn client(&self, way: &Way, material: &WayMaterial) -> Arc<reqwest::Client> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&key).and_then(Weak::upgrade) {
-            return Ok(client);
+        if let Some(client) = clients.get(way).and_then(Weak::upgrade) {
+            return client;
         }
-        let client = Arc::new(self.build(key.port, ca)?);
+        let client = Arc::new(self.build(way, material));
         clients.retain(|_, client| client.strong_count() > 0);
-        clients.insert(key, Arc::downgrade(&client));
-        Ok(client)
+        clients.insert(way.clone(), Arc::downgrade(&client));
+        client
     }
 
-    fn build(&self, port: u16, ca: Option<&CaPem>) -> Result<reqwest::Client, InvalidPem> {
-        let roots = tls::roots(ca, &self.system_roots)?;
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client_config(roots))
-            .dns_resolver(Arc::new(GuardedResolver { policy: Arc::clone(&self.policy), port }))
+    /// Tells whether an endpoint of a gateway works: whether it can be reached, and takes the login.
+    pub async fn probe(&self, gateway: &GatewayName, endpoint: &Endpoint) -> Result<(), EndpointProblem> {
+        let Shared { connector, system_roots, pool } = &*self.shared;
+        let target = (Host::Domain(NOWHERE.to_owned()), 443);
+        let outcome = match tunnel::ask(endpoint, &target, connector, system_roots).await {
+            Ok(_) | Err(EndpointProblem::TargetRefused) => Ok(()),
+            Err(problem) => Err(problem),
+        };
+        pool.note(gateway, &endpoint.url, outcome.as_ref().err());
+        outcome
+    }
+
+    /// Notes that an endpoint gave no answer in time.
+    pub fn gave_up(&self, gateway: &GatewayName, endpoint: &EndpointUrl) -> EndpointProblem {
+        let problem = EndpointProblem::Unreachable(Box::new(TransportFault::TimedOut));
+        self.shared.pool.note(gateway, endpoint, Some(&problem));
+        problem
+    }
+
+    /// Forgets what was seen of a gateway.
+    pub fn forget(&self, gateway: &GatewayName) {
+        self.shared.pool.forget(gateway);
+    }
+
+    fn build(&self, way: &Way, material: &WayMaterial) -> reqwest::Client {
+        let WayMaterial { tls, gateway, .. } = material;
+        let namespace = way.own.as_ref().map(|(namespace, _)| namespace.clone()).unwrap_or_default();
+        let gateway =
+            gateway.clone().map(|gateway| (GatewayName { namespace, name: gateway.name.clone() }, gateway));
+        let path = Arc::new(Path {
+            shared: Arc::clone(&self.shared),
+            target: (way.instance.host().to_owned(), way.instance.port()),
+            gateway,
+        });
+        let handover = HandOver::new().expect("a socket of a random name can be made");
+        let roots = &self.shared.system_roots;
+        reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::client_config(
+                tls.authorities.as_ref(),
+                tls.identity.as_ref(),
+                roots,
+            ))
+            .unix_socket(handover.path())
+            .connector_layer(AsyncFilterLayer::new(DialFirst { path, handover }))
             // A redirect would carry the token along, a proxy of the environment would see every request.
             .redirect(redirect::Policy::none())
             .no_proxy()
             .referer(false)
+            .tls_info(true)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
             .build()
-            .expect("a client with these fixed settings builds");
-        Ok(client)
+            .expect("a client with these fixed settings builds")
     }
 }
 
-// === impl GuardedResolver ===
+// === impl Path ===
 
-impl Resolve for GuardedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let (policy, port) = (Arc::clone(&self.policy), self.port);
+impl Path {
+    async fn dial(&self) -> Result<Box<dyn Stream>, TransportFault> {
+        let Shared { connector, system_roots, pool } = &*self.shared;
+        let Some((name, gateway)) = &self.gateway else {
+            let (host, port) = &self.target;
+            return Ok(Box::new(connector.connect(host, *port).await?));
+        };
+        let attempt = async |endpoint: &Endpoint| {
+            let outcome = tunnel::through(endpoint, &self.target, connector, system_roots).await;
+            pool.note(name, &endpoint.url, outcome.as_ref().err());
+            outcome.map_err(|problem| {
+                let endpoint = endpoint.url.to_string();
+                TransportFault::Gateway(EndpointFault { endpoint, problem })
+            })
+        };
+        let order =
+            pool.order(name, &gateway.endpoints, |endpoint| &endpoint.url, |below| fastrand::usize(..below));
+        first_of(order, NEXT_ENDPOINT, attempt).await.expect("a gateway has an endpoint")
+    }
+}
+
+// === impl DialFirst ===
+
+impl<R: Send + 'static> AsyncPredicate<R> for DialFirst {
+    type Future = Pin<Box<dyn Future<Output = Result<R, BoxError>> + Send>>;
+    type Request = R;
+
+    fn check(&mut self, request: R) -> Self::Future {
+        let Self { path, handover } = self.clone();
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), port))
-                .await
-                .map_err(|_| ResolveFault::NotResolved)?
-                .collect();
-            let mut refusal = None;
-            let permitted: Vec<SocketAddr> = found
-                .into_iter()
-                .filter(|address| match policy.permit_address(name.as_str(), *address) {
-                    Ok(()) => true,
-                    Err(why) => {
-                        refusal = Some(why);
-                        false
-                    }
-                })
-                .collect();
-            match refusal {
-                Some(why) if permitted.is_empty() => Err(ResolveFault::Refused(why).into()),
-                _ if permitted.is_empty() => Err(ResolveFault::NotResolved.into()),
-                _ => Ok(Box::new(permitted.into_iter()) as Addrs),
-            }
+            handover.offer(path.dial().await?);
+            Ok(request)
         })
     }
 }
-
-// === impl ResolveFault ===
-
-impl fmt::Display for ResolveFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotResolved => f.write_str("failed to resolve the host name"),
-            Self::Refused(refusal) => write!(f, "failed to find an allowed address: {refusal}"),
-        }
-    }
-}
-
-impl StdError for ResolveFault {}

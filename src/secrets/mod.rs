@@ -4,8 +4,10 @@
 //! wipe themselves and do not print.
 
 pub mod dependents;
+pub mod gateway;
 pub mod ledger;
 pub mod resolve;
+pub mod tls;
 
 use std::{collections::BTreeMap, fmt, future::Future};
 
@@ -50,11 +52,11 @@ pub struct Object {
 }
 
 /// One state of an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Version {
     /// Its `metadata.uid`.
     pub uid: String,
-    /// Its `metadata.resourceVersion`.
+    /// Its `metadata.resourceVersion`; of a gateway, whose status changes that, its `metadata.generation`.
     pub resource_version: String,
 }
 

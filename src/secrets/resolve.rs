@@ -1,15 +1,18 @@
-//! From the objects that were read to credentials and CA certificates.
+//! From the objects that were read to all that a check needs of them.
 
 use std::collections::BTreeMap;
 
 use secrecy::SecretString;
 
-use super::{Lookup, Versions};
+use super::{
+    Lookup, Versions,
+    gateway::{self, Gateway},
+    tls::{self, TlsMaterial},
+};
 use crate::{
     api::{
         auth::{RoleId, SecretKeyRef},
-        desired::{CaSource, Method, Target},
-        tls::Trust,
+        desired::{Method, Target},
     },
     refs::{MountPath, ObjectName},
 };
@@ -36,29 +39,31 @@ pub struct AppRolePair {
     pub wrapped: bool,
 }
 
-/// CA certificates that a connection gives.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct CaPem {
-    /// In PEM form.
-    pub pem: Vec<u8>,
-    /// Whether they are trusted alone.
-    pub trust: Trust,
-}
-
 /// Everything that a check needs of the objects.
 #[derive(Debug)]
 pub struct Resolved {
     /// What to log in with.
     pub credentials: Credentials,
-    /// CA certificates to trust.
-    pub ca: Option<CaPem>,
+    /// The way to the instance.
+    pub way: WayMaterial,
+}
+
+/// What the way to an instance needs of the objects.
+#[derive(Debug)]
+pub struct WayMaterial {
+    /// For the TLS connection to the instance.
+    pub tls: TlsMaterial,
+    /// The gateway to go through.
+    pub gateway: Option<Gateway>,
+    /// The objects of the connection's namespace that the way rests on, CA certificates apart.
+    pub rests_on: Versions,
 }
 
 /// Why an object cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReferenceFault {
-    /// The field of the spec that names it.
-    pub field: &'static str,
+    /// The field of the spec that names it, and of which object, if not of the connection.
+    pub field: String,
     /// The object and key that it names; none when the value is in the spec itself.
     pub source: Option<(ObjectName, String)>,
     /// What is wrong with it.
@@ -66,7 +71,7 @@ pub struct ReferenceFault {
 }
 
 /// What is wrong with an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
     /// It does not exist.
     Missing,
@@ -84,26 +89,51 @@ pub enum Problem {
     Whitespace,
     /// The value holds no CA certificate.
     InvalidCertificate,
+    /// The object holds no certificate with the key that belongs to it.
+    InvalidKeyPair,
+    /// The gateway breaks a rule that the installed CRD did not enforce.
+    InvalidGateway(String),
 }
 
 /// The objects that a check read.
 pub type Lookups = BTreeMap<ObjectName, Lookup>;
 
-/// Takes the values that a target names out of the objects that were read, which are all that it names.
+/// Takes the values that a target names, also by its gateway, out of the objects that were read.
 pub fn resolve(target: &Target, objects: &Lookups) -> Result<Resolved, ReferenceFault> {
+    let value = |field, reference: &SecretKeyRef| {
+        text(objects, field, &ObjectName::secret(&reference.name), &reference.key)
+    };
     let credentials = match &target.method {
         Method::AppRole { mount, role_id, secret_id, wrapped } => Credentials::AppRole(AppRolePair {
             mount: mount.clone(),
             role_id: match role_id {
                 RoleId::Value(value) => SecretString::from(value.as_str()),
-                RoleId::SecretRef(reference) => text(objects, "spec.auth.appRole.roleId", reference)?,
+                RoleId::SecretRef(reference) => value("spec.auth.appRole.roleId", reference)?,
             },
-            secret_id: text(objects, "spec.auth.appRole.secretId", secret_id)?,
+            secret_id: value("spec.auth.appRole.secretId", secret_id)?,
             wrapped: *wrapped,
         }),
-        Method::Token(reference) => Credentials::Token(text(objects, "spec.auth.token", reference)?),
+        Method::Token(reference) => Credentials::Token(value("spec.auth.token", reference)?),
     };
-    Ok(Resolved { credentials, ca: ca(target, objects)? })
+    Ok(Resolved { credentials, way: way(target, objects)? })
+}
+
+fn way(target: &Target, objects: &Lookups) -> Result<WayMaterial, ReferenceFault> {
+    let tls = tls::resolve(&target.tls, objects, "spec.tls", "")?;
+    let mut names: Vec<ObjectName> =
+        target.tls.client_certificate.as_deref().map(ObjectName::secret).into_iter().collect();
+    let gateway = match &target.gateway {
+        Some(name) => {
+            let desired = gateway::read_spec(name, objects)?;
+            names.push(ObjectName::gateway(name));
+            names.extend(desired.references());
+            Some(Gateway::resolve(name, &desired, objects, &gateway::whose(name))?)
+        }
+        None => None,
+    };
+    let mut rests_on = versions(objects);
+    rests_on.retain(|name, _| names.contains(name));
+    Ok(WayMaterial { tls, gateway, rests_on })
 }
 
 /// The state of each object that was read.
@@ -111,59 +141,29 @@ pub fn versions(objects: &Lookups) -> Versions {
     objects.iter().map(|(name, lookup)| (name.clone(), lookup.version().cloned())).collect()
 }
 
-/// The fault of CA certificates that do not parse.
-pub fn invalid_certificate(source: &CaSource) -> ReferenceFault {
-    ReferenceFault { field: CA_FIELD, source: ca_source(source), problem: Problem::InvalidCertificate }
-}
-
-const CA_FIELD: &str = "spec.tls.caBundle";
-
-fn ca_source(source: &CaSource) -> Option<(ObjectName, String)> {
-    match source {
-        CaSource::ConfigMap(reference) => {
-            Some((ObjectName::config_map(&reference.name), reference.key.clone()))
-        }
-        CaSource::Secret(reference) => Some((ObjectName::secret(&reference.name), reference.key.clone())),
-        CaSource::Inline(_) => None,
-    }
-}
-
-fn ca(target: &Target, objects: &Lookups) -> Result<Option<CaPem>, ReferenceFault> {
-    let Some(ca) = &target.ca else { return Ok(None) };
-    let pem = match (&ca.source, ca_source(&ca.source)) {
-        (CaSource::Inline(pem), _) => pem.clone().into_bytes(),
-        (CaSource::ConfigMap(_) | CaSource::Secret(_), source) => {
-            let (object, key) = source.expect("a source outside the spec names an object");
-            bytes(objects, CA_FIELD, object, &key)?.to_vec()
-        }
-    };
-    Ok(Some(CaPem { pem, trust: ca.trust }))
-}
-
-/// A value that Vault takes as one word.
-fn text(
+/// A value that a server takes as one word.
+pub(super) fn text(
     objects: &Lookups,
-    field: &'static str,
-    reference: &SecretKeyRef,
+    field: &str,
+    object: &ObjectName,
+    key: &str,
 ) -> Result<SecretString, ReferenceFault> {
-    let object = ObjectName::secret(&reference.name);
-    let bytes = bytes(objects, field, object.clone(), &reference.key)?;
-    let fault = |problem| ReferenceFault { field, source: Some((object, reference.key.clone())), problem };
-    match std::str::from_utf8(bytes) {
-        Err(_) => Err(fault(Problem::NotUtf8)),
+    let problem = match std::str::from_utf8(bytes(objects, field, object, key)?) {
+        Err(_) => Problem::NotUtf8,
         // Trimming would hide that other users of the same Secret see the newline.
-        Ok(text) if text.trim() != text => Err(fault(Problem::Whitespace)),
-        Ok(text) => Ok(SecretString::from(text)),
-    }
+        Ok(text) if text.trim() != text => Problem::Whitespace,
+        Ok(text) => return Ok(SecretString::from(text)),
+    };
+    Err(ReferenceFault { field: field.to_owned(), source: Some((object.clone(), key.to_owned())), problem })
 }
 
-fn bytes<'a>(
+pub(super) fn bytes<'a>(
     objects: &'a Lookups,
-    field: &'static str,
-    object: ObjectName,
+    field: &str,
+    object: &ObjectName,
     key: &str,
 ) -> Result<&'a [u8], ReferenceFault> {
-    let problem = match objects.get(&object) {
+    let problem = match objects.get(object) {
         Some(Lookup::Found(found)) => match found.data.get(key) {
             Some(value) if value.is_empty() => Problem::Empty,
             Some(value) => return Ok(value),
@@ -173,7 +173,7 @@ fn bytes<'a>(
         Some(Lookup::Forbidden) => Problem::Forbidden,
         Some(Lookup::Missing) | None => Problem::Missing,
     };
-    Err(ReferenceFault { field, source: Some((object, key.to_owned())), problem })
+    Err(ReferenceFault { field: field.to_owned(), source: Some((object.clone(), key.to_owned())), problem })
 }
 
 #[cfg(test)]
@@ -182,7 +182,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        api::desired::Ca,
+        api::{
+            desired::{Ca, CaSource, TlsSettings},
+            tls::Trust,
+        },
         refs::{InstanceUrl, MountPath},
         secrets::{Object, Version},
     };
@@ -201,7 +204,8 @@ mod tests {
                 secret_id: key("approle", "secretId"),
                 wrapped: false,
             },
-            ca: None,
+            tls: TlsSettings::default(),
+            gateway: None,
         }
     }
 
@@ -220,7 +224,7 @@ mod tests {
     #[test]
     fn values_are_taken_as_they_are() {
         let resolved = resolve(&target(), &with(secret(&[("roleId", b"r"), ("secretId", b"s 1")])));
-        let Ok(Resolved { credentials: Credentials::AppRole(pair), ca: None }) = resolved else {
+        let Ok(Resolved { credentials: Credentials::AppRole(pair), .. }) = resolved else {
             panic!("{resolved:?}")
         };
         assert_eq!((pair.role_id.expose_secret(), pair.secret_id.expose_secret()), ("r", "s 1"));
@@ -252,17 +256,29 @@ mod tests {
 
     #[test]
     fn ca_certificates_may_have_newlines_and_come_from_three_places() {
-        let mut objects = with(secret(&[("roleId", b"r"), ("secretId", b"s"), ("ca", b"pem\n")]));
+        let key_pair = rcgen::KeyPair::generate().expect("a key");
+        let pem = rcgen::CertificateParams::default().self_signed(&key_pair).expect("a certificate").pem();
+        let text = format!("{pem}\n");
+        let mut objects =
+            with(secret(&[("roleId", b"r"), ("secretId", b"s"), ("ca", text.as_bytes()), ("key", b"no")]));
         let config_map = crate::api::tls::ConfigMapKeyRef { name: "ca".to_owned(), key: "ca".to_owned() };
-        objects.insert(ObjectName::config_map("ca"), secret(&[("ca", b"pem\n")]));
+        objects.insert(ObjectName::config_map("ca"), secret(&[("ca", text.as_bytes())]));
+        let resolved = |source| {
+            let ca = Some(Ca { source, trust: Trust::WithSystem });
+            resolve(&Target { tls: TlsSettings { ca, ..TlsSettings::default() }, ..target() }, &objects)
+        };
         for source in [
-            CaSource::Inline("pem\n".to_owned()),
+            CaSource::Inline(text.clone()),
             CaSource::Secret(key("approle", "ca")),
             CaSource::ConfigMap(config_map),
         ] {
-            let target = Target { ca: Some(Ca { source, trust: Trust::WithSystem }), ..target() };
-            let ca = resolve(&target, &objects).expect("resolved").ca.expect("a CA");
-            assert_eq!((ca.pem.as_slice(), ca.trust), (b"pem\n".as_slice(), Trust::WithSystem));
+            let way = resolved(source).expect("resolved").way;
+            let found = way.tls.authorities.expect("a CA");
+            assert_eq!((found.certificates.len(), found.trust), (1, Trust::WithSystem));
+            assert!(way.rests_on.is_empty(), "certificates are compared by what they hold");
+        }
+        for source in [CaSource::Inline("no".to_owned()), CaSource::Secret(key("approle", "key"))] {
+            assert_eq!(resolved(source).expect_err("no PEM").problem, Problem::InvalidCertificate);
         }
     }
 

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
 
@@ -15,6 +16,8 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// Host of the `Location` header, if there is one.
     pub location: Option<String>,
+    /// When the server's TLS certificate ends; none for plain http.
+    pub certificate_end: Option<Timestamp>,
     /// The body.
     pub body: Zeroizing<Vec<u8>>,
 }

@@ -2,23 +2,22 @@
 //!
 //! Every call has a deadline. A fault is a value; its text never holds a body, a token or a URL query.
 
-use std::{error::Error as StdError, io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::{Timestamp, fmt::rfc2822};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
-use rustls::CertificateError;
+use reqwest::{
+    header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER},
+    tls::TlsInfo,
+};
 use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
+use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
-use super::{
-    Request,
-    answer::Answer,
-    transport::{TlsFault, TransportFault},
-};
+use super::{Request, answer::Answer, transport::TransportFault, wire};
 use crate::{
-    gateway::dial::ResolveFault,
-    refs::{InstanceUrl, VaultNamespace},
+    gateway::way::Way,
+    refs::{InstanceUrl, ServerName, VaultNamespace},
 };
 
 /// Longest answer that is read. The longest that we ask for, a login's, has a few KiB.
@@ -29,15 +28,17 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 pub struct Client {
     http: Arc<reqwest::Client>,
     instance: InstanceUrl,
+    server_name: Option<ServerName>,
     namespace: Option<VaultNamespace>,
 }
 
 // === impl Client ===
 
 impl Client {
-    /// A client for an instance over a shared HTTP client.
-    pub fn new(http: Arc<reqwest::Client>, instance: InstanceUrl, namespace: Option<VaultNamespace>) -> Self {
-        Self { http, instance, namespace }
+    /// A client for the instance at the end of a way, over the HTTP client of that way.
+    pub fn new(http: Arc<reqwest::Client>, way: &Way, namespace: Option<VaultNamespace>) -> Self {
+        let (instance, server_name) = (way.instance.clone(), way.server_name.clone());
+        Self { http, instance, server_name, namespace }
     }
 
     /// Sends a request and reads the answer whole.
@@ -68,7 +69,7 @@ impl Client {
         request: Request,
         token: Option<&SecretString>,
     ) -> Result<Answer, TransportFault> {
-        let url = self.instance.api(&request.path);
+        let url = self.url(&request.path);
         let headers = self.headers(&request, token);
         let call = match request.body {
             // reqwest owns the bytes of a body and does not wipe them; a copy for it is made here and nowhere else.
@@ -84,6 +85,7 @@ impl Client {
             status: response.status().as_u16(),
             retry_after: retry_after(response.headers(), Timestamp::now()),
             location: redirect_host(response.headers(), &self.instance),
+            certificate_end: response.extensions().get().and_then(certificate_end),
             body: Zeroizing::new(Vec::new()),
         };
         while let Some(chunk) = response.chunk().await.map_err(|error| fault(&error))? {
@@ -97,10 +99,23 @@ impl Client {
         Ok(answer)
     }
 
+    /// The URL of an API path. Its host is the name for TLS; where the connection goes, the HTTP client knows already.
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.instance.api(path);
+        if let Some(name) = &self.server_name {
+            url.set_host(Some(name.as_str())).expect("a server name is a host");
+        }
+        url
+    }
+
     fn headers(&self, request: &Request, token: Option<&SecretString>) -> HeaderMap {
         let mut headers = HeaderMap::new();
         // Vault Agent and Vault Proxy may demand this header as a shield against request forgery.
         headers.insert("x-vault-request", HeaderValue::from_static("true"));
+        if self.server_name.is_some() {
+            let host = HeaderValue::from_str(&self.instance.authority());
+            headers.insert(HOST, host.expect("the host and port of a URL are ASCII text"));
+        }
         if let Some(namespace) = self.namespace.as_ref().filter(|_| !request.operation.is_root_only()) {
             let value = HeaderValue::from_str(namespace.as_str()).expect("a Vault namespace is ASCII text");
             headers.insert("x-vault-namespace", value);
@@ -143,50 +158,14 @@ fn redirect_host(headers: &HeaderMap, instance: &InstanceUrl) -> Option<String> 
 
 /// Tells a failed exchange by the first known cause in its chain.
 fn fault(error: &reqwest::Error) -> TransportFault {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(known) = known_cause(error) {
-            return known;
-        }
-        cause = error.source();
-    }
-    if error.is_timeout() { TransportFault::TimedOut } else { TransportFault::Failed }
+    let other = || if error.is_timeout() { TransportFault::TimedOut } else { TransportFault::Failed };
+    wire::fault_of(error).unwrap_or_else(other)
 }
 
-fn known_cause(error: &(dyn StdError + 'static)) -> Option<TransportFault> {
-    if let Some(resolve) = error.downcast_ref::<ResolveFault>() {
-        return Some(match resolve {
-            ResolveFault::NotResolved => TransportFault::NameNotResolved,
-            ResolveFault::Refused(refusal) => TransportFault::NotAllowed(*refusal),
-        });
-    }
-    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-        return Some(TransportFault::Tls(tls_fault(tls)));
-    }
-    let io = error.downcast_ref::<io::Error>()?;
-    // An io::Error that wraps another error hides it from `source`.
-    if let Some(known) = io.get_ref().and_then(|inner| known_cause(inner)) {
-        return Some(known);
-    }
-    (io.kind() == io::ErrorKind::ConnectionRefused).then_some(TransportFault::Refused)
-}
-
-fn tls_fault(error: &rustls::Error) -> TlsFault {
-    match error {
-        rustls::Error::InvalidCertificate(certificate) => match certificate {
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsFault::UnknownAuthority,
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. } => TlsFault::Expired,
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                TlsFault::WrongName
-            }
-            _ => TlsFault::Other,
-        },
-        rustls::Error::InvalidMessage(_) => TlsFault::NotTls,
-        _ => TlsFault::Other,
-    }
+/// The end of the certificate that the server showed.
+fn certificate_end(info: &TlsInfo) -> Option<Timestamp> {
+    let (_, certificate) = X509Certificate::from_der(info.peer_certificate()?).ok()?;
+    Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod login;
 pub mod tls;
 pub mod token;
 pub mod transport;
+pub mod wire;
 pub mod wrapping;
 
 use secrecy::zeroize::Zeroizing;
@@ -92,7 +93,13 @@ pub(crate) mod testing {
 
     /// An answer with a JSON body.
     pub(crate) fn json(status: u16, body: &str) -> Answer {
-        Answer { status, retry_after: None, location: None, body: body.as_bytes().to_vec().into() }
+        Answer {
+            status,
+            retry_after: None,
+            location: None,
+            certificate_end: None,
+            body: body.as_bytes().to_vec().into(),
+        }
     }
 }
 
@@ -143,7 +150,13 @@ mod tests {
     proptest! {
         #[test]
         fn no_answer_makes_a_reader_panic_or_a_login_out_of_nothing(status in 100_u16..600, body in any_body()) {
-            let answer = Answer { status, retry_after: None, location: None, body: body.into() };
+            let answer = Answer {
+                status,
+                retry_after: None,
+                location: None,
+                certificate_end: None,
+                body: body.into(),
+            };
             let mount = MountPath::parse("approle").expect("valid");
             let require = BTreeMap::from([("a".to_owned(), vec![Verb::Read])]);
             let read = health::read(&answer);

@@ -3,8 +3,13 @@
 //! The steps of a check are a ladder: those below the fault passed, the fault's own step has failed, and those above
 //! it were not reached and are Unknown, whatever they were before.
 
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
 use super::{
     observation::{Fault, LoginSeen, Observation},
+    session::later,
     words,
 };
 use crate::{
@@ -18,11 +23,16 @@ use crate::{
     vault::health::Health,
 };
 
+/// How long before the end of the instance's certificate that is told. Two weeks are what automated renewal leaves at
+/// least, when it works: of 90 days it takes the last third.
+const CERTIFICATE_WARNING: Duration = Duration::from_hours(14 * 24);
+
 /// The verdicts of a check.
-pub fn judge(desired: &Desired, observation: &Observation) -> Vec<Verdict> {
+pub fn judge(desired: &Desired, observation: &Observation, now: Timestamp) -> Vec<Verdict> {
     let failed = observation.fault.as_ref().map(|fault| words::of_fault(fault, desired));
     let mut verdicts = ladder(failed, |step| passed(step, desired, observation));
     verdicts.extend(observation.login.as_ref().and_then(|login| expiring(login, desired)));
+    verdicts.extend(observation.certificate_end.and_then(|end| certificate_expiring(end, desired, now)));
     verdicts
 }
 
@@ -87,6 +97,18 @@ fn expiring(login: &LoginSeen, desired: &Desired) -> Option<Verdict> {
     Some(verdict(ConditionType::CredentialsExpiring, reason, message))
 }
 
+/// The warning that the instance's own certificate ends soon.
+fn certificate_expiring(end: Timestamp, desired: &Desired, now: Timestamp) -> Option<Verdict> {
+    if later(now, CERTIFICATE_WARNING) < end {
+        return None;
+    }
+    let message = format!(
+        "the TLS certificate of {} ends at {end:.0}, and every connection fails then: renew it",
+        desired.target.instance
+    );
+    Some(verdict(ConditionType::CertificateExpiring, Reason::ServerCertificateExpiring, message))
+}
+
 /// The abnormal-true condition of kstatus that goes with a failure.
 fn progress(reason: Reason, message: String) -> Verdict {
     match reason.nature() {
@@ -125,9 +147,10 @@ fn passed(step: ConditionType, desired: &Desired, observation: &Observation) -> 
             let paths: Vec<_> = desired.require.keys().map(|path| format!("{path:?}")).collect();
             (Reason::CapabilitiesGranted, format!("granted on {}", paths.join(", ")))
         }
-        ConditionType::Reconciling | ConditionType::Stalled | ConditionType::CredentialsExpiring => {
-            (Reason::NotChecked, String::new())
-        }
+        ConditionType::Reconciling
+        | ConditionType::Stalled
+        | ConditionType::CredentialsExpiring
+        | ConditionType::CertificateExpiring => (Reason::NotChecked, String::new()),
     }
 }
 
@@ -172,7 +195,7 @@ mod tests {
             answer::ServerFault,
             login::LoginFault,
             token::SelfFault,
-            transport::{TlsFault, TransportFault},
+            transport::{EndpointFault, EndpointProblem, TlsFault, TransportFault},
             wrapping::WrapFault,
         },
         verify::testing,
@@ -185,7 +208,7 @@ mod tests {
     }
 
     fn judged(fault: Option<Fault>) -> Vec<Verdict> {
-        judge(&testing::app_role(), &Observation { fault, ..Observation::default() })
+        judge(&testing::app_role(), &Observation { fault, ..Observation::default() }, testing::at(0))
     }
 
     #[test]
@@ -224,8 +247,11 @@ mod tests {
             left_alone: false,
             ends_soon: Some(testing::at(86_400)),
         };
-        let verdicts =
-            judge(&testing::token(), &Observation { login: Some(login), ..Observation::default() });
+        let verdicts = judge(
+            &testing::token(),
+            &Observation { login: Some(login), ..Observation::default() },
+            testing::at(0),
+        );
         let warning = verdicts.last().expect("verdicts");
         assert_eq!(summary(std::slice::from_ref(warning)), "CredentialsExpiring=True/TokenExpiring");
         assert!(warning.message.contains("ends at 1970-01-02T00:00:00Z"), "{}", warning.message);
@@ -244,9 +270,16 @@ mod tests {
     #[test]
     fn every_fault_has_a_reason_of_its_step_and_a_message_with_the_next_step() {
         let secret = Some((ObjectName::secret("s"), "k".to_owned()));
-        let reference =
-            |problem| Fault::Reference(ReferenceFault { field: "f", source: secret.clone(), problem });
+        let reference = |problem| {
+            Fault::Reference(ReferenceFault { field: "f".to_owned(), source: secret.clone(), problem })
+        };
         let transport = Fault::Transport;
+        let endpoint = |problem| {
+            Fault::Transport(TransportFault::Gateway(EndpointFault {
+                endpoint: "socks5h://proxy:1080".to_owned(),
+                problem,
+            }))
+        };
         let table: Vec<(Fault, Reason)> = vec![
             (reference(Problem::Missing), Reason::SecretNotFound),
             (reference(Problem::NotLabelled), Reason::SecretNotLabelled),
@@ -256,6 +289,8 @@ mod tests {
             (reference(Problem::NotUtf8), Reason::NotUtf8),
             (reference(Problem::Whitespace), Reason::WhitespaceInValue),
             (reference(Problem::InvalidCertificate), Reason::InvalidCertificate),
+            (reference(Problem::InvalidKeyPair), Reason::InvalidKeyPair),
+            (reference(Problem::InvalidGateway("why".to_owned())), Reason::InvalidGateway),
             (transport(TransportFault::PlainHttp), Reason::PlainHttpNotAllowed),
             (transport(TransportFault::NameNotResolved), Reason::NameNotResolved),
             (transport(TransportFault::Refused), Reason::ConnectionRefused),
@@ -264,7 +299,15 @@ mod tests {
             (transport(TransportFault::Tls(TlsFault::UnknownAuthority)), Reason::UnknownAuthority),
             (transport(TransportFault::Tls(TlsFault::Expired)), Reason::CertificateExpired),
             (transport(TransportFault::Tls(TlsFault::WrongName)), Reason::CertificateNameMismatch),
-            (transport(TransportFault::Tls(TlsFault::NotTls)), Reason::TlsFailed),
+            (transport(TransportFault::Tls(TlsFault::NotTls)), Reason::NotTls),
+            (transport(TransportFault::Tls(TlsFault::ClientCertificate)), Reason::ClientCertificateRequired),
+            (
+                endpoint(EndpointProblem::Unreachable(Box::new(TransportFault::Refused))),
+                Reason::GatewayUnreachable,
+            ),
+            (endpoint(EndpointProblem::LoginRefused), Reason::GatewayLoginRefused),
+            (endpoint(EndpointProblem::TargetRefused), Reason::GatewayRefusesTarget),
+            (endpoint(EndpointProblem::NotProxy), Reason::NotProxy),
             (transport(TransportFault::Tls(TlsFault::Other)), Reason::TlsFailed),
             (ServerFault::NotVault { status: 200 }.into(), Reason::NotVault),
             (ServerFault::Redirected { host: None }.into(), Reason::Redirected),
@@ -303,6 +346,7 @@ mod tests {
         let by_token = judge(
             &testing::token(),
             &Observation { fault: Some(SelfFault::Rejected.into()), ..Observation::default() },
+            testing::at(0),
         );
         assert_eq!(by_token[0].reason, Reason::TokenRejected);
     }

@@ -98,7 +98,12 @@ impl Memory {
             .map_or(Plan::LogIn, |session| session.plan(now))
     }
 
-    /// Notes that the objects were read.
+    /// Notes that the objects are about to be read. Until they were, and could all be used, nothing rests on them.
+    pub fn begin_reading(&mut self) {
+        self.read = false;
+    }
+
+    /// Notes that the objects were read, and can be used.
     pub fn has_read(&mut self) {
         self.read = true;
     }
@@ -218,7 +223,7 @@ fn held_fault(reason: &str) -> Option<Fault> {
 fn versions(credentials: &[CredentialVersion]) -> Versions {
     let entry = |c: &CredentialVersion| {
         let kind =
-            if c.kind == ObjectKind::ConfigMap.as_str() { ObjectKind::ConfigMap } else { ObjectKind::Secret };
+            ObjectKind::ALL.into_iter().find(|kind| kind.as_str() == c.kind).unwrap_or(ObjectKind::Secret);
         let version = Version { uid: c.uid.clone(), resource_version: c.resource_version.clone() };
         (ObjectName { kind, name: c.name.clone() }, Some(version))
     };

@@ -30,6 +30,8 @@ pub struct Observation {
     pub versions: Versions,
     /// Before this time no login is tried.
     pub no_login_before: Option<Timestamp>,
+    /// When the certificate of the instance ends.
+    pub certificate_end: Option<Timestamp>,
 }
 
 /// The login that a check used.

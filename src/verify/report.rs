@@ -45,7 +45,7 @@ pub fn checked(
     desired: &Desired,
     observation: &Observation,
 ) -> (VaultConnectionStatus, Duration) {
-    let verdicts = judge::judge(desired, observation);
+    let verdicts = judge::judge(desired, observation, around.now);
     let mut next = begin(previous, around, &verdicts);
     next.connection = Some(connection(desired));
     next.server = server(previous, &next, observation, around.now);
@@ -96,6 +96,7 @@ fn timeless(status: &VaultConnectionStatus) -> VaultConnectionStatus {
     status.next_check_time = None;
     if let Some(server) = &mut status.server {
         server.clock_skew_seconds = None;
+        server.certificate_days_left = None;
     }
     status
 }
@@ -153,6 +154,7 @@ fn connection(desired: &Desired) -> ResolvedConnection {
         namespace: target.namespace.as_ref().map(|namespace| namespace.as_str().to_owned()),
         mount,
         role_id,
+        gateway: target.gateway.clone(),
     }
 }
 
@@ -165,10 +167,21 @@ fn server(
 ) -> Option<Server> {
     let url = |status: &VaultConnectionStatus| status.connection.as_ref().map(|c| c.instance_url.clone());
     let before = previous.server.clone().filter(|_| url(previous) == url(next));
-    match &observation.health {
-        Some(health) => Some(told(health, before.as_ref(), now)),
-        None => before.map(|server| Server { role: None, clock_skew_seconds: None, ..server }),
-    }
+    let server = match &observation.health {
+        Some(health) => told(health, before.as_ref(), now),
+        None => Server { role: None, clock_skew_seconds: None, ..before? },
+    };
+    let end = observation.certificate_end.or(server.certificate_expire_time.map(|time| time.0));
+    Some(Server {
+        certificate_expire_time: end.map(Time),
+        certificate_days_left: end.map(|end| days_until(end, now)),
+        ..server
+    })
+}
+
+/// Whole days, rounded down.
+fn days_until(end: Timestamp, now: Timestamp) -> i64 {
+    end.as_second().saturating_sub(now.as_second()).div_euclid(86_400)
 }
 
 fn told(health: &Health, before: Option<&Server>, now: Timestamp) -> Server {
@@ -179,6 +192,7 @@ fn told(health: &Health, before: Option<&Server>, now: Timestamp) -> Server {
         cluster_id: health.cluster_id.clone(),
         role: Some(health.role),
         clock_skew_seconds: skew.or_else(|| before.and_then(|server| server.clock_skew_seconds)),
+        ..Server::default()
     }
 }
 
@@ -346,7 +360,7 @@ mod tests {
 
     fn any_observation() -> impl Strategy<Value = Observation> {
         let reference = ReferenceFault {
-            field: "spec.auth.appRole.secretId",
+            field: "spec.auth.appRole.secretId".to_owned(),
             source: Some((ObjectName::secret("s"), "k".to_owned())),
             problem: Problem::Missing,
         };

@@ -9,7 +9,7 @@ use crate::{
     api::{
         auth::{RoleId, SecretKeyRef},
         connection::Verb,
-        desired::{Desired, Method, Target},
+        desired::{Desired, Method, Target, TlsSettings},
     },
     refs::{InstanceUrl, MountPath, ObjectName},
     secrets::{Version, Versions},
@@ -30,7 +30,8 @@ pub(super) fn app_role() -> Desired {
                 secret_id: key(),
                 wrapped: false,
             },
-            ca: None,
+            tls: TlsSettings::default(),
+            gateway: None,
         },
         require: BTreeMap::new(),
         interval: Duration::from_mins(1),

@@ -8,20 +8,30 @@ use kube::{
     api::{ApiResource, DeleteParams, DynamicObject, PostParams},
 };
 use serde_json::Value;
-use vault_connection_operator::api::connection::VaultConnection;
+use vault_connection_operator::api::{connection::VaultConnection, gateway::VaultGateway};
 
 use self::table::Row;
 use crate::support::cluster::Cluster;
 
 #[tokio::test]
-async fn the_api_server_accepts_and_refuses_what_the_table_says() {
+async fn the_api_server_accepts_and_refuses_the_connections_that_the_table_says() {
+    let rows = table::connections();
+    assert!(rows.len() > 80, "the table is there");
+    run(&ApiResource::erase::<VaultConnection>(&()), &rows).await;
+}
+
+#[tokio::test]
+async fn the_api_server_accepts_and_refuses_the_gateways_that_the_table_says() {
+    let rows = table::gateways();
+    assert!(rows.len() > 30, "the table is there");
+    run(&ApiResource::erase::<VaultGateway>(&()), &rows).await;
+}
+
+async fn run(kind: &ApiResource, rows: &[Row]) {
     let cluster = Cluster::new("manifests").await;
-    let kind = ApiResource::erase::<VaultConnection>(&());
-    let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &kind);
+    let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), &cluster.namespace, kind);
     let mut wrong = Vec::new();
-    let rows = table::rows();
-    assert!(rows.len() > 50, "the table is there");
-    for row in &rows {
+    for row in rows {
         assert!(!row.only_schema || row.refused.is_some(), "{}: nobody refuses it", row.name);
         if let Some(difference) = difference(row, written(&api, row).await) {
             wrong.push(format!("{}: {difference}", row.name));

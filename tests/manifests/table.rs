@@ -41,9 +41,18 @@ pub(crate) struct Row {
     pub(crate) only_schema: bool,
 }
 
-/// Every row of the table.
-pub(crate) fn rows() -> Vec<Row> {
-    let table: Table = serde_saphyr::from_str(include_str!("table.yaml")).expect("the table is YAML");
+/// Every row of the table of connections.
+pub(crate) fn connections() -> Vec<Row> {
+    rows(include_str!("connections.yaml"))
+}
+
+/// Every row of the table of gateways.
+pub(crate) fn gateways() -> Vec<Row> {
+    rows(include_str!("gateways.yaml"))
+}
+
+fn rows(text: &str) -> Vec<Row> {
+    let table: Table = serde_saphyr::from_str(text).expect("the table is YAML");
     let row = |raw: RawRow| {
         let created = merged(&table.good, &raw.change);
         let updated = raw.update.map(|change| merged(&created, &change));

@@ -4,6 +4,7 @@
   - appconnections.dev
   resources:
   - vaultconnections
+  - vaultgateways
   verbs:
   - get
   - list
@@ -12,6 +13,7 @@
   - appconnections.dev
   resources:
   - vaultconnections/status
+  - vaultgateways/status
   verbs:
   - patch
 - apiGroups:

@@ -38,6 +38,17 @@ pub struct SecretKeyRef {
     pub key: String,
 }
 
+/// A Secret in the same namespace, whose keys are those of its type. It must carry the label
+/// `appconnections.dev/credentials: "true"`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct SecretRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message(
+        "write the name of a Secret: lower case letters, digits, '-' and '.'"))]
+    pub name: String,
+}
+
 // === impl Auth ===
 
 impl Auth {

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     api::desired::Desired,
     gateway::dial::Dialer,
-    refs::ConnectionRef,
+    refs::{ConnectionRef, ObjectName},
     secrets::{References, ledger::Ledger},
     telemetry::metrics::Metrics,
     vault::{Request, answer::Answer, client::Client, token, transport::TransportFault},
@@ -45,6 +45,8 @@ pub struct Subject<'a> {
     pub ledger: &'a Mutex<Ledger>,
     /// Whether an object may have changed since it was read.
     pub stale: bool,
+    /// Remembers which objects the connection names. Called before an object is read.
+    pub register: &'a (dyn Fn(Vec<ObjectName>) + Sync),
     /// Now.
     pub now: Timestamp,
 }

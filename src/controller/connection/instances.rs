@@ -12,7 +12,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{refs::ConnectionRef, refs::InstanceUrl, secrets::resolve::CaPem, verify::observation::Fault};
+use crate::{gateway::way::Way, refs::ConnectionRef, verify::observation::Fault};
 
 /// How often a failing instance is asked, over all connections to it.
 const ASK_EVERY: Duration = Duration::from_secs(5);
@@ -21,15 +21,6 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub struct Instances {
     failing: Mutex<HashMap<Way, Failing>>,
-}
-
-/// What connections must have in common to see the same health.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Way {
-    /// The address.
-    pub instance: InstanceUrl,
-    /// The CA certificates that are trusted on the way.
-    pub ca: Option<CaPem>,
 }
 
 #[derive(Debug)]
@@ -83,10 +74,14 @@ impl Instances {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vault::answer::ServerFault;
+    use crate::{
+        refs::{InstanceUrl, ServerName},
+        vault::answer::ServerFault,
+    };
 
     fn way() -> Way {
-        Way { instance: InstanceUrl::parse("https://vault.example.com").expect("valid"), ca: None }
+        let instance = InstanceUrl::parse("https://vault.example.com").expect("valid");
+        Way { instance, server_name: None, authorities: None, own: None }
     }
 
     fn connection(name: &str) -> ConnectionRef {
@@ -105,8 +100,8 @@ mod tests {
         assert_eq!(instances.known_fault(&way(), &connection("c")), None, "c asks for all");
         assert_eq!(instances.known_fault(&way(), &connection("a")), Some(sealed.clone()));
 
-        let trusting = Way { ca: Some(CaPem { pem: vec![1], trust: crate::api::tls::Trust::Only }), ..way() };
-        assert_eq!(instances.known_fault(&trusting, &connection("d")), None, "another CA, another answer");
+        let another = Way { server_name: ServerName::parse("vault.internal").ok(), ..way() };
+        assert_eq!(instances.known_fault(&another, &connection("d")), None, "another way, another answer");
     }
 
     #[tokio::test(start_paused = true)]

@@ -53,7 +53,7 @@ use crate::{
     },
     cluster::{self, Cluster, ClusterError, Written},
     conditions,
-    refs::ConnectionRef,
+    refs::{ConnectionRef, ObjectName},
     secrets::{Version, ledger::Freshness},
     verify::{
         events::{Transition, transition},
@@ -161,7 +161,7 @@ impl Look<'_> {
     }
 
     async fn check_if_due(&self, standing: &mut Standing, desired: &Desired) -> Result<Action, ClusterError> {
-        self.context.records.register(&self.connection, desired.target.references());
+        self.register(standing.kept.named_by(&desired.target));
         let freshness = self.freshness(standing);
         if freshness == Freshness::Settling && standing.checked.is_some() {
             // Whatever else is due: half of a change must not be read. The end of the settle time asks for a look.
@@ -198,6 +198,7 @@ impl Look<'_> {
             desired,
             ledger: &self.record.ledger,
             stale,
+            register: &|names| self.register(names),
             now: self.now,
         };
         let Checked { observation, leftovers, waited } =
@@ -262,7 +263,7 @@ impl Look<'_> {
     }
 
     async fn suspend(&self, standing: &mut Standing, desired: &Desired) -> Result<Action, ClusterError> {
-        self.context.records.register(&self.connection, Vec::new());
+        self.register(Vec::new());
         standing.checked = None;
         let leftovers = standing.kept.abandon();
         let status = report::suspended(standing.status(), &self.circumstances(), desired);
@@ -273,7 +274,7 @@ impl Look<'_> {
 
     /// Nothing can be asked for a spec that makes no sense; nothing but another spec can help.
     async fn refuse(&self, standing: &mut Standing, message: &str) -> Result<Action, ClusterError> {
-        self.context.records.register(&self.connection, Vec::new());
+        self.register(Vec::new());
         standing.checked = None;
         let status = report::invalid_spec(standing.status(), &self.circumstances(), message);
         self.write(standing, status).await?;
@@ -299,7 +300,8 @@ impl Look<'_> {
         let Some(status) = standing.unwritten.clone() else { return Ok(()) };
         let Context { cluster, checker, .. } = self.context;
         let state = standing.state_to_write(&self.seen);
-        let after = match cluster.apply_status(&self.connection, &state, &status).await? {
+        let place = (self.connection.namespace.as_str(), self.connection.name.as_str());
+        let after = match cluster.apply_status::<VaultConnection>(place, &state, &status).await? {
             Written::Stands(after) => after,
             Written::Outdated => {
                 // The watch will show what has changed, and then it is written, or replaced by a newer verdict.
@@ -361,6 +363,10 @@ impl Look<'_> {
             }
             freshness => freshness,
         }
+    }
+
+    fn register(&self, names: Vec<ObjectName>) {
+        self.context.records.register(&self.connection, names);
     }
 
     async fn revoke(&self, leftovers: Vec<Leftover>) {

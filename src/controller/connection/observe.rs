@@ -13,15 +13,13 @@ use k8s_openapi::jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::time::Instant;
 
-use super::{
-    checker::{Checked, Checker, Leftover, Subject},
-    instances::Way,
-};
+use super::checker::{Checked, Checker, Leftover, Subject};
 use crate::{
     api::desired::Target,
-    refs::{ConnectionRef, ObjectKind},
+    gateway::way::Way,
+    refs::{ConnectionRef, ObjectKind, ObjectName},
     secrets::{
-        Lookup, References, Versions,
+        Lookup, References, Versions, gateway,
         resolve::{self, Lookups, Resolved},
     },
     vault::{
@@ -49,6 +47,8 @@ pub struct Kept {
     pub memory: Memory,
     /// When the objects must be read again at the latest, because no watch tells of their changes.
     pub read_again: Option<Timestamp>,
+    /// The objects that the gateway of the connection names.
+    pub named_by_gateway: Vec<ObjectName>,
     link: Option<Link>,
 }
 
@@ -115,6 +115,15 @@ impl Kept {
         Self { memory, ..Self::default() }
     }
 
+    /// Every object that a connection to this target names, by its gateway too.
+    pub fn named_by(&self, target: &Target) -> Vec<ObjectName> {
+        let mut names = target.references();
+        names.extend(self.named_by_gateway.iter().filter(|_| target.gateway.is_some()).cloned());
+        names.sort();
+        names.dedup();
+        names
+    }
+
     /// Gives up the kept session, and what was known of the instance. What is returned is to be revoked.
     pub fn abandon(&mut self) -> Vec<Leftover> {
         self.memory.forget_health();
@@ -153,25 +162,43 @@ impl<R: References> Check<'_, R> {
 
     /// Reads every object that the connection names, and takes from them what it needs.
     pub(super) async fn read_references(&mut self) -> Result<(), Halt<R::Error>> {
-        let Subject { connection, desired, ledger, now, .. } = *self.subject;
+        let Subject { desired, ledger, now, .. } = *self.subject;
         let lock = || ledger.lock().unwrap_or_else(PoisonError::into_inner);
         lock().begin_reading();
-        let mut objects = Lookups::new();
-        for name in desired.target.references() {
-            let lookup =
-                self.checker.references.read(&connection.namespace, &name).await.map_err(Halt::Source)?;
-            objects.insert(name, lookup);
-        }
+        self.kept.memory.begin_reading();
+        let objects = self.read_objects().await?;
         let versions = resolve::versions(&objects);
         lock().rest_on(versions.clone());
         self.seen.versions = versions.clone();
-        self.kept.memory.has_read();
         self.kept.read_again = is_unwatched(&objects).then(|| now + CONFIG_MAP_POLL);
         // The time that Kubernetes took is not Vault's.
         self.deadline = Instant::now() + desired.timeout;
         let resolved = resolve::resolve(&desired.target, &objects)?;
+        self.kept.memory.has_read();
         self.read = Some((resolved, versions));
         Ok(())
+    }
+
+    /// Reads what the connection names, and then what its gateway names.
+    async fn read_objects(&mut self) -> Result<Lookups, Halt<R::Error>> {
+        let Subject { connection, desired, register, .. } = *self.subject;
+        let (references, namespace) = (&self.checker.references, connection.namespace.as_str());
+        let mut objects = Lookups::new();
+        for name in desired.target.references() {
+            let lookup = references.read(namespace, &name).await.map_err(Halt::Source)?;
+            objects.insert(name, lookup);
+        }
+        let gateway = desired.target.gateway.as_ref();
+        let spec = gateway.and_then(|name| gateway::read_spec(name, &objects).ok());
+        self.kept.named_by_gateway = spec.map(|spec| spec.references()).unwrap_or_default();
+        register(self.kept.named_by(&desired.target));
+        for name in &self.kept.named_by_gateway {
+            if !objects.contains_key(name) {
+                let lookup = references.read(namespace, name).await.map_err(Halt::Source)?;
+                objects.insert(name.clone(), lookup);
+            }
+        }
+        Ok(objects)
     }
 
     /// Makes sure that the address may be dialled, and finds the client for it.
@@ -179,20 +206,21 @@ impl<R: References> Check<'_, R> {
         self.drop_session_of_another_target();
         let target = &self.subject.desired.target;
         self.checker.dialer.permit(&target.instance)?;
-        let read = self.read.as_ref().map(|(resolved, _)| &resolved.ca);
-        if let Some(link) = &self.kept.link
-            && link.target == *target
-            && read.is_none_or(|ca| *ca == link.way.ca)
-        {
+        let Some((Resolved { way: material, .. }, _)) = &self.read else {
+            return Ok(self
+                .kept
+                .link
+                .as_ref()
+                .expect("the objects are read before the first dial")
+                .client
+                .clone());
+        };
+        let way = Way::new(&target.instance, &self.subject.connection.namespace, material);
+        if let Some(link) = self.kept.link.as_ref().filter(|link| link.target == *target && link.way == way) {
             return Ok(link.client.clone());
         }
-        let ca = read.cloned().flatten();
-        let http = self.checker.dialer.client(&target.instance, ca.as_ref()).map_err(|_| {
-            let source = &target.ca.as_ref().expect("only a CA that was given can be invalid").source;
-            resolve::invalid_certificate(source)
-        })?;
-        let client = Client::new(http, target.instance.clone(), target.namespace.clone());
-        let way = Way { instance: target.instance.clone(), ca };
+        let http = self.checker.dialer.client(&way, material);
+        let client = Client::new(http, &way, target.namespace.clone());
         self.kept.link = Some(Link { target: target.clone(), way, client: client.clone() });
         Ok(client)
     }
@@ -211,38 +239,40 @@ impl<R: References> Check<'_, R> {
             self.seen.health = self.kept.memory.health().cloned();
             return Ok(());
         }
-        let Some(Link { way, .. }) = &self.kept.link else { return Ok(()) };
+        let Some(way) = self.kept.link.as_ref().map(|link| link.way.clone()) else { return Ok(()) };
         let (instances, connection) = (&self.checker.instances, self.subject.connection);
-        if let Some(fault) = instances.known_fault(way, connection) {
+        if let Some(fault) = instances.known_fault(&way, connection) {
             return Err(fault);
         }
         let asked = Instant::now();
         match self.look_at_health(client).await {
             Ok(health) => {
-                self.waited = instances.serves(way, connection);
+                self.waited = instances.serves(&way, connection);
                 self.seen.health = Some(health.clone());
                 self.kept.memory.saw_health(health);
                 Ok(())
             }
             Err(fault) => {
-                instances.failed(way, connection, &fault, asked);
+                instances.failed(&way, connection, &fault, asked);
                 Err(fault)
             }
         }
     }
 
-    async fn look_at_health(&self, client: &Client) -> Result<Health, Fault> {
+    async fn look_at_health(&mut self, client: &Client) -> Result<Health, Fault> {
         let answer = self.ask(client, health::request(), None).await?;
         Ok(health::read(&answer)?)
     }
 
     pub(super) async fn ask(
-        &self,
+        &mut self,
         client: &Client,
         request: Request,
         token: Option<&SecretString>,
     ) -> Result<Answer, TransportFault> {
-        self.checker.ask(client, request, token, self.deadline).await
+        let answer = self.checker.ask(client, request, token, self.deadline).await?;
+        self.seen.certificate_end = answer.certificate_end;
+        Ok(answer)
     }
 
     fn conclude(mut self, fault: Option<Fault>) -> Checked {

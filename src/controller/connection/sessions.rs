@@ -195,7 +195,7 @@ impl<R: References> Check<'_, R> {
 
     /// The self-check: the smallest request that a usable login can make. With requirements it is the question for
     /// them, unless nothing is known of the token yet.
-    async fn self_check(&self, client: &Client, session: &mut Session) -> Result<(), Fault> {
+    async fn self_check(&mut self, client: &Client, session: &mut Session) -> Result<(), Fault> {
         let Subject { desired: Desired { require, .. }, now, .. } = *self.subject;
         if require.is_empty() || session.is_unknown() {
             let answer = self.ask(client, token::lookup(), Some(&session.token)).await?;

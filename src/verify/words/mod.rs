@@ -3,32 +3,27 @@
 //! No message holds a value, a body, a URL query or a time: equal faults have equal messages, so that an unchanged
 //! status is not written again.
 
+mod reference;
+mod transport;
+
 use std::collections::BTreeMap;
 
+pub(super) use self::{reference::of_reference, transport::of_endpoint};
 use super::observation::Fault;
 use crate::{
     api::{
-        CREDENTIALS_LABEL, CREDENTIALS_LABEL_VALUE,
         condition::Reason,
         connection::Verb,
         desired::{Desired, Method},
     },
-    refs::ObjectKind,
-    secrets::resolve::{Problem, ReferenceFault},
-    vault::{
-        answer::ServerFault,
-        login::LoginFault,
-        token::SelfFault,
-        transport::{TlsFault, TransportFault},
-        wrapping::WrapFault,
-    },
+    vault::{answer::ServerFault, login::LoginFault, token::SelfFault, wrapping::WrapFault},
 };
 
 /// The reason and the message of a fault.
 pub(super) fn of_fault(fault: &Fault, desired: &Desired) -> (Reason, String) {
     match fault {
         Fault::Reference(fault) => of_reference(fault),
-        Fault::Transport(fault) => of_transport(fault, desired),
+        Fault::Transport(fault) => transport::of_transport(fault, desired),
         Fault::Server(fault) => of_server(fault, desired),
         Fault::Login(fault) => of_login(fault, desired),
         Fault::Wrapping(fault) => of_wrapping(fault, desired),
@@ -47,119 +42,6 @@ pub(super) fn of_fault(fault: &Fault, desired: &Desired) -> (Reason, String) {
                 "the login works but lacks {}: extend the policies of its role or token",
                 capabilities(missing)
             ),
-        ),
-    }
-}
-
-fn of_reference(fault: &ReferenceFault) -> (Reason, String) {
-    let field = fault.field;
-    let Some((object, key)) = &fault.source else {
-        return (
-            Reason::InvalidCertificate,
-            format!("{field}.inline holds no CA certificate in PEM form, or one that does not parse: {PEM}"),
-        );
-    };
-    let label = format!("{CREDENTIALS_LABEL}: {CREDENTIALS_LABEL_VALUE:?}");
-    let value = format!("{field}: the value of key {key:?} in {object}");
-    match fault.problem {
-        Problem::Missing => match object.kind {
-            ObjectKind::Secret => (
-                Reason::SecretNotFound,
-                format!(
-                    "{field} names {object}, which does not exist in this namespace: create it with the label {label}"
-                ),
-            ),
-            ObjectKind::ConfigMap => (
-                Reason::ConfigMapNotFound,
-                format!("{field} names {object}, which does not exist in this namespace: create it"),
-            ),
-        },
-        Problem::NotLabelled => (
-            Reason::SecretNotLabelled,
-            format!("{field} names {object}, which the operator may not use: give it the label {label}"),
-        ),
-        Problem::Forbidden => (
-            Reason::ReadForbidden,
-            format!(
-                "{field} names {object}, which Kubernetes does not let the operator read: grant its ServiceAccount get, list and watch in this namespace"
-            ),
-        ),
-        Problem::NoKey => (
-            Reason::KeyNotFound,
-            format!(
-                "{field} names key {key:?} of {object}, which has no such key: add it, or correct the name of the key"
-            ),
-        ),
-        Problem::Empty => (Reason::EmptyValue, format!("{value} is empty: put the credential there")),
-        Problem::NotUtf8 => (
-            Reason::NotUtf8,
-            format!(
-                "{value} is not UTF-8 text: was it encoded in base64 a second time, or is it another file?"
-            ),
-        ),
-        Problem::Whitespace => (
-            Reason::WhitespaceInValue,
-            format!(
-                "{value} starts or ends with white space, most often a newline: write it without, as `kubectl create secret --from-literal` or `echo -n` do"
-            ),
-        ),
-        Problem::InvalidCertificate => (
-            Reason::InvalidCertificate,
-            format!("{value} holds no CA certificate in PEM form, or one that does not parse: {PEM}"),
-        ),
-    }
-}
-
-const PEM: &str = "it must hold blocks of -----BEGIN CERTIFICATE-----";
-
-fn of_transport(fault: &TransportFault, desired: &Desired) -> (Reason, String) {
-    let instance = &desired.target.instance;
-    let host = instance.host();
-    let address = format!("{host}:{}", instance.port());
-    match fault {
-        TransportFault::NotAllowed(refusal) => (
-            Reason::AddressNotAllowed,
-            format!("{address} may not be dialled: {refusal}; ask those who run the operator to allow it (--allow-address, chart value addressPolicy.allow)"),
-        ),
-        TransportFault::PlainHttp => (
-            Reason::PlainHttpNotAllowed,
-            "spec.instanceUrl is http://, which sends credentials unencrypted: write https://, or ask those who run the operator for --allow-plain-http".to_owned(),
-        ),
-        TransportFault::NameNotResolved => (
-            Reason::NameNotResolved,
-            format!("the name {host} has no address: correct spec.instanceUrl or the name's DNS record"),
-        ),
-        TransportFault::Refused => (
-            Reason::ConnectionRefused,
-            format!("{address} refused the connection: check that Vault runs and listens on this port"),
-        ),
-        TransportFault::Failed => (
-            Reason::ConnectionFailed,
-            format!("the connection to {address} could not be made or broke: check the network, firewalls and load balancers on the way"),
-        ),
-        TransportFault::TimedOut => (
-            Reason::Timeout,
-            format!("{address} gave no answer within {}: check the way to it, such as firewalls that drop packets, or raise spec.check.timeout", seconds(desired)),
-        ),
-        TransportFault::Tls(TlsFault::UnknownAuthority) => (
-            Reason::UnknownAuthority,
-            format!("the certificate of {address} is signed by a CA that this connection does not trust: put the certificate of that CA into spec.tls.caBundle"),
-        ),
-        TransportFault::Tls(TlsFault::Expired) => (
-            Reason::CertificateExpired,
-            format!("the certificate of {address} has expired or is not valid yet: renew it, or correct the clocks"),
-        ),
-        TransportFault::Tls(TlsFault::WrongName) => (
-            Reason::CertificateNameMismatch,
-            format!("the certificate of {address} is not for the name {host}: write a name into spec.instanceUrl that the certificate lists"),
-        ),
-        TransportFault::Tls(TlsFault::NotTls) => (
-            Reason::TlsFailed,
-            format!("{address} does not speak TLS: check the port, and whether Vault has TLS switched off there"),
-        ),
-        TransportFault::Tls(TlsFault::Other) => (
-            Reason::TlsFailed,
-            format!("the TLS handshake with {address} failed: check which TLS versions it speaks (1.2 or 1.3 is needed) and whether it demands a client certificate"),
         ),
     }
 }

@@ -3,17 +3,24 @@
 //! The CRD's schema refuses all of this earlier; the operator does not rely on it, because the installed CRD may be
 //! older than the operator, and because `check` reads manifests that no API server has seen.
 
+mod gateway;
+mod tls;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use kube::core::Duration as KubeDuration;
 
+pub use self::{
+    gateway::{DesiredEndpoint, DesiredGateway},
+    tls::{Ca, CaSource, TlsSettings},
+};
 use super::{
     auth::{AppRole, Auth, RoleId, SecretKeyRef, Token},
-    connection::{Check, Require, VaultConnectionSpec, Verb},
-    tls::{CaBundle, ConfigMapKeyRef, Tls, Trust},
+    connection::{Check, GatewayRef, Require, VaultConnectionSpec, Verb},
 };
 use crate::refs::{
-    InstanceUrl, InstanceUrlError, MountPath, MountPathError, ObjectName, VaultNamespace, VaultNamespaceError,
+    EndpointUrlError, InstanceUrl, InstanceUrlError, MountPath, MountPathError, ObjectName, ServerNameError,
+    VaultNamespace, VaultNamespaceError,
 };
 
 /// Shortest and longest time between checks.
@@ -44,8 +51,10 @@ pub struct Target {
     pub namespace: Option<VaultNamespace>,
     /// How to log in.
     pub method: Method,
-    /// CA certificates to trust.
-    pub ca: Option<Ca>,
+    /// How to verify the instance's certificate, and which one to show.
+    pub tls: TlsSettings,
+    /// Name of the gateway to go through.
+    pub gateway: Option<String>,
 }
 
 /// How to log in.
@@ -64,26 +73,6 @@ pub enum Method {
     },
     /// With an access token.
     Token(SecretKeyRef),
-}
-
-/// CA certificates to trust.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ca {
-    /// Where they are.
-    pub source: CaSource,
-    /// Whether they are trusted alone.
-    pub trust: Trust,
-}
-
-/// Where CA certificates are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CaSource {
-    /// In a `ConfigMap`.
-    ConfigMap(ConfigMapKeyRef),
-    /// In a Secret.
-    Secret(SecretKeyRef),
-    /// In the spec.
-    Inline(String),
 }
 
 /// Why a spec makes no sense. Each names the field and says what to write instead.
@@ -123,9 +112,32 @@ pub enum SpecError {
         /// The field that holds it.
         field: &'static str,
     },
-    /// The CA bundle has no source, or several.
-    #[error("spec.tls.caBundle: set exactly one of configMapRef, secretRef and inline")]
-    CaSource,
+    /// A CA bundle has no source, or several.
+    #[error("{field}: set exactly one of configMapRef, secretRef and inline")]
+    CaSource {
+        /// The field that holds it.
+        field: &'static str,
+    },
+    /// A server name does not parse.
+    #[error("{field}: {error}")]
+    ServerName {
+        /// The field that holds it.
+        field: &'static str,
+        /// Why not.
+        error: ServerNameError,
+    },
+    /// A gateway lists no endpoint, or too many.
+    #[error("spec.endpoints: list between 1 and 8 endpoints")]
+    Endpoints,
+    /// An endpoint's URL does not parse.
+    #[error("spec.endpoints.url: {0}")]
+    EndpointUrl(EndpointUrlError),
+    /// An endpoint is listed twice.
+    #[error("spec.endpoints: list each url once")]
+    SameEndpoint,
+    /// TLS settings are given for an endpoint that does not speak TLS.
+    #[error("spec.endpoints.tls: it is for an endpoint with https://")]
+    EndpointTls,
     /// A requirement demands nothing.
     #[error("spec.require: set secretSync, capabilities or both; leave out `require` to demand nothing")]
     EmptyRequire,
@@ -157,7 +169,8 @@ impl Desired {
             instance: InstanceUrl::parse(&spec.instance_url).map_err(SpecError::InstanceUrl)?,
             namespace: VaultNamespace::parse(&spec.namespace).map_err(SpecError::Namespace)?,
             method: method(&spec.auth)?,
-            ca: spec.tls.as_ref().map(ca).transpose()?.flatten(),
+            tls: TlsSettings::parse(spec.tls.as_ref(), &tls::OF_CONNECTION)?,
+            gateway: spec.gateway_ref.as_ref().map(gateway_name).transpose()?,
         };
         Ok(Self {
             target,
@@ -171,7 +184,7 @@ impl Desired {
 // === impl Target ===
 
 impl Target {
-    /// Every object that the connection names, each once.
+    /// Every object that the connection itself names, each once.
     pub fn references(&self) -> Vec<ObjectName> {
         let mut names = match &self.method {
             Method::AppRole { role_id: RoleId::SecretRef(role_id), secret_id, .. } => {
@@ -182,11 +195,8 @@ impl Target {
             }
             Method::Token(secret) => vec![ObjectName::secret(&secret.name)],
         };
-        match self.ca.as_ref().map(|ca| &ca.source) {
-            Some(CaSource::ConfigMap(reference)) => names.push(ObjectName::config_map(&reference.name)),
-            Some(CaSource::Secret(reference)) => names.push(ObjectName::secret(&reference.name)),
-            Some(CaSource::Inline(_)) | None => {}
-        }
+        names.extend(self.tls.references());
+        names.extend(self.gateway.as_deref().map(ObjectName::gateway));
         names.sort();
         names.dedup();
         names
@@ -221,26 +231,9 @@ fn method(auth: &Auth) -> Result<Method, SpecError> {
     }
 }
 
-fn ca(tls: &Tls) -> Result<Option<Ca>, SpecError> {
-    let Some(CaBundle { config_map_ref, secret_ref, inline, trust }) = &tls.ca_bundle else {
-        return Ok(None);
-    };
-    let source = match (config_map_ref, secret_ref, inline) {
-        (Some(config_map), None, None) => {
-            reference("spec.tls.caBundle.configMapRef", &config_map.name, &config_map.key)?;
-            CaSource::ConfigMap(config_map.clone())
-        }
-        (None, Some(secret), None) => {
-            reference("spec.tls.caBundle.secretRef", &secret.name, &secret.key)?;
-            CaSource::Secret(secret.clone())
-        }
-        (None, None, Some(pem)) => {
-            bounded("spec.tls.caBundle.inline", pem, 1, 65536)?;
-            CaSource::Inline(pem.clone())
-        }
-        _ => return Err(SpecError::CaSource),
-    };
-    Ok(Some(Ca { source, trust: *trust }))
+fn gateway_name(reference: &GatewayRef) -> Result<String, SpecError> {
+    object_name("spec.gatewayRef", &reference.name)?;
+    Ok(reference.name.clone())
 }
 
 /// Joins both ways to demand something into one list by path; verbs of the same path are merged.
@@ -286,19 +279,25 @@ fn mount(field: &'static str, text: &str) -> Result<MountPath, SpecError> {
     MountPath::parse(text).map_err(|error| SpecError::Mount { field, error })
 }
 
-/// A name and a key as Kubernetes has them. A name goes into a field selector, where a comma would change the question.
+/// A name and a key as Kubernetes has them.
 fn reference(field: &'static str, name: &str, key: &str) -> Result<(), SpecError> {
-    bounded(field, name, 1, 253)?;
+    object_name(field, name)?;
     bounded(field, key, 1, 253)?;
+    if !key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')) {
+        return Err(SpecError::Key { field });
+    }
+    Ok(())
+}
+
+/// A name as Kubernetes has them. It goes into a field selector, where a comma would change the question.
+fn object_name(field: &'static str, name: &str) -> Result<(), SpecError> {
+    bounded(field, name, 1, 253)?;
     let at_the_ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     if !name.chars().all(|c| at_the_ends(c) || matches!(c, '-' | '.'))
         || !name.starts_with(at_the_ends)
         || !name.ends_with(at_the_ends)
     {
         return Err(SpecError::ObjectName { field });
-    }
-    if !key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')) {
-        return Err(SpecError::Key { field });
     }
     Ok(())
 }

@@ -1,0 +1,133 @@
+//! The kind `VaultGateway`: a way into a private network.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use super::{auth::SecretRef, connection::Check, status::CredentialVersion, tls::Tls};
+
+/// A way into a private network: proxies through which `VaultConnection`s of the same namespace reach their instances.
+/// The operator keeps checking them, and reports in `status` which of them work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "appconnections.dev",
+    version = "v1alpha1",
+    kind = "VaultGateway",
+    plural = "vaultgateways",
+    namespaced,
+    status = "VaultGatewayStatus",
+    derive = "PartialEq",
+    shortname = "vgw",
+    category = "vault",
+    doc = "A way into a private network: proxies through which VaultConnections reach their instances, checked again and again; `status` tells which of them work.",
+    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')").message(
+        "metadata.name must be a DNS label of at most 63 characters: lower case letters, digits and '-'"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Healthy", type_ = "integer", json_path = ".status.healthyEndpoints"),
+    printcolumn(name = "Connections", type_ = "integer", json_path = ".status.connections"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Endpoints", type_ = "string", priority = 1, json_path = ".spec.endpoints[*].url"),
+    printcolumn(name = "Message", type_ = "string", priority = 1, json_path = ".status.conditions[?(@.type==\"Ready\")].message"),
+    printcolumn(name = "Last Check", type_ = "string", priority = 1, json_path = ".status.lastCheckTime"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct VaultGatewaySpec {
+    /// What this gateway is for, in a user's words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 256))]
+    pub description: String,
+
+    /// Proxies, each of which leads to the instances. Healthy ones are used in random order; when one fails, the same
+    /// check goes on with the next.
+    #[schemars(length(min = 1, max = 8))]
+    #[x_kube(validation = Rule::new("self.all(one, self.exists_one(other, other.url == one.url))").message(
+        "list each url once"))]
+    pub endpoints: Vec<Endpoint>,
+
+    /// When and how long to check.
+    #[serde(default)]
+    pub check: Check,
+}
+
+/// A proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.tls) || self.url.matches('^[Hh][Tt][Tt][Pp][Ss]://')").message(
+    "tls is for an endpoint with https://, whose proxy speaks TLS itself; TLS to Vault is set in the connection"))]
+pub struct Endpoint {
+    /// Address of the proxy. `http://` and `https://` proxies are asked by CONNECT, `socks5://` and `socks5h://` speak
+    /// SOCKS version 5. The name of the Vault host is resolved by the proxy, but for `socks5://`, where the operator does
+    /// it. Without a port, 80, 443 and 1080 are meant.
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = Rule::new("self.matches('^([Hh][Tt][Tt][Pp][Ss]?|[Ss][Oo][Cc][Kk][Ss]5[Hh]?)://[^/?#@\\\\s]+/?$') && isURL(self) && url(self).getHostname() != ''").message(
+        "write http://HOST[:PORT], https://HOST[:PORT], socks5://HOST[:PORT] or socks5h://HOST[:PORT]; a login belongs into the Secret that credentials names"))]
+    pub url: String,
+    /// The login at the proxy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<EndpointCredentials>,
+    /// How to verify the proxy's own certificate, and which certificate to show to the proxy; for `https://` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+}
+
+/// A login at a proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointCredentials {
+    /// The Secret that holds it under the keys of the type `kubernetes.io/basic-auth`: `username` and `password`.
+    pub secret_ref: SecretRef,
+}
+
+/// What the operator found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VaultGatewayStatus {
+    /// The `metadata.generation` that this status is about; -1 before the first check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// How many endpoints work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_endpoints: Option<i64>,
+    /// What was found of each endpoint.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub endpoints: Vec<EndpointStatus>,
+    /// How many connections name this gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<i64>,
+    /// The objects that the verdict rests on, never their values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub credentials: Vec<CredentialVersion>,
+    /// When the endpoints were last checked. Written with other changes, or every half hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_check_time: Option<Time>,
+    /// When they will be checked next. Written with other changes, or every half hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_check_time: Option<Time>,
+    /// The last value of the annotation `appconnections.dev/requestedAt` that was answered by a check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+    /// The verdicts: Ready, and one for each step of a check.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// What was found of one endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointStatus {
+    /// Its address, as the spec has it.
+    pub url: String,
+    /// Whether it took a connection, and the login if there is one.
+    pub healthy: bool,
+    /// Why not, and what to do.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// How long it took to get a connection, in milliseconds. Written with other changes, or every half hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_milliseconds: Option<i64>,
+}

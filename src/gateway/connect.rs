@@ -1,0 +1,147 @@
+//! TCP connections to hosts, under the address policy.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::net::TcpStream;
+use url::Host;
+
+use super::{race::first_of, route::AddressPolicy};
+use crate::vault::transport::TransportFault;
+
+/// How long an address may stay silent before the next one is tried beside it (RFC 8305, section 8).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+
+/// Most addresses of a name that are tried, so that one name cannot keep a check busy.
+const MOST_ADDRESSES: usize = 16;
+
+/// Most hosts whose working address is remembered. One that is forgotten costs a try, no more.
+const MOST_REMEMBERED: usize = 4096;
+
+/// Finds the addresses of a name.
+pub trait Names: Send + Sync {
+    /// The addresses of a name, with this port.
+    fn addresses<'a>(&'a self, name: &'a str, port: u16) -> Addresses<'a>;
+}
+
+/// The addresses of a name, soon.
+pub type Addresses<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
+
+/// The resolver of the system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemNames;
+
+/// Makes TCP connections.
+pub(super) struct Connector {
+    names: Arc<dyn Names>,
+    policy: Arc<AddressPolicy>,
+    /// Which address of a name worked last.
+    worked: Mutex<HashMap<(String, u16), IpAddr>>,
+}
+
+// === impl SystemNames ===
+
+impl Names for SystemNames {
+    fn addresses<'a>(&'a self, name: &'a str, port: u16) -> Addresses<'a> {
+        Box::pin(async move { Ok(tokio::net::lookup_host((name, port)).await?.collect()) })
+    }
+}
+
+// === impl Connector ===
+
+impl Connector {
+    pub(super) fn new(names: Arc<dyn Names>, policy: Arc<AddressPolicy>) -> Self {
+        Self { names, policy, worked: Mutex::default() }
+    }
+
+    /// Tells whether a host may be dialled, as far as its text tells.
+    pub(super) fn permit(&self, host: &Host<&str>, port: u16) -> Result<(), TransportFault> {
+        self.policy.permit_host(host, port).map_err(TransportFault::NotAllowed)
+    }
+
+    /// Connects to the first address of the host that takes the connection, beginning with the one that did last time.
+    pub(super) async fn connect(&self, host: &Host<String>, port: u16) -> Result<TcpStream, TransportFault> {
+        let addresses = self.addresses(host, port).await?;
+        let attempt = async |address: SocketAddr| {
+            let stream = TcpStream::connect(address).await.map_err(|error| fault(&error))?;
+            // A request is one packet, and its answer is waited for.
+            let _ = stream.set_nodelay(true);
+            Ok((stream, address.ip()))
+        };
+        let outcome = first_of(addresses, NEXT_ADDRESS, attempt).await;
+        let (stream, address) = outcome.unwrap_or(Err(TransportFault::NameNotResolved))?;
+        self.remember(host, port, address);
+        Ok(stream)
+    }
+
+    /// Every address of a host that may be dialled, in the order in which to try them; at least one.
+    pub(super) async fn addresses(
+        &self,
+        host: &Host<String>,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, TransportFault> {
+        let (name, found) = match host {
+            Host::Ipv4(ip) => ("", vec![SocketAddr::new((*ip).into(), port)]),
+            Host::Ipv6(ip) => ("", vec![SocketAddr::new((*ip).into(), port)]),
+            Host::Domain(name) => {
+                let found = self.names.addresses(name, port).await;
+                (name.as_str(), found.map_err(|_| TransportFault::NameNotResolved)?)
+            }
+        };
+        let mut refusal = None;
+        let mut permitted = Vec::new();
+        for address in found {
+            match self.policy.permit_address(name, address) {
+                Ok(()) if !permitted.contains(&address) => permitted.push(address),
+                Ok(()) => {}
+                Err(why) => refusal = Some(why),
+            }
+        }
+        match refusal {
+            _ if !permitted.is_empty() => Ok(self.in_order(name, port, permitted)),
+            Some(why) => Err(TransportFault::NotAllowed(why)),
+            None => Err(TransportFault::NameNotResolved),
+        }
+    }
+
+    /// The address that worked last comes first; then the families take turns (RFC 8305, section 4).
+    fn in_order(&self, name: &str, port: u16, addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+        let last = self.worked().get(&(name.to_owned(), port)).copied();
+        let (v6, v4): (Vec<_>, Vec<_>) = addresses.into_iter().partition(SocketAddr::is_ipv6);
+        let longest = v6.len().max(v4.len());
+        let turn = |index: usize| [v6.get(index), v4.get(index)].into_iter().flatten().copied();
+        let mut ordered: Vec<_> = (0..longest).flat_map(turn).collect();
+        ordered.sort_by_key(|address| Some(address.ip()) != last);
+        ordered.truncate(MOST_ADDRESSES);
+        ordered
+    }
+
+    /// Remembers the address of a name to begin with the next time.
+    pub(super) fn remember(&self, host: &Host<String>, port: u16, address: IpAddr) {
+        let Host::Domain(name) = host else { return };
+        let mut worked = self.worked();
+        if worked.len() >= MOST_REMEMBERED {
+            worked.clear();
+        }
+        worked.insert((name.clone(), port), address);
+    }
+
+    fn worked(&self) -> MutexGuard<'_, HashMap<(String, u16), IpAddr>> {
+        self.worked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn fault(error: &io::Error) -> TransportFault {
+    if error.kind() == io::ErrorKind::ConnectionRefused {
+        TransportFault::Refused
+    } else {
+        TransportFault::Failed
+    }
+}

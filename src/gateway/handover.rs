@@ -1,0 +1,91 @@
+//! Gives the HTTP client connections that we made ourselves.
+//!
+//! reqwest dials by itself, or connects to a Unix socket; it takes no stream from outside. So each client has such a
+//! socket, in the abstract namespace of Linux and under a random name, and for each connection a task joins what comes
+//! in there with a stream that was dialled before. Of the URL only the TLS name is left to the client.
+//!
+//! ```text
+//!   reqwest ── layer: dial ──▶ stream ──┐
+//!      └──── connect ──▶ Unix socket ───┴─▶ a task copies
+//! ```
+
+use std::{ffi::OsString, io, os::unix::ffi::OsStringExt, path::PathBuf, process, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, split},
+    net::{UnixListener, UnixStream},
+    time::timeout,
+};
+
+/// A connection that was dialled: to a server, or through a proxy.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// How long a dialled stream waits to be taken. The client takes it at once; one that was given up does not.
+const TAKEN_WITHIN: Duration = Duration::from_secs(2);
+
+/// A socket at which the client of one way takes its connections.
+#[derive(Clone)]
+pub(super) struct HandOver {
+    listener: Arc<UnixListener>,
+    path: PathBuf,
+}
+
+// === impl HandOver ===
+
+impl HandOver {
+    /// A socket of a name that nobody can guess. It has no file, and ends with the last copy of this.
+    pub(super) fn new() -> io::Result<Self> {
+        let name = format!("\0vault-connection-operator/{:032x}", fastrand::u128(..));
+        let path = PathBuf::from(OsString::from_vec(name.into_bytes()));
+        Ok(Self { listener: Arc::new(UnixListener::bind(&path)?), path })
+    }
+
+    /// Where the client connects.
+    pub(super) fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+
+    /// Joins a stream with the next connection to the socket.
+    pub(super) fn offer(&self, stream: Box<dyn Stream>) {
+        let listener = Arc::clone(&self.listener);
+        tokio::spawn(async move {
+            match timeout(TAKEN_WITHIN, accept(&listener)).await {
+                Ok(Ok(local)) => join(local, stream).await,
+                Ok(Err(error)) => tracing::warn!(%error, "a connection could not be handed over"),
+                // The request was given up meanwhile.
+                Err(_) => {}
+            }
+        });
+    }
+}
+
+/// The next connection of this process. Others cannot know the name; they get nothing if they do.
+async fn accept(listener: &UnixListener) -> io::Result<UnixStream> {
+    loop {
+        let (local, _) = listener.accept().await?;
+        if local.peer_cred()?.pid().is_some_and(|pid| u32::try_from(pid) == Ok(process::id())) {
+            return Ok(local);
+        }
+    }
+}
+
+/// Copies both ways until one end has closed. What comes from the server's end is passed on before.
+async fn join(local: UnixStream, remote: Box<dyn Stream>) {
+    let (mut from_client, mut to_client) = split(local);
+    let (mut from_server, mut to_server) = split(remote);
+    // Which end broke is of no interest: the client sees that its connection ends.
+    let answers = async {
+        let _ = copy(&mut from_server, &mut to_client).await;
+        let _ = to_client.shutdown().await;
+    };
+    let requests = async {
+        let _ = copy(&mut from_client, &mut to_server).await;
+        let _ = to_server.shutdown().await;
+    };
+    tokio::select! {
+        () = requests => {}
+        () = answers => {}
+    }
+}

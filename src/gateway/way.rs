@@ -1,0 +1,34 @@
+//! What two connections must have in common to see the same instance, and to share an HTTP client for it.
+
+use crate::{
+    refs::{InstanceUrl, ServerName},
+    secrets::{Versions, resolve::WayMaterial, tls::Authorities},
+};
+
+/// A way to an instance. Of the objects that hold keys and passwords it knows the versions only.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Way {
+    /// The instance at its end.
+    pub instance: InstanceUrl,
+    /// The name that its certificate must be for, if not the host of its URL.
+    pub server_name: Option<ServerName>,
+    /// The CA certificates that are trusted there.
+    pub authorities: Option<Authorities>,
+    /// The gateway and the client certificates on the way, with the namespace that they belong to.
+    pub own: Option<(String, Versions)>,
+}
+
+// === impl Way ===
+
+impl Way {
+    /// The way of a connection in `namespace`.
+    pub fn new(instance: &InstanceUrl, namespace: &str, material: &WayMaterial) -> Self {
+        let own = Some(&material.rests_on).filter(|versions| !versions.is_empty());
+        Self {
+            instance: instance.clone(),
+            server_name: material.tls.server_name.clone(),
+            authorities: material.tls.authorities.clone(),
+            own: own.map(|versions| (namespace.to_owned(), versions.clone())),
+        }
+    }
+}
