@@ -1,36 +1,49 @@
-//! The controller: which events lead to a look at a connection, and how everything begins and ends.
+//! The controller: which events lead to a look at an object, and how everything begins and ends.
 //!
 //! ```text
 //!   watch of connections ──────────────┐
 //!   watches of labelled objects ─ settle ─▶ queue ─▶ connection::reconcile, at most N at once
+//!   time of the next check ────────────┤
+//!   gateway::reconcile ────────────────┘
+//!
+//!   watch of gateways ─────────────────┐
+//!   watches of labelled objects ───────┼──▶ queue ─▶ gateway::reconcile
 //!   time of the next check ────────────┘
 //! ```
 
 pub mod connection;
+pub mod gateway;
+pub mod last_write;
 pub mod lease;
+mod looks;
 pub mod records;
+mod tell;
 pub mod watch;
 
-use std::{future::Future, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
-use futures::{FutureExt, StreamExt, TryStreamExt, future, stream};
+use futures::{StreamExt, future, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{
-    Api, ResourceExt,
+    Api,
     api::PartialObjectMeta,
-    runtime::{
-        WatchStreamExt,
-        controller::{self, Action, Error, applier},
-        reflector::{self, ObjectRef, Store},
-        watcher::{self, watcher},
-    },
+    runtime::reflector::{ObjectRef, Store},
 };
-use tokio::{sync::watch as tokio_watch, time::Instant};
+use tokio::{
+    sync::{
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        watch as tokio_watch,
+    },
+    time::Instant,
+};
 
-use self::connection::{Context, Guarded};
+use self::{
+    connection::{Context, Guarded},
+    gateway::{GatewayContext, GuardedGateway},
+    looks::{Calls, Conclusion, conclude, looks},
+};
 use crate::{
-    cluster::ClusterError,
-    refs::{ConnectionRef, ObjectKind},
+    refs::{ConnectionRef, GatewayName, ObjectKind},
     telemetry::serve::Readiness,
 };
 
@@ -43,11 +56,8 @@ const REVOKE: Duration = Duration::from_secs(2);
 /// How many sessions are ended at once when the operator stops.
 const REVOKE_AT_ONCE: usize = 64;
 
-/// How soon to try again when the API server failed us.
-const RETRY: Duration = Duration::from_secs(5);
-
-/// How long a connection is left alone after a defect of ours.
-const AFTER_PANIC: Duration = Duration::from_mins(5);
+/// How many gateways are checked at once. Each check waits for its slowest endpoint, and costs next to nothing else.
+const GATEWAYS_AT_ONCE: u16 = 16;
 
 /// How the controller works.
 pub struct Settings {
@@ -105,58 +115,100 @@ fn scope_of(
     concurrency: u16,
     stopped: &tokio_watch::Receiver<bool>,
 ) -> (Store<Guarded>, impl Future<Output = ()>) {
-    let (store, writer) = reflector::store::<Guarded>();
-    let called = context.records.queue(namespace.as_deref());
-    let config = watcher::Config::default().timeout(watch::WATCH_SECONDS);
+    let (changed, settling) = unbounded_channel();
     let (records, scope) = (Arc::clone(&context.records), namespace.clone());
-    let events = watcher(api::<Guarded>(&context, namespace.as_deref()), config);
-    let objects = watch::announced_with_content(events)
-        .default_backoff()
-        .modify(|object| object.managed_fields_mut().clear())
-        .reflect(writer)
-        .inspect_ok(move |event| {
-            // What a new list does not hold was deleted while no watch was open: each known connection is looked for.
-            if matches!(event, watcher::Event::InitDone) {
-                for connection in records.connections(scope.as_deref()) {
-                    records.look_again(connection);
-                }
+    let calls = Calls {
+        called: records
+            .queue(namespace.as_deref())
+            .map(|connection| ObjectRef::new(&connection.name).within(&connection.namespace)),
+        recall: move || {
+            for connection in records.connections(scope.as_deref()) {
+                records.look_again(connection);
             }
-        })
-        .touched_objects()
-        .map_ok(|object| ObjectRef::from_obj(&object));
-    let calls = called
-        .map(|connection| Ok(ObjectRef::<Guarded>::new(&connection.name).within(&connection.namespace)));
-    let queue = stream::select(objects, calls).take_until(until_stopped(stopped.clone()));
-    let looks = applier(
-        |object, context| Box::pin(look(object, context)),
-        |_, _, _| Action::requeue(RETRY),
+        },
+    };
+    let (store, looks) = looks::<Guarded, _>(
+        api(&context, namespace.as_deref()),
         Arc::clone(&context),
-        store.clone(),
-        queue,
-        controller::Config::default().concurrency(concurrency),
+        |object, context| Box::pin(connection::reconcile(object, context)),
+        concurrency,
+        calls,
+        stopped.clone(),
     );
-    let follow = follow_objects(Arc::clone(&context), namespace);
+    let gateways = gateways_of(Arc::clone(&context), namespace.clone(), changed.clone(), stopped.clone());
+    let follow = follow_objects(Arc::clone(&context), namespace, changed, settling);
     let work = async move {
         // The end of a session may wait for its Vault; the looks at other connections do not.
-        let looks = looks.for_each_concurrent(None, |outcome| conclude(outcome, Arc::clone(&context)));
-        let follow = pin!(follow);
-        let looks = pin!(looks);
+        let looks = looks.for_each_concurrent(None, |outcome| {
+            let context = Arc::clone(&context);
+            async move {
+                let forget = |object: ObjectRef<Guarded>| async {
+                    let namespace = object.namespace.unwrap_or_default();
+                    connection::forget(&ConnectionRef { namespace, name: object.name }, &context).await;
+                };
+                if conclude(outcome, forget).await == Conclusion::ClusterFailed {
+                    context.checker.metrics.cluster_failed();
+                }
+            }
+        });
+        let (follow, looks, gateways) = (pin!(follow), pin!(looks), pin!(gateways));
         // The watches of objects never end by themselves.
-        future::select(looks, follow).await;
+        future::select(looks, future::select(follow, gateways)).await;
     };
     (store, work)
 }
 
-/// Looks at a connection. A defect of ours that one connection shows must not stop the others: a panic is told by the
-/// hook, and this connection is left alone for a while.
-async fn look(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, ClusterError> {
-    let look = AssertUnwindSafe(connection::reconcile(object, context)).catch_unwind().await;
-    look.unwrap_or_else(|_| Ok(Action::requeue(AFTER_PANIC)))
+/// The looks at gateways. They end only with those at connections.
+async fn gateways_of(
+    shared: Arc<Context>,
+    namespace: Option<String>,
+    changed: UnboundedSender<ConnectionRef>,
+    stopped: tokio_watch::Receiver<bool>,
+) {
+    let context = Arc::new(GatewayContext::new(Arc::clone(&shared), changed));
+    let (records, recalled) = (Arc::clone(&shared.records), Arc::clone(&context));
+    let calls = Calls {
+        called: records
+            .gateway_queue(namespace.as_deref())
+            .map(|gateway| ObjectRef::new(&gateway.name).within(&gateway.namespace)),
+        recall: move || {
+            for gateway in recalled.known() {
+                records.look_at_gateway(gateway);
+            }
+        },
+    };
+    let (_, looks) = looks::<GuardedGateway, _>(
+        api(&shared, namespace.as_deref()),
+        Arc::clone(&context),
+        |object, context| Box::pin(gateway::reconcile(object, context)),
+        GATEWAYS_AT_ONCE,
+        calls,
+        stopped,
+    );
+    looks
+        .for_each_concurrent(None, |outcome| {
+            let context = Arc::clone(&context);
+            async move {
+                let forget = |object: ObjectRef<GuardedGateway>| async {
+                    let namespace = object.namespace.unwrap_or_default();
+                    gateway::forget(&GatewayName { namespace, name: object.name }, &context).await;
+                };
+                if conclude(outcome, forget).await == Conclusion::ClusterFailed {
+                    context.shared.checker.metrics.cluster_failed();
+                }
+            }
+        })
+        .await;
+    future::pending::<()>().await;
 }
 
 /// Follows labelled Secrets and `ConfigMap`s, and asks for a look at the connections that name them.
-async fn follow_objects(context: Arc<Context>, namespace: Option<String>) {
-    let (changed, receiver) = tokio::sync::mpsc::unbounded_channel();
+async fn follow_objects(
+    context: Arc<Context>,
+    namespace: Option<String>,
+    changed: UnboundedSender<ConnectionRef>,
+    settling: UnboundedReceiver<ConnectionRef>,
+) {
     let records = || Arc::clone(&context.records);
     let scope = namespace.as_deref();
     future::join3(
@@ -174,31 +226,9 @@ async fn follow_objects(context: Arc<Context>, namespace: Option<String>) {
             records(),
             changed,
         ),
-        watch::settle(receiver, records()),
+        watch::settle(settling, records()),
     )
     .await;
-}
-
-/// Logs what a look led to, and forgets a connection that is no longer there.
-async fn conclude(
-    outcome: Result<(ObjectRef<Guarded>, Action), Error<ClusterError, watcher::Error>>,
-    context: Arc<Context>,
-) {
-    match outcome {
-        Ok(_) => {}
-        Err(Error::ObjectNotFound(object)) => {
-            let namespace = object.namespace.clone().unwrap_or_default();
-            connection::forget(&ConnectionRef { namespace, name: object.name.clone() }, &context).await;
-        }
-        Err(Error::ReconcilerFailed(error, object)) => {
-            context.checker.metrics.cluster_failed();
-            tracing::warn!(error = chain(&error), connection = %object, "the API server failed; trying again");
-        }
-        Err(Error::QueueError(error)) => {
-            tracing::warn!(error = chain(&error), "the watch of connections failed; it is tried again");
-        }
-        Err(Error::RunnerError(error)) => tracing::error!(error = chain(&error), "the queue failed"),
-    }
 }
 
 /// Ends every kept session of ours, as far as time allows.
@@ -219,11 +249,6 @@ where
         Some(namespace) => Api::namespaced(context.cluster.client(), namespace),
         None => Api::all(context.cluster.client()),
     }
-}
-
-async fn until_stopped(mut stopped: tokio_watch::Receiver<bool>) {
-    // The sender lives as long as the controller.
-    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 /// An error with all its causes, in one line. A cause that the text before it already tells is left out.

@@ -1,7 +1,7 @@
 //! What the operator keeps of each connection, while the connection exists.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -13,10 +13,10 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::connection::standing::Standing;
 use crate::{
-    refs::{ConnectionRef, ObjectKind, ObjectName},
+    refs::{ConnectionRef, GatewayName, ObjectKind, ObjectName},
     secrets::{
         Version,
-        dependents::Dependents,
+        dependents::{Dependents, Owner},
         ledger::{Freshness, Ledger},
     },
 };
@@ -30,14 +30,17 @@ pub struct Records {
 #[derive(Default)]
 struct Inner {
     by_connection: HashMap<ConnectionRef, Arc<Record>>,
-    dependents: Dependents,
-    queues: Vec<Queue>,
+    dependents: Dependents<ConnectionRef>,
+    queues: Vec<Queue<ConnectionRef>>,
+    gateways: Dependents<GatewayName>,
+    stale_gateways: HashSet<GatewayName>,
+    gateway_queues: Vec<Queue<GatewayName>>,
 }
 
 /// The way into the queue of one watched namespace, or of all.
-struct Queue {
+struct Queue<O> {
     namespace: Option<String>,
-    sender: UnboundedSender<ConnectionRef>,
+    sender: UnboundedSender<O>,
 }
 
 /// The record of one connection.
@@ -61,7 +64,8 @@ impl Records {
     /// Drops the record of a connection.
     pub fn forget(&self, connection: &ConnectionRef) -> Option<Arc<Record>> {
         let mut inner = self.lock();
-        inner.dependents.forget(connection);
+        let named = inner.dependents.forget(connection);
+        inner.recount(connection, &named, &[]);
         inner.by_connection.remove(connection)
     }
 
@@ -74,19 +78,22 @@ impl Records {
 
     /// The connections of a namespace, or of all, that something here wants to be looked at again.
     pub fn queue(&self, namespace: Option<&str>) -> UnboundedReceiver<ConnectionRef> {
-        let (sender, receiver) = unbounded();
-        self.lock().queues.push(Queue { namespace: namespace.map(str::to_owned), sender });
-        receiver
+        open(&mut self.lock().queues, namespace)
+    }
+
+    /// The gateways of a namespace, or of all, that something here wants to be looked at again.
+    pub fn gateway_queue(&self, namespace: Option<&str>) -> UnboundedReceiver<GatewayName> {
+        open(&mut self.lock().gateway_queues, namespace)
     }
 
     /// Asks for a look at a connection. Whether a check is due is decided then.
     pub fn look_again(&self, connection: ConnectionRef) {
-        let inner = self.lock();
-        let mine = |queue: &&Queue| queue.namespace.as_ref().is_none_or(|own| *own == connection.namespace);
-        if let Some(queue) = inner.queues.iter().find(mine) {
-            // The receiver is gone only when the operator stops.
-            let _ = queue.sender.unbounded_send(connection);
-        }
+        send(&self.lock().queues, connection);
+    }
+
+    /// Asks for a look at a gateway. Whether a check is due is decided then.
+    pub fn look_at_gateway(&self, gateway: GatewayName) {
+        send(&self.lock().gateway_queues, gateway);
     }
 
     /// Asks for a look at a connection whose objects changed and had time to settle.
@@ -107,12 +114,41 @@ impl Records {
 
     /// Remembers which objects a connection names.
     pub fn register(&self, connection: &ConnectionRef, objects: Vec<ObjectName>) {
-        self.lock().dependents.register(connection, objects);
+        let mut inner = self.lock();
+        let before = inner.dependents.register(connection, objects.clone());
+        inner.recount(connection, &before, &objects);
     }
 
-    /// Notes the state of an object, and tells which connections must look again because of it.
+    /// Remembers which objects a gateway names.
+    pub fn register_gateway(&self, gateway: &GatewayName, objects: Vec<ObjectName>) {
+        self.lock().gateways.register(gateway, objects);
+    }
+
+    /// Drops a gateway.
+    pub fn forget_gateway(&self, gateway: &GatewayName) {
+        let mut inner = self.lock();
+        inner.gateways.forget(gateway);
+        inner.stale_gateways.remove(gateway);
+    }
+
+    /// Whether an object that a gateway names was seen changing since this was asked the last time.
+    pub fn take_stale(&self, gateway: &GatewayName) -> bool {
+        self.lock().stale_gateways.remove(gateway)
+    }
+
+    /// The connections that name a gateway.
+    pub fn users_of(&self, gateway: &GatewayName) -> Vec<ConnectionRef> {
+        self.lock().dependents.of(&gateway.namespace, &ObjectName::gateway(&gateway.name))
+    }
+
+    /// Notes the state of an object, tells which connections must look again because of it, and asks for a look at the
+    /// gateways that name it.
     pub fn saw(&self, namespace: &str, object: &ObjectName, version: Option<&Version>) -> Vec<ConnectionRef> {
-        let inner = self.lock();
+        let mut inner = self.lock();
+        for gateway in inner.gateways.of(namespace, object) {
+            inner.stale_gateways.insert(gateway.clone());
+            send(&inner.gateway_queues, gateway);
+        }
         let mut dependents = inner.dependents.of(namespace, object);
         dependents.retain(|connection| {
             inner.by_connection.get(connection).is_some_and(|record| {
@@ -131,6 +167,37 @@ impl Records {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// Asks for a look at each gateway that a connection has begun or ceased to name: it tells how many do.
+    fn recount(&self, connection: &ConnectionRef, before: &[ObjectName], after: &[ObjectName]) {
+        let moved = before.iter().filter(|name| !after.contains(name));
+        let moved = moved.chain(after.iter().filter(|name| !before.contains(name)));
+        for object in moved.filter(|object| object.kind == ObjectKind::VaultGateway) {
+            let gateway = GatewayName { namespace: connection.namespace.clone(), name: object.name.clone() };
+            send(&self.gateway_queues, gateway);
+        }
+    }
+}
+
+// === impl Queue ===
+
+fn open<O>(queues: &mut Vec<Queue<O>>, namespace: Option<&str>) -> UnboundedReceiver<O> {
+    let (sender, receiver) = unbounded();
+    queues.push(Queue { namespace: namespace.map(str::to_owned), sender });
+    receiver
+}
+
+/// Puts an owner into the queue of its namespace.
+fn send<O: Owner>(queues: &[Queue<O>], owner: O) {
+    let mine = |queue: &&Queue<O>| queue.namespace.as_ref().is_none_or(|own| own == owner.namespace());
+    if let Some(queue) = queues.iter().find(mine) {
+        // The receiver is gone only when the operator stops.
+        let _ = queue.sender.unbounded_send(owner);
     }
 }
 
@@ -182,6 +249,32 @@ mod tests {
         assert!(of_a.try_recv().is_err());
         assert!(record.take_call());
         assert!(!record.take_call());
+    }
+
+    #[test]
+    fn a_gateway_is_looked_at_when_its_objects_or_its_users_change() {
+        let records = Records::default();
+        let mut queue = records.gateway_queue(Some("ns"));
+        let gateway = GatewayName { namespace: "ns".to_owned(), name: "g".to_owned() };
+        let secret = ObjectName::secret("login");
+        records.register_gateway(&gateway, vec![secret.clone()]);
+        records.saw("other", &secret, None);
+        assert!(queue.try_recv().is_err());
+        records.saw("ns", &secret, None);
+        assert_eq!(queue.try_recv().ok().as_ref(), Some(&gateway));
+        assert!(records.take_stale(&gateway));
+        assert!(!records.take_stale(&gateway));
+
+        let user = connection("ns");
+        records.register(&user, vec![ObjectName::gateway("g")]);
+        assert_eq!(queue.try_recv().ok().as_ref(), Some(&gateway));
+        records.register(&user, vec![ObjectName::gateway("g"), secret]);
+        assert!(queue.try_recv().is_err(), "it is the same gateway");
+        assert_eq!(records.users_of(&gateway), std::slice::from_ref(&user));
+        records.forget(&user);
+        assert_eq!(queue.try_recv().ok().as_ref(), Some(&gateway));
+        assert_eq!(records.users_of(&gateway), []);
+        assert!(!records.take_stale(&gateway), "nothing of its own has changed");
     }
 
     #[test]

@@ -1,52 +1,82 @@
 //! Who must look again when an object changes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    hash::Hash,
+};
 
-use crate::refs::{ConnectionRef, ObjectKind, ObjectName};
+use crate::refs::{ConnectionRef, GatewayName, ObjectKind, ObjectName};
 
-/// Which connections name which objects.
-#[derive(Debug, Default)]
-pub struct Dependents {
-    by_object: HashMap<(String, ObjectName), BTreeSet<ConnectionRef>>,
-    by_connection: HashMap<ConnectionRef, Vec<ObjectName>>,
+/// Which connections, or gateways, name which objects.
+#[derive(Debug)]
+pub struct Dependents<O> {
+    by_object: HashMap<(String, ObjectName), BTreeSet<O>>,
+    by_owner: HashMap<O, Vec<ObjectName>>,
+}
+
+/// What names objects of its own namespace.
+pub trait Owner: Clone + Ord + Hash {
+    /// The namespace.
+    fn namespace(&self) -> &str;
+}
+
+impl Owner for ConnectionRef {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+}
+
+impl Owner for GatewayName {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
 }
 
 // === impl Dependents ===
 
-impl Dependents {
-    /// Remembers what a connection names, in place of what it named before.
-    pub fn register(&mut self, connection: &ConnectionRef, objects: Vec<ObjectName>) {
-        if self.by_connection.get(connection) == Some(&objects) {
-            return;
+impl<O> Default for Dependents<O> {
+    fn default() -> Self {
+        Self { by_object: HashMap::new(), by_owner: HashMap::new() }
+    }
+}
+
+impl<O: Owner> Dependents<O> {
+    /// Remembers what an owner names, in place of what it named before, which is returned.
+    pub fn register(&mut self, owner: &O, objects: Vec<ObjectName>) -> Vec<ObjectName> {
+        if self.by_owner.get(owner) == Some(&objects) {
+            return objects;
         }
-        self.forget(connection);
+        let before = self.forget(owner);
         for object in &objects {
-            let key = (connection.namespace.clone(), object.clone());
-            self.by_object.entry(key).or_default().insert(connection.clone());
+            let key = (owner.namespace().to_owned(), object.clone());
+            self.by_object.entry(key).or_default().insert(owner.clone());
         }
-        self.by_connection.insert(connection.clone(), objects);
+        self.by_owner.insert(owner.clone(), objects);
+        before
     }
 
-    /// Drops a connection.
-    pub fn forget(&mut self, connection: &ConnectionRef) {
-        for object in self.by_connection.remove(connection).unwrap_or_default() {
-            let key = (connection.namespace.clone(), object);
-            if let Some(connections) = self.by_object.get_mut(&key) {
-                connections.remove(connection);
-                if connections.is_empty() {
+    /// Drops an owner, and returns what it named.
+    pub fn forget(&mut self, owner: &O) -> Vec<ObjectName> {
+        let named = self.by_owner.remove(owner).unwrap_or_default();
+        for object in &named {
+            let key = (owner.namespace().to_owned(), object.clone());
+            if let Some(owners) = self.by_object.get_mut(&key) {
+                owners.remove(owner);
+                if owners.is_empty() {
                     self.by_object.remove(&key);
                 }
             }
         }
+        named
     }
 
-    /// The connections of a namespace that name an object.
-    pub fn of(&self, namespace: &str, object: &ObjectName) -> Vec<ConnectionRef> {
+    /// The owners in a namespace that name an object.
+    pub fn of(&self, namespace: &str, object: &ObjectName) -> Vec<O> {
         let key = (namespace.to_owned(), object.clone());
         self.by_object.get(&key).into_iter().flatten().cloned().collect()
     }
 
-    /// The objects of a kind that connections name, each with its namespace; in one namespace, or in all.
+    /// The objects of a kind that owners name, each with its namespace; in one namespace, or in all.
     pub fn named(&self, kind: ObjectKind, namespace: Option<&str>) -> BTreeSet<(String, ObjectName)> {
         let wanted = |(of, object): &&(String, ObjectName)| {
             object.kind == kind && namespace.is_none_or(|namespace| namespace == of)
@@ -85,6 +115,6 @@ mod tests {
         assert_eq!(dependents.of("ns", &shared), []);
         assert_eq!(dependents.of("other", &shared), std::slice::from_ref(&elsewhere));
         dependents.forget(&elsewhere);
-        assert!(dependents.by_object.is_empty() && dependents.by_connection.is_empty());
+        assert!(dependents.by_object.is_empty() && dependents.by_owner.is_empty());
     }
 }

@@ -3,10 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::{
-    api::{
-        condition::{ConditionType, Truth},
-        status::VaultConnectionStatus,
-    },
+    api::condition::{ConditionType, Truth},
     conditions,
 };
 
@@ -21,10 +18,9 @@ pub struct Transition {
     pub note: String,
 }
 
-/// The event that a change of status is worth. A connection that works from the start is no news.
-pub fn transition(before: &VaultConnectionStatus, after: &VaultConnectionStatus) -> Option<Transition> {
-    let ready =
-        |status: &VaultConnectionStatus| conditions::find(&status.conditions, ConditionType::Ready).cloned();
+/// The event that a change of conditions is worth. What works from the start is no news.
+pub fn transition(before: &[Condition], after: &[Condition]) -> Option<Transition> {
+    let ready = |all: &[Condition]| conditions::find(all, ConditionType::Ready).cloned();
     let was = ready(before);
     let is = ready(after)?;
     let works = is.status == Truth::True.as_str();
@@ -50,7 +46,7 @@ mod tests {
         verify::testing::at,
     };
 
-    fn status(reason: Option<Reason>) -> VaultConnectionStatus {
+    fn status(reason: Option<Reason>) -> Vec<Condition> {
         let verdicts: Vec<_> = reason
             .map(|reason| Verdict {
                 condition: ConditionType::Ready,
@@ -60,7 +56,7 @@ mod tests {
             })
             .into_iter()
             .collect();
-        VaultConnectionStatus { conditions: fold(&[], &verdicts, 1, at(0)), ..Default::default() }
+        fold(&[], &verdicts, 1, at(0))
     }
 
     #[test]

@@ -30,7 +30,7 @@ const CERTIFICATE_WARNING: Duration = Duration::from_hours(14 * 24);
 /// The verdicts of a check.
 pub fn judge(desired: &Desired, observation: &Observation, now: Timestamp) -> Vec<Verdict> {
     let failed = observation.fault.as_ref().map(|fault| words::of_fault(fault, desired));
-    let mut verdicts = ladder(failed, |step| passed(step, desired, observation));
+    let mut verdicts = ladder(&ConditionType::STEPS, failed, |step| passed(step, desired, observation));
     verdicts.extend(observation.login.as_ref().and_then(|login| expiring(login, desired)));
     verdicts.extend(observation.certificate_end.and_then(|end| certificate_expiring(end, desired, now)));
     verdicts
@@ -38,7 +38,8 @@ pub fn judge(desired: &Desired, observation: &Observation, now: Timestamp) -> Ve
 
 /// The verdicts on a spec that makes no sense: nothing else is looked at.
 pub fn invalid_spec(message: &str) -> Vec<Verdict> {
-    ladder(Some((Reason::InvalidSpec, message.to_owned())), |_| (Reason::Resolved, String::new()))
+    let failed = Some((Reason::InvalidSpec, message.to_owned()));
+    ladder(&ConditionType::STEPS, failed, |_| (Reason::Resolved, String::new()))
 }
 
 /// The verdicts on a connection that is not checked because the user says so.
@@ -54,12 +55,14 @@ pub fn reason_of(fault: &Fault, desired: &Desired) -> Reason {
     words::of_fault(fault, desired).0
 }
 
-fn ladder(
+/// The verdict on Ready, and on each of these steps: what `passed` says of those below the one that failed, if one did.
+pub(super) fn ladder(
+    steps: &[ConditionType],
     failed: Option<(Reason, String)>,
     passed: impl Fn(ConditionType) -> (Reason, String),
 ) -> Vec<Verdict> {
     let rung = failed.as_ref().map(|(reason, _)| reason.condition());
-    let mut verdicts = Vec::with_capacity(ConditionType::STEPS.len() + 2);
+    let mut verdicts = Vec::with_capacity(steps.len() + 2);
     let (reason, message) = failed.clone().unwrap_or_else(|| passed(ConditionType::Ready));
     verdicts.push(Verdict {
         condition: ConditionType::Ready,
@@ -67,7 +70,7 @@ fn ladder(
         reason,
         message: message.clone(),
     });
-    for step in ConditionType::STEPS {
+    for &step in steps {
         verdicts.push(match (rung, &failed) {
             (Some(rung), Some((reason, message))) if step == rung => verdict(step, *reason, message.clone()),
             (Some(rung), _) if step > rung => {

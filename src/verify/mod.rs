@@ -10,6 +10,7 @@
 
 pub mod budget;
 pub mod events;
+pub mod gateway;
 pub mod judge;
 pub mod memory;
 pub mod observation;

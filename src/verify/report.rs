@@ -86,8 +86,8 @@ pub fn is_news(previous: &VaultConnectionStatus, next: &VaultConnectionStatus) -
 }
 
 /// Whether the times in a status that says nothing new should be written all the same.
-pub fn needs_heartbeat(previous: &VaultConnectionStatus, now: Timestamp, heartbeat: Duration) -> bool {
-    previous.last_check_time.as_ref().is_some_and(|last| later(last.0, heartbeat) <= now)
+pub fn needs_heartbeat(last_check: Option<&Time>, now: Timestamp, heartbeat: Duration) -> bool {
+    last_check.is_some_and(|last| later(last.0, heartbeat) <= now)
 }
 
 fn timeless(status: &VaultConnectionStatus) -> VaultConnectionStatus {
@@ -213,7 +213,8 @@ fn session(login: &LoginSeen) -> Session {
     }
 }
 
-fn credentials(versions: &Versions) -> Vec<CredentialVersion> {
+/// The objects that a verdict rests on, as the status tells them.
+pub(super) fn credentials(versions: &Versions) -> Vec<CredentialVersion> {
     let found = versions.iter().filter_map(|(object, version)| {
         let version = version.as_ref()?;
         Some(CredentialVersion {
@@ -307,9 +308,10 @@ mod tests {
         assert!(is_news(&first, &after(&first, 60, &failed(ServerFault::Sealed.into()))));
 
         let heartbeat = Duration::from_secs(1800);
-        assert!(!needs_heartbeat(&first, at(1799), heartbeat));
-        assert!(needs_heartbeat(&first, at(1800), heartbeat));
-        assert!(!needs_heartbeat(&VaultConnectionStatus::default(), at(1800), heartbeat), "it has no times");
+        let last = first.last_check_time.as_ref();
+        assert!(!needs_heartbeat(last, at(1799), heartbeat));
+        assert!(needs_heartbeat(last, at(1800), heartbeat));
+        assert!(!needs_heartbeat(None, at(1800), heartbeat), "it has no times");
     }
 
     #[test]

@@ -87,7 +87,7 @@ fn versions(connection: &VaultConnection) -> Vec<String> {
 
 /// The CRD as somebody left it who wanted no validation.
 fn crd_without_a_schema() -> Value {
-    let mut crd = manifests::crd();
+    let mut crd = manifests::crd::<VaultConnection>();
     for version in crd["spec"]["versions"].as_array_mut().expect("it is a list") {
         version["schema"]["openAPIV3Schema"] =
             json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});

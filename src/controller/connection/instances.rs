@@ -12,7 +12,11 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{gateway::way::Way, refs::ConnectionRef, verify::observation::Fault};
+use crate::{
+    gateway::way::Way,
+    refs::{ConnectionRef, GatewayName, ObjectName},
+    verify::observation::Fault,
+};
 
 /// How often a failing instance is asked, over all connections to it.
 const ASK_EVERY: Duration = Duration::from_secs(5);
@@ -64,6 +68,17 @@ impl Instances {
         let mut waiting = known.map(|mut known| mem::take(&mut known.waiting)).unwrap_or_default();
         waiting.remove(connection);
         waiting.into_iter().collect()
+    }
+
+    /// Forgets what was seen through a gateway that works again.
+    pub fn forget_gateway(&self, gateway: &GatewayName) {
+        let object = ObjectName::gateway(&gateway.name);
+        let through = |way: &Way| {
+            way.own.as_ref().is_some_and(|(namespace, objects)| {
+                *namespace == gateway.namespace && objects.contains_key(&object)
+            })
+        };
+        self.lock().retain(|way, _| !through(way));
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Way, Failing>> {

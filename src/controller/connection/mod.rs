@@ -30,10 +30,7 @@ use k8s_openapi::{api::core::v1::ObjectReference, jiff::Timestamp};
 use kube::{
     Resource, ResourceExt,
     core::DeserializeGuard,
-    runtime::{
-        controller::Action,
-        events::{Event, EventType, Recorder},
-    },
+    runtime::{controller::Action, events::Recorder},
 };
 use tokio::time::Instant;
 
@@ -42,7 +39,10 @@ use self::{
     seats::Seats,
     standing::{LastCheck, Standing},
 };
-use super::records::{Record, Records};
+use super::{
+    records::{Record, Records},
+    tell::tell,
+};
 use crate::{
     api::{
         REQUESTED_AT,
@@ -56,7 +56,7 @@ use crate::{
     refs::{ConnectionRef, ObjectName},
     secrets::{Version, ledger::Freshness},
     verify::{
-        events::{Transition, transition},
+        events::transition,
         judge,
         observation::Observation,
         report::{self, Circumstances},
@@ -67,8 +67,7 @@ use crate::{
 /// A connection as the API server has it, readable or not.
 pub type Guarded = DeserializeGuard<VaultConnection>;
 
-/// Longest time that the end of tokens, or an event, may take after a check. Tokens end by themselves, and an event is
-/// nobody's only source, so they are not worth more.
+/// Longest time that the end of tokens may take after a check. They end by themselves, so it is not worth more.
 const AFTERWARDS: Duration = Duration::from_secs(2);
 
 /// Shortest wait for a seat. Nobody is late by it, and a thousand that wait cost next to nothing.
@@ -288,7 +287,13 @@ impl Look<'_> {
         status: VaultConnectionStatus,
     ) -> Result<(), ClusterError> {
         let news = report::is_news(standing.status(), &status);
-        if !news && !report::needs_heartbeat(standing.status(), self.now, self.context.heartbeat) {
+        if !news
+            && !report::needs_heartbeat(
+                standing.status().last_check_time.as_ref(),
+                self.now,
+                self.context.heartbeat,
+            )
+        {
             return self.write_the_unwritten(standing).await;
         }
         self.context.checker.metrics.moved(standing.status().state, status.state);
@@ -299,7 +304,7 @@ impl Look<'_> {
     async fn write_the_unwritten(&self, standing: &mut Standing) -> Result<(), ClusterError> {
         let Some(status) = standing.unwritten.clone() else { return Ok(()) };
         let Context { cluster, checker, .. } = self.context;
-        let state = standing.state_to_write(&self.seen);
+        let state = standing.last_write.state_to_write(&self.seen);
         let place = (self.connection.namespace.as_str(), self.connection.name.as_str());
         let after = match cluster.apply_status::<VaultConnection>(place, &state, &status).await? {
             Written::Stands(after) => after,
@@ -314,34 +319,14 @@ impl Look<'_> {
                 return Ok(());
             }
         };
-        standing.wrote(self.seen.clone(), after);
+        standing.last_write.wrote(self.seen.clone(), after);
         standing.unwritten = None;
         let before = std::mem::replace(&mut standing.written, status);
         checker.metrics.status_written();
-        if let Some(transition) = transition(&before, &standing.written) {
-            self.tell(transition).await;
+        if let Some(transition) = transition(&before.conditions, &standing.written.conditions) {
+            tell(&self.context.recorder, &self.reference, transition).await;
         }
         Ok(())
-    }
-
-    async fn tell(&self, transition: Transition) {
-        let Transition { warning, reason, note } = transition;
-        tracing::info!(connection = %self.connection, reason, message_text = note, "transition");
-        let event = Event {
-            type_: if warning { EventType::Warning } else { EventType::Normal },
-            reason,
-            note: Some(note),
-            action: "Check".to_owned(),
-            secondary: None,
-        };
-        let published = self.context.recorder.publish(&event, &self.reference);
-        match tokio::time::timeout(AFTERWARDS, published).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(connection = %self.connection, %error, "an event could not be published");
-            }
-            Err(_) => tracing::warn!(connection = %self.connection, "an event took too long to be published"),
-        }
     }
 
     /// Notes that a check was made, and when the next is to be.

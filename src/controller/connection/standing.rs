@@ -5,7 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::observe::Kept;
 use crate::{
     api::{desired::Target, status::VaultConnectionStatus},
-    secrets::Version,
+    controller::last_write::LastWrite,
     verify::{memory::Memory, schedule::Inputs},
 };
 
@@ -17,8 +17,8 @@ pub struct Standing {
     pub written: VaultConnectionStatus,
     /// A newer status that could not be written yet.
     pub unwritten: Option<VaultConnectionStatus>,
-    /// Our last write: the state of the connection before it and after it.
-    last_write: Option<(Version, Version)>,
+    /// Our last write.
+    pub last_write: LastWrite,
     /// What is kept between checks.
     pub kept: Kept,
     /// The last check of this process.
@@ -43,7 +43,14 @@ pub struct LastCheck {
 impl Standing {
     /// Begins with the status that the API server has.
     pub fn new(uid: String, written: VaultConnectionStatus) -> Self {
-        Self { uid, written, unwritten: None, last_write: None, kept: Kept::default(), checked: None }
+        Self {
+            uid,
+            written,
+            unwritten: None,
+            last_write: LastWrite::default(),
+            kept: Kept::default(),
+            checked: None,
+        }
     }
 
     /// Recalls what an earlier process learned, if its status is about this generation. Called before the first check.
@@ -56,20 +63,6 @@ impl Standing {
     /// The status that is true, whether the API server has it yet or not.
     pub fn status(&self) -> &VaultConnectionStatus {
         self.unwritten.as_ref().unwrap_or(&self.written)
-    }
-
-    /// The state of the connection to write to, when the watch shows it in `seen`: the watch may not have told yet of our
-    /// own last write.
-    pub fn state_to_write(&self, seen: &Version) -> Version {
-        match &self.last_write {
-            Some((before, after)) if before == seen => after.clone(),
-            _ => seen.clone(),
-        }
-    }
-
-    /// Notes a write that stands, over a connection that the watch showed in `seen`.
-    pub fn wrote(&mut self, seen: Version, after: Version) {
-        self.last_write = Some((seen, after));
     }
 
     /// What decides whether a check is due.
@@ -99,24 +92,5 @@ impl Standing {
         let check = self.checked.as_ref().map(|checked| checked.next);
         let read = self.kept.read_again.filter(|_| check.is_some());
         check.into_iter().chain(read).min()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_write_goes_to_the_state_that_the_last_one_left_until_the_watch_tells_another() {
-        let state = |resource_version: &str| Version {
-            uid: "u".to_owned(),
-            resource_version: resource_version.to_owned(),
-        };
-        let mut standing = Standing::new("u".to_owned(), VaultConnectionStatus::default());
-        assert_eq!(standing.state_to_write(&state("1")), state("1"));
-        standing.wrote(state("1"), state("2"));
-        assert_eq!(standing.state_to_write(&state("1")), state("2"), "the watch lags behind");
-        assert_eq!(standing.state_to_write(&state("2")), state("2"));
-        assert_eq!(standing.state_to_write(&state("3")), state("3"), "somebody else has written");
     }
 }

@@ -1,0 +1,296 @@
+//! The reconcile of one `VaultGateway`.
+//!
+//! ```text
+//!   1 register  which objects it names                        memory
+//!   2 due?      schedule::due                                 pure
+//!   3 observe   read the objects, try every endpoint          I/O
+//!   4 judge, 5 fold   verify::gateway::checked                pure
+//!   6 write     Cluster::apply_status                         I/O, only news
+//!   7 tell      an event; a call to the connections that wait I/O, failure only logged
+//!   8 again     the same                                      pure
+//! ```
+//!
+//! Connections do not ask for this status: they go through the endpoints themselves, and see what works. What a check
+//! here finds only orders the endpoints for them, and calls those that wait for one.
+
+mod probe;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use k8s_openapi::{api::core::v1::ObjectReference, jiff::Timestamp};
+use kube::{Resource, ResourceExt, core::DeserializeGuard, runtime::controller::Action};
+use tokio::sync::{Mutex as AsyncMutex, mpsc::UnboundedSender};
+
+use self::probe::probe;
+use super::{connection::Context, last_write::LastWrite, tell::tell};
+use crate::{
+    api::{
+        REQUESTED_AT,
+        desired::DesiredGateway,
+        gateway::{VaultGateway, VaultGatewayStatus},
+    },
+    cluster::{self, ClusterError, Written},
+    refs::{ConnectionRef, GatewayName, ObjectName},
+    secrets::Version,
+    verify::{
+        events::{self, Transition},
+        gateway,
+        report::{self, Circumstances},
+        schedule::{self, Inputs},
+    },
+};
+
+/// A gateway as the API server has it, readable or not.
+pub type GuardedGateway = DeserializeGuard<VaultGateway>;
+
+/// What every reconcile of a gateway shares.
+pub struct GatewayContext {
+    /// What it shares with the connections.
+    pub shared: Arc<Context>,
+    /// Takes connections that rest on another state of a gateway than the one seen now.
+    pub changed: UnboundedSender<ConnectionRef>,
+    standings: Mutex<HashMap<GatewayName, Arc<AsyncMutex<Standing>>>>,
+}
+
+/// How things stand with one gateway, from one look at it to the next.
+struct Standing {
+    uid: String,
+    reference: ObjectReference,
+    written: VaultGatewayStatus,
+    unwritten: Option<VaultGatewayStatus>,
+    last_write: LastWrite,
+    checked: Option<LastCheck>,
+}
+
+/// When and for what a gateway was last checked.
+struct LastCheck {
+    generation: i64,
+    request: Option<String>,
+    at: Timestamp,
+    next: Timestamp,
+}
+
+/// One look at one gateway.
+struct Look<'a> {
+    context: &'a GatewayContext,
+    name: GatewayName,
+    seen: Version,
+    around: Circumstances<'a>,
+}
+
+/// Looks at a gateway: checks it if that is due, and makes its status true.
+pub async fn reconcile(
+    object: Arc<GuardedGateway>,
+    context: Arc<GatewayContext>,
+) -> Result<Action, ClusterError> {
+    let meta = object.meta();
+    let name = GatewayName { namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
+    context.saw(&name, Some(&cluster::spec_version(meta)));
+    let standing = context.standing(&name, &object);
+    let mut standing = standing.lock().await;
+    if standing.uid != object.uid().unwrap_or_default() {
+        *standing = Standing::new(&object);
+    }
+    let look = Look {
+        context: &context,
+        name,
+        seen: cluster::version(meta),
+        around: Circumstances {
+            generation: meta.generation.unwrap_or_default(),
+            requested_at: meta.annotations.as_ref().and_then(|map| map.get(REQUESTED_AT)).map(String::as_str),
+            now: Timestamp::now(),
+            jitter: fastrand::f64(),
+        },
+    };
+    match object.0.as_ref().map(|gateway| DesiredGateway::parse(&gateway.spec)) {
+        Ok(Ok(desired)) => look.check_if_due(&mut standing, &desired).await,
+        Ok(Err(error)) => look.refuse(&mut standing, &error.to_string()).await,
+        Err(error) => look.refuse(&mut standing, &format!("the spec cannot be read: {error}")).await,
+    }
+}
+
+/// Forgets a gateway that is gone. Its connections fail from now on, and each tells so itself.
+pub async fn forget(name: &GatewayName, context: &GatewayContext) {
+    let records = &context.shared.records;
+    records.forget_gateway(name);
+    context.shared.checker.dialer.forget(name);
+    context.saw(name, None);
+    let Some(standing) = context.lock().remove(name) else { return };
+    let users = records.users_of(name);
+    if !users.is_empty() {
+        let names: Vec<_> = users.iter().take(10).map(|user| user.name.as_str()).collect();
+        let note = format!(
+            "the gateway was deleted while {} connections name it, which fail now: {}",
+            users.len(),
+            names.join(", ")
+        );
+        let transition = Transition { warning: true, reason: "DeletedInUse".to_owned(), note };
+        tell(&context.shared.recorder, &standing.lock().await.reference, transition).await;
+    }
+}
+
+// === impl GatewayContext ===
+
+impl GatewayContext {
+    /// Nothing is known yet.
+    pub fn new(shared: Arc<Context>, changed: UnboundedSender<ConnectionRef>) -> Self {
+        Self { shared, changed, standings: Mutex::default() }
+    }
+
+    /// Every gateway that was looked at.
+    pub fn known(&self) -> Vec<GatewayName> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// Notes the state of a gateway, and asks its connections to look again if they rest on another.
+    fn saw(&self, name: &GatewayName, version: Option<&Version>) {
+        let object = ObjectName::gateway(&name.name);
+        for connection in self.shared.records.saw(&name.namespace, &object, version) {
+            // The receiver is gone only when the operator stops.
+            let _ = self.changed.send(connection);
+        }
+    }
+
+    fn standing(&self, name: &GatewayName, object: &GuardedGateway) -> Arc<AsyncMutex<Standing>> {
+        let new = || Arc::new(AsyncMutex::new(Standing::new(object)));
+        Arc::clone(self.lock().entry(name.clone()).or_insert_with(new))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<GatewayName, Arc<AsyncMutex<Standing>>>> {
+        self.standings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Standing ===
+
+impl Standing {
+    fn new(object: &GuardedGateway) -> Self {
+        let status = object.0.as_ref().ok().and_then(|gateway| gateway.status.clone());
+        Self {
+            uid: object.uid().unwrap_or_default(),
+            reference: object.object_ref(&()),
+            written: status.unwrap_or_default(),
+            unwritten: None,
+            last_write: LastWrite::default(),
+            checked: None,
+        }
+    }
+
+    /// The status that is true, whether the API server has it yet or not.
+    fn status(&self) -> &VaultGatewayStatus {
+        self.unwritten.as_ref().unwrap_or(&self.written)
+    }
+
+    fn due_inputs<'a>(&'a self, around: &'a Circumstances<'_>, stale: bool) -> Inputs<'a> {
+        let answered = self.written.last_handled_reconcile_at.as_deref();
+        let checked = self.checked.as_ref();
+        Inputs {
+            generation: around.generation,
+            checked_generation: checked.map(|checked| checked.generation),
+            requested_at: around.requested_at,
+            handled_request: checked.map_or(answered, |checked| checked.request.as_deref()),
+            stale,
+            called: false,
+            next_check: checked.map(|checked| checked.next),
+            last_check: checked.map(|checked| checked.at),
+        }
+    }
+}
+
+// === impl Look ===
+
+impl Look<'_> {
+    async fn check_if_due(
+        &self,
+        standing: &mut Standing,
+        desired: &DesiredGateway,
+    ) -> Result<Action, ClusterError> {
+        let records = &self.context.shared.records;
+        records.register_gateway(&self.name, desired.references());
+        let stale = records.take_stale(&self.name);
+        if schedule::due(&standing.due_inputs(&self.around, stale), self.around.now).is_some() {
+            self.check(standing, desired).await?;
+        } else {
+            let status = gateway::counted(standing.status(), self.users());
+            self.write(standing, status).await?;
+        }
+        Ok(again(standing))
+    }
+
+    async fn check(&self, standing: &mut Standing, desired: &DesiredGateway) -> Result<(), ClusterError> {
+        let shared = &self.context.shared;
+        let seen = probe(&shared.checker.references, &shared.checker.dialer, &self.name, desired).await?;
+        let now = Timestamp::now();
+        let around = Circumstances { now, ..self.around };
+        let (status, wait) =
+            gateway::checked(standing.status(), &around, desired.interval, &seen, self.users());
+        standing.checked = Some(LastCheck {
+            generation: around.generation,
+            request: around.requested_at.map(str::to_owned),
+            at: now,
+            next: now.checked_add(wait).unwrap_or(Timestamp::MAX),
+        });
+        if gateway::is_back(standing.status(), &status) {
+            self.call_users();
+        }
+        self.write(standing, status).await
+    }
+
+    /// Nothing can be tried of a spec that makes no sense; nothing but another spec can help.
+    async fn refuse(&self, standing: &mut Standing, message: &str) -> Result<Action, ClusterError> {
+        self.context.shared.records.register_gateway(&self.name, Vec::new());
+        standing.checked = None;
+        let status = gateway::invalid_spec(standing.status(), &self.around, message, self.users());
+        self.write(standing, status).await?;
+        Ok(Action::await_change())
+    }
+
+    /// Writes a status, if it says something new or its times are too old, and tells of a transition.
+    async fn write(&self, standing: &mut Standing, status: VaultGatewayStatus) -> Result<(), ClusterError> {
+        let Context { cluster, checker, recorder, heartbeat, .. } = &*self.context.shared;
+        let before = standing.status();
+        let aged = report::needs_heartbeat(before.last_check_time.as_ref(), self.around.now, *heartbeat);
+        if gateway::is_news(before, &status) || aged {
+            standing.unwritten = Some(status);
+        }
+        let Some(status) = standing.unwritten.clone() else { return Ok(()) };
+        let place = (self.name.namespace.as_str(), self.name.name.as_str());
+        let state = standing.last_write.state_to_write(&self.seen);
+        match cluster.apply_status::<VaultGateway>(place, &state, &status).await? {
+            Written::Stands(after) => standing.last_write.wrote(self.seen.clone(), after),
+            // The watch will show what has changed, and then it is written, or replaced by a newer verdict.
+            Written::Outdated | Written::Gone => return Ok(()),
+        }
+        standing.unwritten = None;
+        let before = std::mem::replace(&mut standing.written, status);
+        checker.metrics.status_written();
+        if let Some(transition) = events::transition(&before.conditions, &standing.written.conditions) {
+            tell(recorder, &standing.reference, transition).await;
+        }
+        Ok(())
+    }
+
+    fn users(&self) -> usize {
+        self.context.shared.records.users_of(&self.name).len()
+    }
+
+    /// Asks the connections that wait for this gateway to try it now.
+    fn call_users(&self) {
+        let Context { checker, records, .. } = &*self.context.shared;
+        checker.instances.forget_gateway(&self.name);
+        for connection in records.users_of(&self.name) {
+            records.call(connection);
+        }
+    }
+}
+
+/// When to look again, if nothing changes.
+fn again(standing: &Standing) -> Action {
+    let Some(checked) = &standing.checked else { return Action::await_change() };
+    let wait = Duration::try_from(checked.next.duration_since(Timestamp::now()));
+    Action::requeue(wait.unwrap_or_default())
+}

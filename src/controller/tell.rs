@@ -1,0 +1,32 @@
+//! Events: what a person sees of a transition with `kubectl describe`.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder};
+
+use crate::verify::events::Transition;
+
+/// Longest time that an event may take. It is nobody's only source.
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// Publishes a transition of an object, and logs it. That it cannot be published is only logged.
+pub async fn tell(recorder: &Recorder, object: &ObjectReference, transition: Transition) {
+    let Transition { warning, reason, note } = transition;
+    let named = |text: &Option<String>| text.clone().unwrap_or_default();
+    let subject = format!("{}/{}", named(&object.namespace), named(&object.name));
+    let kind = named(&object.kind);
+    tracing::info!(kind, object = subject, reason, message_text = note, "transition");
+    let event = Event {
+        type_: if warning { EventType::Warning } else { EventType::Normal },
+        reason,
+        note: Some(note),
+        action: "Check".to_owned(),
+        secondary: None,
+    };
+    match tokio::time::timeout(LONGEST, recorder.publish(&event, object)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(kind, object = subject, %error, "an event could not be published"),
+        Err(_) => tracing::warn!(kind, object = subject, "an event took too long to be published"),
+    }
+}

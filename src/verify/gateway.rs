@@ -1,0 +1,267 @@
+//! From a check of a gateway to the status that is written.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{
+    judge,
+    report::{Circumstances, credentials},
+    schedule::{self, Outcome},
+    session::later,
+    words,
+};
+use crate::{
+    api::{
+        condition::{ConditionType, Reason},
+        gateway::{EndpointStatus, VaultGatewayStatus},
+    },
+    conditions::{self, Verdict},
+    secrets::{Versions, resolve::ReferenceFault},
+    vault::transport::EndpointProblem,
+};
+
+/// The steps of a check of a gateway, in their order.
+const STEPS: [ConditionType; 2] = [ConditionType::ReferencesResolved, ConditionType::Reachable];
+
+/// What a check of a gateway saw.
+#[derive(Clone, Debug)]
+pub struct GatewaySeen {
+    /// What was found of each endpoint; or why the objects that the gateway names cannot be used.
+    pub endpoints: Result<Vec<EndpointSeen>, ReferenceFault>,
+    /// The objects that it rests on.
+    pub versions: Versions,
+}
+
+/// What was found of one endpoint.
+#[derive(Clone, Debug)]
+pub struct EndpointSeen {
+    /// Its address, as the spec has it.
+    pub url: String,
+    /// How long it took.
+    pub latency: Duration,
+    /// What is wrong with it.
+    pub problem: Option<EndpointProblem>,
+}
+
+/// The status after a check, and how long to wait for the next.
+pub fn checked(
+    previous: &VaultGatewayStatus,
+    around: &Circumstances<'_>,
+    interval: Duration,
+    seen: &GatewaySeen,
+    connections: usize,
+) -> (VaultGatewayStatus, Duration) {
+    let verdicts = judge(seen);
+    let mut next = begin(previous, around, &verdicts, connections);
+    let endpoints = seen.endpoints.as_deref().unwrap_or_default();
+    let healthy = endpoints.iter().filter(|endpoint| endpoint.problem.is_none()).count();
+    next.healthy_endpoints = Some(number(healthy));
+    next.endpoints = endpoints.iter().map(endpoint_status).collect();
+    next.credentials = credentials(&seen.versions);
+    next.last_check_time = Some(Time(around.now));
+
+    let since = conditions::find(&next.conditions, ConditionType::Ready)
+        .map_or(around.now, |ready| ready.last_transition_time.0);
+    let failed = Outcome::Failed { since, retry_after: None };
+    let outcome = if healthy > 0 { Outcome::Passed { interval } } else { failed };
+    // A proxy that is back is found as soon as the user asks for, however long it was away.
+    let wait = schedule::wait(outcome, around.now, around.jitter).min(interval);
+    next.next_check_time = Some(Time(later(around.now, wait)));
+    (next, wait)
+}
+
+/// The status of a gateway that is not checked because its spec makes no sense.
+pub fn invalid_spec(
+    previous: &VaultGatewayStatus,
+    around: &Circumstances<'_>,
+    message: &str,
+    connections: usize,
+) -> VaultGatewayStatus {
+    let failed = Some((Reason::InvalidSpec, message.to_owned()));
+    let verdicts = judge::ladder(&STEPS, failed, |_| (Reason::Resolved, String::new()));
+    begin(previous, around, &verdicts, connections)
+}
+
+/// The same status with another number of connections.
+pub fn counted(previous: &VaultGatewayStatus, connections: usize) -> VaultGatewayStatus {
+    VaultGatewayStatus { connections: Some(number(connections)), ..previous.clone() }
+}
+
+/// Whether a status says something new. That time goes by, or a proxy is a little slower, is nothing new.
+pub fn is_news(previous: &VaultGatewayStatus, next: &VaultGatewayStatus) -> bool {
+    timeless(previous) != timeless(next)
+}
+
+/// Whether an endpoint works that did not before, so that those who wait for the gateway should try.
+pub fn is_back(previous: &VaultGatewayStatus, next: &VaultGatewayStatus) -> bool {
+    let failed = |url: &str| previous.endpoints.iter().any(|before| before.url == url && !before.healthy);
+    next.endpoints.iter().any(|endpoint| endpoint.healthy && failed(&endpoint.url))
+}
+
+fn timeless(status: &VaultGatewayStatus) -> VaultGatewayStatus {
+    let mut status = VaultGatewayStatus { last_check_time: None, next_check_time: None, ..status.clone() };
+    for endpoint in &mut status.endpoints {
+        endpoint.latency_milliseconds = None;
+    }
+    status
+}
+
+fn begin(
+    previous: &VaultGatewayStatus,
+    around: &Circumstances<'_>,
+    verdicts: &[Verdict],
+    connections: usize,
+) -> VaultGatewayStatus {
+    let handled = around.requested_at.map(str::to_owned);
+    VaultGatewayStatus {
+        observed_generation: Some(around.generation),
+        connections: Some(number(connections)),
+        last_handled_reconcile_at: handled.or_else(|| previous.last_handled_reconcile_at.clone()),
+        conditions: conditions::fold(&previous.conditions, verdicts, around.generation, around.now),
+        ..VaultGatewayStatus::default()
+    }
+}
+
+fn judge(seen: &GatewaySeen) -> Vec<Verdict> {
+    let endpoints = match &seen.endpoints {
+        Ok(endpoints) => endpoints,
+        Err(fault) => {
+            return judge::ladder(&STEPS, Some(words::of_reference(fault)), |_| {
+                (Reason::Resolved, String::new())
+            });
+        }
+    };
+    let (all, failing): (_, Vec<_>) = (endpoints.len(), endpoints.iter().filter_map(complaint).collect());
+    let works = all - failing.len();
+    // If one of them may pass by itself, waiting is worth while.
+    let worst = failing.iter().find(|(_, _, passes)| *passes).or(failing.first());
+    let told = worst.map(|(reason, message, _)| (*reason, message.clone()));
+    let failed = told.clone().filter(|_| works == 0).map(|(reason, message)| {
+        let of_all = if all > 1 { format!("no endpoint works; {message}") } else { message };
+        (reason, of_all)
+    });
+    judge::ladder(&STEPS, failed, |step| match (step, &told) {
+        (ConditionType::Ready, None) => (Reason::EndpointsHealthy, count(works, all)),
+        (ConditionType::Ready, Some((_, message))) => {
+            (Reason::EndpointsDegraded, format!("{}; {message}", count(works, all)))
+        }
+        (ConditionType::ReferencesResolved, _) => {
+            (Reason::Resolved, "all that the gateway names can be read".to_owned())
+        }
+        _ => (Reason::Answered, count(works, all)),
+    })
+}
+
+fn count(works: usize, all: usize) -> String {
+    format!("{works} of {all} endpoints work")
+}
+
+/// What is wrong with an endpoint, and whether it may pass by itself.
+fn complaint(endpoint: &EndpointSeen) -> Option<(Reason, String, bool)> {
+    let problem = endpoint.problem.as_ref()?;
+    let (reason, message) = words::of_endpoint(&endpoint.url, problem, None);
+    Some((reason, message, problem.is_passing()))
+}
+
+fn endpoint_status(seen: &EndpointSeen) -> EndpointStatus {
+    let milliseconds = i64::try_from(seen.latency.as_millis()).unwrap_or(i64::MAX);
+    let complaint = complaint(seen);
+    EndpointStatus {
+        url: seen.url.clone(),
+        healthy: complaint.is_none(),
+        latency_milliseconds: complaint.is_none().then_some(milliseconds),
+        message: complaint.map(|(_, message, _)| message).unwrap_or_default(),
+    }
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{vault::transport::TransportFault, verify::testing::at};
+
+    const INTERVAL: Duration = Duration::from_secs(60);
+
+    fn endpoint(url: &str, problem: Option<EndpointProblem>) -> EndpointSeen {
+        EndpointSeen { url: url.to_owned(), latency: Duration::from_millis(7), problem }
+    }
+
+    fn refused() -> Option<EndpointProblem> {
+        Some(EndpointProblem::Unreachable(Box::new(TransportFault::Refused)))
+    }
+
+    fn status(previous: &VaultGatewayStatus, second: i64, endpoints: &[EndpointSeen]) -> VaultGatewayStatus {
+        let around = Circumstances { generation: 1, requested_at: None, now: at(second), jitter: 0.0 };
+        let seen = GatewaySeen { endpoints: Ok(endpoints.to_vec()), versions: Versions::new() };
+        checked(previous, &around, INTERVAL, &seen, 3).0
+    }
+
+    fn ready(status: &VaultGatewayStatus) -> (&str, &str) {
+        let ready = conditions::find(&status.conditions, ConditionType::Ready).expect("there is a Ready");
+        (&ready.status, &ready.reason)
+    }
+
+    #[test]
+    fn a_gateway_is_ready_while_one_endpoint_works() {
+        let login = || Some(EndpointProblem::LoginRefused);
+        let table: &[(&str, &[EndpointSeen], (&str, &str), Option<ConditionType>)] = &[
+            ("all work", &[endpoint("a", None), endpoint("b", None)], ("True", "EndpointsHealthy"), None),
+            (
+                "one works",
+                &[endpoint("a", refused()), endpoint("b", None)],
+                ("True", "EndpointsDegraded"),
+                None,
+            ),
+            (
+                "none works, for now",
+                &[endpoint("a", login()), endpoint("b", refused())],
+                ("False", "GatewayUnreachable"),
+                Some(ConditionType::Reconciling),
+            ),
+            (
+                "none works until a person helps",
+                &[endpoint("a", login())],
+                ("False", "GatewayLoginRefused"),
+                Some(ConditionType::Stalled),
+            ),
+        ];
+        for (name, endpoints, expected, progress) in table {
+            let status = status(&VaultGatewayStatus::default(), 0, endpoints);
+            assert_eq!(ready(&status), *expected, "{name}");
+            for condition in [ConditionType::Reconciling, ConditionType::Stalled] {
+                let is_set = conditions::is_true(&status.conditions, condition);
+                assert_eq!(is_set, *progress == Some(condition), "{name}: {}", condition.as_str());
+            }
+            assert_eq!(status.connections, Some(3));
+            assert_eq!(status.endpoints.len(), endpoints.len());
+        }
+    }
+
+    #[test]
+    fn latency_is_no_news_and_an_endpoint_that_is_back_is() {
+        let up = status(&VaultGatewayStatus::default(), 0, &[endpoint("a", None)]);
+        let mut slower = endpoint("a", None);
+        slower.latency = Duration::from_millis(99);
+        assert!(!is_news(&up, &status(&up, 60, &[slower])));
+        assert!(is_news(&up, &counted(&up, 4)));
+
+        let down = status(&up, 120, &[endpoint("a", refused())]);
+        assert!(is_news(&up, &down) && !is_back(&up, &down));
+        assert!(is_back(&down, &up));
+        assert!(down.endpoints[0].message.contains("refused the connection"), "{down:?}");
+    }
+
+    #[test]
+    fn a_gateway_that_fails_is_checked_as_often_as_the_user_wants() {
+        let around = |now| Circumstances { generation: 1, requested_at: None, now: at(now), jitter: 0.0 };
+        let seen = GatewaySeen { endpoints: Ok(vec![endpoint("a", refused())]), versions: Versions::new() };
+        let (first, wait) = checked(&VaultGatewayStatus::default(), &around(0), INTERVAL, &seen, 0);
+        assert_eq!(wait, Duration::from_secs(5));
+        let (_, wait) = checked(&first, &around(3600), INTERVAL, &seen, 0);
+        assert_eq!(wait, INTERVAL);
+    }
+}
