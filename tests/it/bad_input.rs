@@ -130,7 +130,7 @@ async fn what_does_not_answer_as_a_vault_is_told_apart() {
         row(
             "tls-on-plain-port",
             spec(&vault.address.replace("http:", "https:")),
-            Reason::TlsFailed,
+            Reason::NotTls,
             "check the port",
         ),
         row("not-vault", spec(&page.url()), Reason::NotVault, "check host, port and path prefix"),
