@@ -267,8 +267,12 @@ mod tests {
             let accepted = accepts(updated.unwrap_or(created));
             assert_eq!(accepted, refused.is_none() || only_schema, "{name}");
         };
-        table::connections().into_iter().for_each(|row| judge(row, &connection));
-        table::gateways().into_iter().for_each(|row| judge(row, &gateway));
+        for row in table::connections() {
+            judge(row, &connection);
+        }
+        for row in table::gateways() {
+            judge(row, &gateway);
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub(super) struct Files {
     objects: BTreeMap<(String, ObjectName), Held>,
 }
 
-/// A Secret, ConfigMap or VaultGateway. What a user wrote into a file of theirs is not wiped.
+/// A Secret, `ConfigMap` or `VaultGateway`. What a user wrote into a file of theirs is not wiped.
 struct Held {
     labelled: bool,
     data: BTreeMap<String, Vec<u8>>,

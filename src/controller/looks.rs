@@ -120,7 +120,12 @@ fn guarded(
     look: BoxFuture<'static, Result<Action, ClusterError>>,
 ) -> BoxFuture<'static, Result<Action, ClusterError>> {
     let look = AssertUnwindSafe(look).catch_unwind();
-    Box::pin(async move { look.await.unwrap_or_else(|_| Ok(Action::requeue(AFTER_PANIC))) })
+    Box::pin(async move {
+        match look.await {
+            Ok(outcome) => outcome,
+            Err(_) => Ok(Action::requeue(AFTER_PANIC)),
+        }
+    })
 }
 
 async fn until_stopped(mut stopped: tokio_watch::Receiver<bool>) {

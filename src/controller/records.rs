@@ -65,7 +65,8 @@ impl Records {
     pub fn forget(&self, connection: &ConnectionRef) -> Option<Arc<Record>> {
         let mut inner = self.lock();
         let named = inner.dependents.forget(connection);
-        inner.recount(connection, &named, &[]);
+        let gateways = named.iter().filter(|name| name.kind == ObjectKind::VaultGateway);
+        inner.recount(connection, gateways.map(|name| &name.name));
         inner.by_connection.remove(connection)
     }
 
@@ -115,8 +116,13 @@ impl Records {
     /// Remembers which objects a connection names.
     pub fn register(&self, connection: &ConnectionRef, objects: Vec<ObjectName>) {
         let mut inner = self.lock();
-        let before = inner.dependents.register(connection, objects.clone());
-        inner.recount(connection, &before, &objects);
+        let gateways = |names: &[ObjectName]| -> BTreeSet<String> {
+            let gateways = names.iter().filter(|name| name.kind == ObjectKind::VaultGateway);
+            gateways.map(|name| name.name.clone()).collect()
+        };
+        let after = gateways(&objects);
+        let before = gateways(&inner.dependents.register(connection, objects));
+        inner.recount(connection, before.symmetric_difference(&after));
     }
 
     /// Remembers which objects a gateway names.
@@ -174,11 +180,9 @@ impl Records {
 
 impl Inner {
     /// Asks for a look at each gateway that a connection has begun or ceased to name: it tells how many do.
-    fn recount(&self, connection: &ConnectionRef, before: &[ObjectName], after: &[ObjectName]) {
-        let moved = before.iter().filter(|name| !after.contains(name));
-        let moved = moved.chain(after.iter().filter(|name| !before.contains(name)));
-        for object in moved.filter(|object| object.kind == ObjectKind::VaultGateway) {
-            let gateway = GatewayName { namespace: connection.namespace.clone(), name: object.name.clone() };
+    fn recount<'a>(&self, connection: &ConnectionRef, gateways: impl Iterator<Item = &'a String>) {
+        for name in gateways {
+            let gateway = GatewayName { namespace: connection.namespace.clone(), name: name.clone() };
             send(&self.gateway_queues, gateway);
         }
     }

@@ -123,8 +123,22 @@ impl Connector {
         ordered
     }
 
+    /// Begins with another address of the host the next time, if it is also one of `other`, and not the one in use.
+    pub(super) async fn prefer(&self, host: &Host<String>, port: u16, other: &Host<String>) -> bool {
+        let Host::Domain(name) = host else { return false };
+        let ours = self.addresses(host, port).await.unwrap_or_default();
+        let theirs = self.addresses(other, port).await.unwrap_or_default();
+        let in_use = self.worked().get(&(name.clone(), port)).copied();
+        let better =
+            ours.into_iter().find(|address| theirs.contains(address) && Some(address.ip()) != in_use);
+        if let Some(address) = better {
+            self.remember(host, port, address.ip());
+        }
+        better.is_some()
+    }
+
     /// Remembers the address of a name to begin with the next time.
-    pub(super) fn remember(&self, host: &Host<String>, port: u16, address: IpAddr) {
+    fn remember(&self, host: &Host<String>, port: u16, address: IpAddr) {
         let Host::Domain(name) = host else { return };
         let mut worked = self.worked();
         if worked.len() >= MOST_REMEMBERED {
@@ -143,5 +157,82 @@ fn fault(error: &io::Error) -> TransportFault {
         TransportFault::Refused
     } else {
         TransportFault::Failed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A name server that knows one answer.
+    struct Fixed(Vec<IpAddr>);
+
+    impl Names for Fixed {
+        fn addresses<'a>(&'a self, _: &'a str, port: u16) -> Addresses<'a> {
+            Box::pin(async move { Ok(self.0.iter().map(|ip| SocketAddr::new(*ip, port)).collect()) })
+        }
+    }
+
+    fn connector(addresses: &[&str], allow: &[&str]) -> Connector {
+        let parsed = addresses.iter().map(|text| text.parse().expect("an address")).collect();
+        let allow = allow.iter().map(|text| text.parse().expect("an entry")).collect();
+        Connector::new(Arc::new(Fixed(parsed)), Arc::new(AddressPolicy::new(allow, Vec::new())))
+    }
+
+    fn name() -> Host<String> {
+        Host::Domain("vault.example.com".to_owned())
+    }
+
+    async fn connected(connector: &Connector, port: u16) -> Result<IpAddr, TransportFault> {
+        let stream = connector.connect(&name(), port).await?;
+        Ok(stream.peer_addr().expect("it is connected").ip())
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_gives_way_to_the_next_which_is_kept() {
+        let second = TcpListener::bind("127.0.0.2:0").await.expect("loopback has many addresses");
+        let port = second.local_addr().expect("it listens").port();
+        let connector = connector(&["127.0.0.1", "127.0.0.2"], &["127.0.0.0/8"]);
+        assert_eq!(connected(&connector, port).await, Ok("127.0.0.2".parse().expect("an address")));
+        let order = connector.addresses(&name(), port).await.expect("two addresses");
+        assert_eq!(order[0].ip().to_string(), "127.0.0.2", "the next connection begins with what worked");
+        let first = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free there");
+        assert_eq!(connected(&connector, port).await, Ok("127.0.0.2".parse().expect("an address")));
+        drop((first, second));
+        assert_eq!(connected(&connector, port).await, Err(TransportFault::Refused));
+    }
+
+    #[tokio::test]
+    async fn the_families_take_turns() {
+        let connector = connector(&["10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::2", "10.0.0.1"], &[]);
+        let order = connector.addresses(&name(), 1).await.expect("addresses");
+        let order: Vec<_> = order.iter().map(|address| address.ip().to_string()).collect();
+        assert_eq!(order, ["2001:db8::1", "10.0.0.1", "2001:db8::2", "10.0.0.2"]);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_not_allowed_is_never_dialled() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let port = listener.local_addr().expect("it listens").port();
+        let outcome = connected(&connector(&["127.0.0.1"], &[]), port).await;
+        assert!(matches!(outcome, Err(TransportFault::NotAllowed(_))), "{outcome:?}");
+        let mixed = connector(&["127.0.0.1", "127.0.0.2"], &["127.0.0.2"]);
+        assert_eq!(connected(&mixed, port).await, Err(TransportFault::Refused), "only the other is tried");
+        assert_eq!(connected(&connector(&[], &[]), port).await, Err(TransportFault::NameNotResolved));
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_followed_to_an_address_of_the_same_name_only() {
+        let connector = connector(&["127.0.0.1", "127.0.0.2"], &["127.0.0.0/8"]);
+        let host = |text: &str| Host::parse(text).expect("a host");
+        connector.remember(&name(), 1, "127.0.0.1".parse().expect("an address"));
+        assert!(!connector.prefer(&name(), 1, &host("127.0.0.1")).await, "that is the one in use");
+        assert!(!connector.prefer(&name(), 1, &host("127.0.0.3")).await, "that is none of its addresses");
+        assert!(!connector.prefer(&host("127.0.0.1"), 1, &host("127.0.0.2")).await, "an address is no name");
+        assert!(connector.prefer(&name(), 1, &host("127.0.0.2")).await);
+        let order = connector.addresses(&name(), 1).await.expect("two addresses");
+        assert_eq!(order[0].ip().to_string(), "127.0.0.2");
     }
 }

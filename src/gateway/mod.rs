@@ -3,6 +3,7 @@
 pub mod connect;
 pub mod dial;
 mod handover;
+pub mod http;
 pub mod pool;
 mod race;
 pub mod route;

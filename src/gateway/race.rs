@@ -65,7 +65,10 @@ mod tests {
     /// What a candidate does: after so many milliseconds it succeeds or fails.
     type Candidate = (u64, Result<&'static str, &'static str>);
 
-    async fn race(candidates: &[Candidate]) -> (Option<Result<&'static str, &'static str>>, u128) {
+    /// The outcome of a race, and how many milliseconds it took.
+    type Finish = (Option<Result<&'static str, &'static str>>, u128);
+
+    async fn race(candidates: &[Candidate]) -> Finish {
         let start = Instant::now();
         let attempt = |(after, outcome): Candidate| async move {
             tokio::time::sleep(Duration::from_millis(after)).await;
@@ -78,22 +81,25 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_first_success_wins_in_its_time() {
         let silent = (u64::MAX / 2_000_000, Err("silent"));
-        let table: &[(&str, &[Candidate], Option<Result<&str, &str>>, u128)] = &[
-            ("nobody", &[], None, 0),
-            ("one that works", &[(10, Ok("a"))], Some(Ok("a")), 10),
-            ("the next begins at once after a failure", &[(10, Err("a")), (10, Ok("b"))], Some(Ok("b")), 20),
-            ("a silent one delays the next a little", &[silent, (10, Ok("b"))], Some(Ok("b")), 260),
-            ("a slow one may still win", &[(255, Ok("a")), (100, Ok("b"))], Some(Ok("a")), 255),
+        let table: &[(&str, &[Candidate], Finish)] = &[
+            ("nobody", &[], (None, 0)),
+            ("one that works", &[(10, Ok("a"))], (Some(Ok("a")), 10)),
+            (
+                "the next begins at once after a failure",
+                &[(10, Err("a")), (10, Ok("b"))],
+                (Some(Ok("b")), 20),
+            ),
+            ("a silent one delays the next a little", &[silent, (10, Ok("b"))], (Some(Ok("b")), 260)),
+            ("a slow one may still win", &[(255, Ok("a")), (100, Ok("b"))], (Some(Ok("a")), 255)),
             (
                 "a failure while another is silent waits for the delay",
                 &[silent, (10, Err("b")), (10, Ok("c"))],
-                Some(Ok("c")),
-                510,
+                (Some(Ok("c")), 510),
             ),
-            ("all fail: the first is told", &[(300, Err("a")), (10, Err("b"))], Some(Err("a")), 300),
+            ("all fail: the first is told", &[(300, Err("a")), (10, Err("b"))], (Some(Err("a")), 300)),
         ];
-        for (name, candidates, outcome, milliseconds) in table {
-            assert_eq!(race(candidates).await, (*outcome, *milliseconds), "{name}");
+        for (name, candidates, finish) in table {
+            assert_eq!(race(candidates).await, *finish, "{name}");
         }
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! Pure. The body of an answer may hold a token: it is wiped when dropped, and no text of it reaches a message.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
+use url::Host;
 
 /// One answer, read whole.
 pub struct Answer {
@@ -14,12 +15,21 @@ pub struct Answer {
     pub status: u16,
     /// How long the server asks us to wait.
     pub retry_after: Option<Duration>,
-    /// Host of the `Location` header, if there is one.
-    pub location: Option<String>,
+    /// What the `Location` header names, if there is one.
+    pub location: Option<Location>,
     /// When the server's TLS certificate ends; none for plain http.
     pub certificate_end: Option<Timestamp>,
     /// The body.
     pub body: Zeroizing<Vec<u8>>,
+}
+
+/// Where a redirect leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// The host.
+    pub host: Host<String>,
+    /// The port, if it is not that of the scheme.
+    pub port: Option<u16>,
 }
 
 /// The server is not, or not now, one that can serve us.
@@ -65,6 +75,17 @@ struct Errors {
     errors: Vec<String>,
 }
 
+// === impl Location ===
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => write!(f, "{}:{port}", self.host),
+            None => write!(f, "{}", self.host),
+        }
+    }
+}
+
 // === impl Answer ===
 
 impl Answer {
@@ -74,7 +95,9 @@ impl Answer {
     /// have one meaning on every path.
     pub fn server_fault(&self) -> Option<ServerFault> {
         match self.status {
-            300..=399 => Some(ServerFault::Redirected { host: self.location.clone() }),
+            300..=399 => {
+                Some(ServerFault::Redirected { host: self.location.as_ref().map(Location::to_string) })
+            }
             429 => Some(ServerFault::RateLimited { retry_after: self.retry_after }),
             472 => Some(ServerFault::DisasterRecoverySecondary),
             503 if self.error_says("sealed") => Some(ServerFault::Sealed),

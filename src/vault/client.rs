@@ -14,9 +14,14 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
-use super::{Request, answer::Answer, transport::TransportFault, wire};
+use super::{
+    Request,
+    answer::{Answer, Location},
+    transport::TransportFault,
+    wire,
+};
 use crate::{
-    gateway::way::Way,
+    gateway::{http::HttpClient, way::Way},
     refs::{InstanceUrl, ServerName, VaultNamespace},
 };
 
@@ -26,7 +31,7 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// Sends requests to one instance, in one Vault namespace.
 #[derive(Clone)]
 pub struct Client {
-    http: Arc<reqwest::Client>,
+    http: Arc<HttpClient>,
     instance: InstanceUrl,
     server_name: Option<ServerName>,
     namespace: Option<VaultNamespace>,
@@ -36,7 +41,7 @@ pub struct Client {
 
 impl Client {
     /// A client for the instance at the end of a way, over the HTTP client of that way.
-    pub fn new(http: Arc<reqwest::Client>, way: &Way, namespace: Option<VaultNamespace>) -> Self {
+    pub fn new(http: Arc<HttpClient>, way: &Way, namespace: Option<VaultNamespace>) -> Self {
         let (instance, server_name) = (way.instance.clone(), way.server_name.clone());
         Self { http, instance, server_name, namespace }
     }
@@ -64,27 +69,35 @@ impl Client {
         outcome
     }
 
+    /// Asks once; and once more, if a standby redirects to another address of the instance's own name.
     async fn exchange(
         &self,
         request: Request,
         token: Option<&SecretString>,
     ) -> Result<Answer, TransportFault> {
-        let url = self.url(&request.path);
-        let headers = self.headers(&request, token);
-        let call = match request.body {
+        let answer = self.ask(&request, token).await?;
+        let elsewhere = answer.location.as_ref().filter(|_| matches!(answer.status, 307 | 308));
+        match elsewhere {
+            Some(location) if self.http.move_to(&location.host).await => self.ask(&request, token).await,
+            _ => Ok(answer),
+        }
+    }
+
+    async fn ask(&self, request: &Request, token: Option<&SecretString>) -> Result<Answer, TransportFault> {
+        let (http, url, headers) = (self.http.get(), self.url(&request.path), self.headers(request, token));
+        let call = match &request.body {
             // reqwest owns the bytes of a body and does not wipe them; a copy for it is made here and nowhere else.
-            Some(body) => {
-                let call =
-                    self.http.post(url).header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                call.body(body.to_vec())
-            }
-            None => self.http.get(url),
+            Some(body) => http
+                .post(url)
+                .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+                .body(body.to_vec()),
+            None => http.get(url),
         };
         let mut response = call.headers(headers).send().await.map_err(|error| fault(&error))?;
         let mut answer = Answer {
             status: response.status().as_u16(),
             retry_after: retry_after(response.headers(), Timestamp::now()),
-            location: redirect_host(response.headers(), &self.instance),
+            location: location(response.headers(), &self.instance),
             certificate_end: response.extensions().get().and_then(certificate_end),
             body: Zeroizing::new(Vec::new()),
         };
@@ -149,11 +162,10 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 }
 
 /// The host that a redirect names. The rest of its URL may hold anything, and is left out.
-fn redirect_host(headers: &HeaderMap, instance: &InstanceUrl) -> Option<String> {
+fn location(headers: &HeaderMap, instance: &InstanceUrl) -> Option<Location> {
     let location = headers.get(LOCATION)?.to_str().ok()?;
     let url: Url = instance.api("").join(location).ok()?;
-    let host = url.host_str()?;
-    Some(url.port().map_or(host.to_owned(), |port| format!("{host}:{port}")))
+    Some(Location { host: url.host()?.to_owned(), port: url.port() })
 }
 
 /// Tells a failed exchange by the first known cause in its chain.
@@ -191,7 +203,8 @@ mod tests {
     fn of_a_redirect_only_the_host_is_told() {
         let instance = InstanceUrl::parse("https://vault.example.com").expect("valid");
         let host = |text: &'static str| {
-            redirect_host(&HeaderMap::from_iter([(LOCATION, HeaderValue::from_static(text))]), &instance)
+            let headers = HeaderMap::from_iter([(LOCATION, HeaderValue::from_static(text))]);
+            location(&headers, &instance).map(|location| location.to_string())
         };
         assert_eq!(
             host("https://evil.example.com:8/v1/x?token=s.abc").as_deref(),

@@ -190,8 +190,8 @@ mod tests {
         EndpointSeen { url: url.to_owned(), latency: Duration::from_millis(7), problem }
     }
 
-    fn refused() -> Option<EndpointProblem> {
-        Some(EndpointProblem::Unreachable(Box::new(TransportFault::Refused)))
+    fn refused() -> EndpointProblem {
+        EndpointProblem::Unreachable(Box::new(TransportFault::Refused))
     }
 
     fn status(previous: &VaultGatewayStatus, second: i64, endpoints: &[EndpointSeen]) -> VaultGatewayStatus {
@@ -205,20 +205,23 @@ mod tests {
         (&ready.status, &ready.reason)
     }
 
+    /// The endpoints, the status and reason of Ready, and which of the two conditions of kstatus is set.
+    type Row<'a> = (&'a str, &'a [EndpointSeen], (&'a str, &'a str), Option<ConditionType>);
+
     #[test]
     fn a_gateway_is_ready_while_one_endpoint_works() {
         let login = || Some(EndpointProblem::LoginRefused);
-        let table: &[(&str, &[EndpointSeen], (&str, &str), Option<ConditionType>)] = &[
+        let table: &[Row<'_>] = &[
             ("all work", &[endpoint("a", None), endpoint("b", None)], ("True", "EndpointsHealthy"), None),
             (
                 "one works",
-                &[endpoint("a", refused()), endpoint("b", None)],
+                &[endpoint("a", Some(refused())), endpoint("b", None)],
                 ("True", "EndpointsDegraded"),
                 None,
             ),
             (
                 "none works, for now",
-                &[endpoint("a", login()), endpoint("b", refused())],
+                &[endpoint("a", login()), endpoint("b", Some(refused()))],
                 ("False", "GatewayUnreachable"),
                 Some(ConditionType::Reconciling),
             ),
@@ -249,7 +252,7 @@ mod tests {
         assert!(!is_news(&up, &status(&up, 60, &[slower])));
         assert!(is_news(&up, &counted(&up, 4)));
 
-        let down = status(&up, 120, &[endpoint("a", refused())]);
+        let down = status(&up, 120, &[endpoint("a", Some(refused()))]);
         assert!(is_news(&up, &down) && !is_back(&up, &down));
         assert!(is_back(&down, &up));
         assert!(down.endpoints[0].message.contains("refused the connection"), "{down:?}");
@@ -258,7 +261,8 @@ mod tests {
     #[test]
     fn a_gateway_that_fails_is_checked_as_often_as_the_user_wants() {
         let around = |now| Circumstances { generation: 1, requested_at: None, now: at(now), jitter: 0.0 };
-        let seen = GatewaySeen { endpoints: Ok(vec![endpoint("a", refused())]), versions: Versions::new() };
+        let seen =
+            GatewaySeen { endpoints: Ok(vec![endpoint("a", Some(refused()))]), versions: Versions::new() };
         let (first, wait) = checked(&VaultGatewayStatus::default(), &around(0), INTERVAL, &seen, 0);
         assert_eq!(wait, Duration::from_secs(5));
         let (_, wait) = checked(&first, &around(3600), INTERVAL, &seen, 0);
