@@ -4,6 +4,7 @@
 //! wipe themselves and do not print.
 
 pub mod dependents;
+pub mod known;
 pub mod ledger;
 pub mod resolve;
 

@@ -16,6 +16,7 @@ pub mod observation;
 pub mod report;
 pub mod schedule;
 pub mod session;
+pub mod shown;
 mod words;
 
 #[cfg(test)]
