@@ -4,13 +4,16 @@
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
+use http::header::{CONNECTION, HeaderValue};
 use k8s_openapi::{
     api::core::v1::{ConfigMap, Secret},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{
     Api, Client, Config, Resource,
-    api::{ApiResource, DynamicObject, ListParams, PartialObjectMeta, Patch, PatchParams},
+    api::{
+        ApiResource, DynamicObject, ListParams, ObjectList, PartialObjectMeta, Patch, PatchParams, Request,
+    },
 };
 use secrecy::zeroize::Zeroizing;
 use serde::Serialize;
@@ -61,6 +64,14 @@ pub enum ClusterError {
         /// Why.
         source: kube::Error,
     },
+    /// An answer about an object makes no sense. What makes none may be a secret, so it is not told.
+    #[error("failed to understand the API server's answer about {object} in namespace {namespace}")]
+    Unreadable {
+        /// The object.
+        object: ObjectName,
+        /// Its namespace.
+        namespace: String,
+    },
     /// A status cannot be written.
     #[error("failed to write the status of {kind} {namespace}/{name}")]
     Write {
@@ -76,6 +87,14 @@ pub enum ClusterError {
     /// No answer came in time.
     #[error("failed to get an answer of the API server within {} s", DEADLINE.as_secs())]
     TimedOut,
+}
+
+/// Why a read gave nothing.
+enum ReadFault {
+    /// The API server refuses it, or does not answer.
+    Refused(kube::Error),
+    /// The answer makes no sense.
+    Unreadable,
 }
 
 /// What became of a status that was sent.
@@ -171,12 +190,19 @@ impl Cluster {
     }
 
     /// Reads a Secret by a list that the API server narrows to our label: the values of another Secret never come.
-    async fn read_secret(&self, namespace: &str, name: &str) -> Result<Lookup, kube::Error> {
-        let secrets: Api<Secret> = Api::namespaced(self.client(), namespace);
+    ///
+    /// The request is made by hand. kube logs an answer that it cannot read, values and all; and it keeps the connection,
+    /// whose buffers would hold the values until something else overwrites them. This one ends with its answer.
+    async fn read_secret(&self, namespace: &str, name: &str) -> Result<Lookup, ReadFault> {
         let params = ListParams::default()
             .fields(&format!("metadata.name={name}"))
             .labels(&format!("{CREDENTIALS_LABEL}={CREDENTIALS_LABEL_VALUE}"));
-        if let Some(secret) = secrets.list(&params).await?.items.pop() {
+        let request = Request::new(Secret::url_path(&(), Some(namespace))).list(&params);
+        let mut request = request.map_err(kube::Error::BuildRequest)?;
+        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        let text = Zeroizing::new(self.client.request_text(request).await?);
+        let list: ObjectList<Secret> = serde_json::from_str(&text).map_err(|_| ReadFault::Unreadable)?;
+        if let Some(secret) = list.items.into_iter().next() {
             let data = secret.data.unwrap_or_default();
             return Ok(Lookup::Found(Object {
                 version: version(&secret.metadata),
@@ -184,20 +210,21 @@ impl Cluster {
                 data: data.into_iter().map(|(key, value)| (key, Zeroizing::new(value.0))).collect(),
             }));
         }
+        let secrets: Api<Secret> = Api::namespaced(self.client(), namespace);
         Ok(match secrets.get_metadata_opt(name).await? {
             Some(_) => Lookup::NotLabelled,
             None => Lookup::Missing,
         })
     }
 
-    async fn read_gateway(&self, namespace: &str, name: &str) -> Result<Lookup, kube::Error> {
+    async fn read_gateway(&self, namespace: &str, name: &str) -> Result<Lookup, ReadFault> {
         let kind = ApiResource::erase::<VaultGateway>(&());
         let gateways: Api<DynamicObject> = Api::namespaced_with(self.client(), namespace, &kind);
         let Some(gateway) = gateways.get_opt(name).await? else { return Ok(Lookup::Missing) };
         Ok(gateway::lookup_of_spec(&gateway.data["spec"], spec_version(&gateway.metadata)))
     }
 
-    async fn read_config_map(&self, namespace: &str, name: &str) -> Result<Lookup, kube::Error> {
+    async fn read_config_map(&self, namespace: &str, name: &str) -> Result<Lookup, ReadFault> {
         let config_maps: Api<ConfigMap> = Api::namespaced(self.client(), namespace);
         let Some(config_map) = config_maps.get_opt(name).await? else { return Ok(Lookup::Missing) };
         let version = version(&config_map.metadata);
@@ -225,10 +252,29 @@ impl References for Cluster {
         };
         match outcome {
             Ok(lookup) => Ok(lookup),
-            Err(kube::Error::Api(status)) if status.code == 403 => Ok(Lookup::Forbidden),
-            Err(source) => {
-                Err(ClusterError::Read { object: object.clone(), namespace: namespace.to_owned(), source })
+            Err(ReadFault::Refused(kube::Error::Api(status))) if status.code == 403 => Ok(Lookup::Forbidden),
+            Err(fault) => {
+                let (object, namespace) = (object.clone(), namespace.to_owned());
+                Err(match fault {
+                    ReadFault::Refused(source) => ClusterError::Read { object, namespace, source },
+                    ReadFault::Unreadable => ClusterError::Unreadable { object, namespace },
+                })
             }
+        }
+    }
+}
+
+// === impl ReadFault ===
+
+/// The reason that kube gives to an answer that is no `Status`, whose whole body it makes the message.
+const NO_STATUS: &str = "Failed to parse error data";
+
+impl From<kube::Error> for ReadFault {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) if status.reason == NO_STATUS => Self::Unreadable,
+            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Self::Unreadable,
+            error => Self::Refused(error),
         }
     }
 }

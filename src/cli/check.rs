@@ -59,6 +59,7 @@ pub(super) async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
         instances: Instances::default(),
         logins: Logins::new(10),
         metrics: Metrics::new(),
+        known: Mutex::default(),
     };
     let mut found = Vec::new();
     for (connection, desired) in connections.into_iter().zip(&desired) {

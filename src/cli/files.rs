@@ -32,8 +32,14 @@ const DEFAULT_NAMESPACE: &str = "default";
 pub(super) enum FilesError {
     #[error("failed to read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("failed to parse {} as YAML", path.display())]
-    Yaml { path: PathBuf, source: Box<serde_saphyr::Error> },
+    // A parser's own words show what stands there, which may be a secret.
+    #[error("failed to parse {} as YAML, at line {line} and column {column}", path.display())]
+    Yaml { path: PathBuf, line: u64, column: u64 },
+    #[error(
+        "failed to understand Secret {name:?} in {}: data is a map of values in base64, stringData one of texts",
+        path.display()
+    )]
+    Secret { path: PathBuf, name: String },
     #[error("failed to understand {kind} {name:?} in {}", path.display())]
     Manifest { path: PathBuf, kind: String, name: String, source: serde_json::Error },
     #[error("{} holds {kind} {name:?} with fields that do not exist: {}", path.display(), fields.join(", "))]
@@ -78,8 +84,10 @@ impl Files {
     }
 
     fn add(&mut self, path: &Path, text: &str) -> Result<(), FilesError> {
-        let documents: Vec<Value> = serde_saphyr::from_multiple(text)
-            .map_err(|source| FilesError::Yaml { path: path.to_owned(), source: Box::new(source) })?;
+        let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| {
+            let (line, column) = error.location().map_or((1, 1), |place| (place.line(), place.column()));
+            FilesError::Yaml { path: path.to_owned(), line, column }
+        })?;
         documents.into_iter().try_for_each(|document| self.add_manifest(path, document))
     }
 
@@ -174,6 +182,7 @@ where
     fields.retain(|field| field != "apiVersion" && field != "kind");
     let path = path.to_owned();
     match parsed {
+        Err(_) if kind == Secret::kind(&()) => Err(FilesError::Secret { path, name }),
         Err(source) => Err(FilesError::Manifest { path, kind, name, source }),
         Ok(_) if name.is_empty() => Err(FilesError::NoName { path, kind }),
         Ok(_) if !fields.is_empty() => Err(FilesError::UnknownFields { path, kind, name, fields }),
@@ -256,7 +265,13 @@ items:
     fn bad_manifests_are_refused_with_the_place() {
         let typo = error(&CONNECTION.replace("auth:", "atuh: {}, auth:"));
         assert_eq!(typo, "file.yaml holds VaultConnection \"a\" with fields that do not exist: spec.atuh");
-        assert!(error("a: [").contains("failed to parse file.yaml as YAML"));
+        assert_eq!(error("a: b\nc: [d"), "failed to parse file.yaml as YAML, at line 2 and column 4");
+        let secret =
+            error("{apiVersion: v1, kind: Secret, metadata: {name: s}, stringData: {token: [canary]}}");
+        assert_eq!(
+            secret,
+            "failed to understand Secret \"s\" in file.yaml: data is a map of values in base64, stringData one of texts"
+        );
         assert!(error(&CONNECTION.replace("name: a", "labels: {}")).contains("without metadata.name"));
         assert!(
             error(&format!("{CONNECTION}---{CONNECTION}"))

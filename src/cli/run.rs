@@ -1,6 +1,9 @@
 //! `run`: the operator.
 
-use std::{env, sync::Arc};
+use std::{
+    env,
+    sync::{Arc, Mutex},
+};
 
 use anyhow::Context as _;
 use kube::{
@@ -47,6 +50,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
         instances: Instances::default(),
         logins: Logins::new(args.logins_per_second),
         metrics: metrics.clone(),
+        known: Mutex::default(),
     };
     let pod = env::var("POD_NAME").ok();
     let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: pod.clone() };

@@ -5,6 +5,7 @@
 
 pub mod dependents;
 pub mod gateway;
+pub mod known;
 pub mod ledger;
 pub mod resolve;
 pub mod tls;

@@ -98,6 +98,20 @@ pub enum Problem {
 /// The objects that a check read.
 pub type Lookups = BTreeMap<ObjectName, Lookup>;
 
+// === impl Credentials ===
+
+impl Credentials {
+    /// The values themselves.
+    pub fn values(&self) -> Vec<&SecretString> {
+        match self {
+            Self::AppRole(AppRolePair { mount: _, role_id, secret_id, wrapped: _ }) => {
+                vec![role_id, secret_id]
+            }
+            Self::Token(token) => vec![token],
+        }
+    }
+}
+
 /// Takes the values that a target names, also by its gateway, out of the objects that were read.
 pub fn resolve(target: &Target, objects: &Lookups) -> Result<Resolved, ReferenceFault> {
     let value = |field, reference: &SecretKeyRef| {

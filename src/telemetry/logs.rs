@@ -22,8 +22,8 @@ pub fn start(format: LogFormat, level: Level) {
     let filter = Targets::new()
         .with_default(below)
         .with_target(env!("CARGO_CRATE_NAME"), level)
-        // It logs what it returns to us; an error is logged once, where it is handled.
-        .with_target("kube_client::client::builder", LevelFilter::OFF);
+        // It logs what it returns to us, and whole bodies of answers that it cannot read: those of Secrets among them.
+        .with_target("kube_client::client", LevelFilter::OFF);
     let lines = fmt::layer().with_writer(std::io::stderr);
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),

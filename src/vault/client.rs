@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::{Timestamp, fmt::rfc2822};
 use reqwest::{
-    header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER},
+    header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER},
     tls::TlsInfo,
 };
 use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
@@ -132,6 +132,10 @@ impl Client {
         if let Some(namespace) = self.namespace.as_ref().filter(|_| !request.operation.is_root_only()) {
             let value = HeaderValue::from_str(namespace.as_str()).expect("a Vault namespace is ASCII text");
             headers.insert("x-vault-namespace", value);
+        }
+        if request.operation.carries_a_secret_id() {
+            // The buffers of a connection hold what went through them until something else overwrites it.
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(token) = token {
             // A token that is no header value cannot be Vault's: it is sent empty and refused as any wrong one.

@@ -70,6 +70,16 @@ impl Operation {
         }
     }
 
+    /// Whether a secret id, or a token that holds one, goes over the connection, which must not outlive that.
+    pub fn carries_a_secret_id(self) -> bool {
+        match self {
+            Self::Login | Self::WrappingLookup | Self::Unwrap => true,
+            Self::Health | Self::LookupSelf | Self::CapabilitiesSelf | Self::RenewSelf | Self::RevokeSelf => {
+                false
+            }
+        }
+    }
+
     /// Whether the path exists only in the root namespace, so that no namespace header may be sent.
     pub fn is_root_only(self) -> bool {
         match self {

@@ -17,6 +17,7 @@ pub mod observation;
 pub mod report;
 pub mod schedule;
 pub mod session;
+pub mod shown;
 mod words;
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ mod manifests;
 mod outages;
 mod replicas;
 mod rotation;
+mod secrets;
+mod secrets_in_memory;
 mod settled;
 mod start;
 mod support;

@@ -1,6 +1,6 @@
 //! What all checks share: where objects are read, the way to instances, who may log in, what is counted.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
 use secrecy::SecretString;
@@ -15,10 +15,13 @@ use crate::{
     api::desired::Desired,
     gateway::dial::Dialer,
     refs::{ConnectionRef, ObjectName},
-    secrets::{References, ledger::Ledger},
+    secrets::{References, known::Known, ledger::Ledger},
     telemetry::metrics::Metrics,
     vault::{Request, answer::Answer, client::Client, token, transport::TransportFault},
-    verify::observation::{Fault, Observation},
+    verify::{
+        observation::{Fault, Observation},
+        shown,
+    },
 };
 
 /// What all checks share.
@@ -33,6 +36,8 @@ pub struct Checker<R> {
     pub logins: Logins,
     /// What is counted.
     pub metrics: Metrics,
+    /// The credentials of all connections: whoever got one may say it back to another.
+    pub known: Mutex<Known>,
 }
 
 /// What is checked, and why now.
@@ -83,10 +88,16 @@ impl<R: References> Checker<R> {
             let answer =
                 self.ask(&client, token::revoke(), Some(&token), deadline).await.map_err(Fault::from);
             let outcome = answer.and_then(|answer| token::refusal(&answer).map_err(Fault::from));
-            if let Err(fault) = outcome {
+            if let Err(mut fault) = outcome {
+                self.with_known(|known| shown::clean_fault(&mut fault, known));
                 tracing::warn!(?fault, "a token of ours could not be revoked; it ends by its TTL");
             }
         }
+    }
+
+    /// Looks at the credentials that are known, or adds one.
+    pub(super) fn with_known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
+        look(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Sends a request, and counts it.

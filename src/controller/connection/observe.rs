@@ -33,6 +33,7 @@ use crate::{
         memory::Memory,
         observation::{Fault, Observation},
         session::{Plan, Session},
+        shown,
     },
 };
 
@@ -175,6 +176,7 @@ impl<R: References> Check<'_, R> {
         self.deadline = Instant::now() + desired.timeout;
         let resolved = resolve::resolve(&desired.target, &objects)?;
         self.kept.memory.has_read();
+        self.learn(resolved.credentials.values());
         self.read = Some((resolved, versions));
         Ok(())
     }
@@ -275,6 +277,11 @@ impl<R: References> Check<'_, R> {
         Ok(answer)
     }
 
+    /// Remembers credentials, so that a server that says them back is noticed.
+    pub(super) fn learn<'c>(&self, credentials: impl IntoIterator<Item = &'c SecretString>) {
+        self.checker.with_known(|known| credentials.into_iter().for_each(|it| known.learn(it)));
+    }
+
     fn conclude(mut self, fault: Option<Fault>) -> Checked {
         if self.seen.versions.is_empty() {
             self.seen.versions = self.kept.memory.versions();
@@ -290,6 +297,7 @@ impl<R: References> Check<'_, R> {
             self.seen.login = None;
         }
         self.seen.fault = fault;
+        self.checker.with_known(|known| shown::clean(&mut self.seen, known));
         Checked { observation: self.seen, leftovers: self.leftovers, waited: self.waited }
     }
 }

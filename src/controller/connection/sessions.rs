@@ -125,6 +125,7 @@ impl<R: References> Check<'_, R> {
         match login::read(&answer) {
             Ok(login) => {
                 turn.accepted().await;
+                self.learn([&login.token]);
                 self.kept.memory.accepted(basis.clone());
                 Ok(Session::issued(login.token, basis, login.info, now))
             }
@@ -157,6 +158,7 @@ impl<R: References> Check<'_, R> {
         wrapping::read_lookup(&answer, &pair.mount, basis.target.namespace.as_ref())?;
         let answer = self.ask(client, wrapping::unwrap(), Some(&pair.secret_id)).await?;
         let unwrapped = wrapping::read_unwrap(&answer)?;
+        self.learn([&unwrapped.secret_id]);
         let secret_id = unwrapped.secret_id.clone();
         self.kept.memory.keep_unwrapped(pair.secret_id.clone(), unwrapped, self.subject.now);
         Ok(secret_id)

@@ -72,7 +72,8 @@ pub fn apply(admin: &Path, objects: &[Value]) {
         .arg(file));
 }
 
-fn write(text: &str) -> PathBuf {
+/// A file of the bed with this text.
+pub fn write(text: &str) -> PathBuf {
     let file = bed::folder("it").join(unique("access"));
     fs::write(&file, text).expect("the bed's folder can be written");
     file

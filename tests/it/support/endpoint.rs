@@ -25,11 +25,16 @@ impl Endpoint {
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 
-    /// The sum of the metrics that begin with `series`, such as `vault_requests_total{operation="health"`.
-    pub async fn count(&self, series: &str) -> u64 {
+    /// Its metrics, as Prometheus reads them.
+    pub async fn metrics(&self) -> String {
         let url = format!("http://{}/metrics", self.address);
         let answer = self.http.get(url).send().await.expect("the operator tells its metrics");
-        let text = answer.text().await.expect("metrics are text");
+        answer.text().await.expect("metrics are text")
+    }
+
+    /// The sum of the metrics that begin with `series`, such as `vault_requests_total{operation="health"`.
+    pub async fn count(&self, series: &str) -> u64 {
+        let text = self.metrics().await;
         let series = format!("vault_connection_operator_{series}");
         let values = text.lines().filter(|line| line.starts_with(&series));
         values.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()

@@ -3,14 +3,17 @@
 pub mod access;
 pub mod audit;
 pub mod bed;
+pub mod canary;
 pub mod cluster;
 pub mod endpoint;
 pub mod fakes;
+pub mod memory;
 pub mod operator;
 pub mod process;
 pub mod proxy;
 pub mod root;
 pub mod specs;
+pub mod tamper;
 pub mod vault;
 pub mod verdict;
 pub mod wait;

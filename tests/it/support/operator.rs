@@ -1,7 +1,7 @@
 //! The operator: the real binary, as the chart's ServiceAccount.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::Write as _,
     net::TcpListener,
     ops::Deref,
@@ -32,7 +32,7 @@ const LONGEST_STOP: Duration = Duration::from_secs(8);
 pub struct Operator {
     endpoint: Endpoint,
     log: PathBuf,
-    pid: u32,
+    pub pid: u32,
     ended: Receiver<ExitStatus>,
     stopped: bool,
 }
@@ -45,14 +45,25 @@ impl Operator {
         Self::start_with(cluster, OPEN).await
     }
 
+    /// The same, and it logs all that it can.
+    pub async fn start_tracing(cluster: &Cluster, kubeconfig: &Path) -> Self {
+        Self::launch(cluster, kubeconfig, "trace", OPEN).await
+    }
+
     pub async fn start_with(cluster: &Cluster, flags: &[&str]) -> Self {
+        Self::launch(cluster, &operator_kubeconfig(), "debug", flags).await
+    }
+
+    async fn launch(cluster: &Cluster, kubeconfig: &Path, level: &str, flags: &[&str]) -> Self {
         let address = free_address();
         let log = bed::folder("logs").join(format!("{}.{}.log", test_name(), unique("operator")));
         let file = File::create(&log).expect("the bed's folder can be written");
-        let child = bare_command(&operator_kubeconfig())
+        let stdout = file.try_clone().expect("a file has a second handle");
+        let child = bare_command(kubeconfig)
             .args(["run", "--watch-namespace", &cluster.namespace, "--listen-address", &address])
-            .args(["--log-format", "text", "--log-level", "debug"])
+            .args(["--log-format", "text", "--log-level", level])
             .args(flags)
+            .stdout(stdout)
             .stderr(file)
             .spawn()
             .expect("the operator starts");
@@ -77,6 +88,12 @@ impl Operator {
             self.is_ready().await.then_some(())
         })
         .await;
+    }
+
+    /// Stops it, and tells all that it wrote to standard output and standard error.
+    pub fn said_at_end(mut self) -> Vec<u8> {
+        self.terminate();
+        fs::read(&self.log).expect("the bed keeps its log")
     }
 
     /// Ends it by SIGTERM, and tells how and after what time it ended. What it had begun is done then.

@@ -9,6 +9,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 #[derive(Clone, Debug)]
 pub struct Answer {
     status: u16,
+    /// The words beside the status code.
+    phrase: String,
     /// Lines without their end.
     headers: Vec<String>,
     body: String,
@@ -26,7 +28,7 @@ pub struct Request {
 
 impl Answer {
     pub fn new(status: u16, body: &str) -> Self {
-        Self { status, headers: Vec::new(), body: body.to_owned() }
+        Self { status, phrase: "Fake".to_owned(), headers: Vec::new(), body: body.to_owned() }
     }
 
     pub fn json(status: u16, body: &Value) -> Self {
@@ -49,8 +51,16 @@ impl Answer {
         self
     }
 
+    pub fn saying(self, phrase: &str) -> Self {
+        Self { phrase: phrase.to_owned(), ..self }
+    }
+
+    pub fn body(&self) -> &str {
+        &self.body
+    }
+
     pub fn bytes(&self) -> Vec<u8> {
-        let mut head = format!("HTTP/1.1 {} Fake\r\nconnection: close\r\n", self.status);
+        let mut head = format!("HTTP/1.1 {} {}\r\nconnection: close\r\n", self.status, self.phrase);
         for header in &self.headers {
             head.push_str(header);
             head.push_str("\r\n");

@@ -46,6 +46,24 @@ pub fn lookup(token: &str) -> Value {
     answer
 }
 
+/// Of a wrapping token that holds a secret id of the role.
+pub fn wrapping() -> Value {
+    let mut answer = envelope();
+    answer["data"] = json!({
+        "creation_path": format!("auth/{MOUNT}/role/role/secret-id"), "creation_time": Timestamp::now().to_string(),
+        "creation_ttl": 300,
+    });
+    answer
+}
+
+pub fn unwrapped(secret_id: &str) -> Value {
+    let mut answer = envelope();
+    answer["data"] = json!({
+        "secret_id": secret_id, "secret_id_accessor": "fake", "secret_id_num_uses": 0, "secret_id_ttl": 0,
+    });
+    answer
+}
+
 /// By the documented policy.
 pub fn capabilities(paths: &Value) -> Value {
     let mut answer = envelope();

@@ -37,6 +37,11 @@ impl Ca {
         self.sign("vault.example.com", |_| {})
     }
 
+    /// The same, but the certificate is for this host.
+    pub fn serving_name(&self, host: &str) -> Arc<ServerConfig> {
+        self.sign(host, |_| {})
+    }
+
     /// The same, but the certificate ended years ago.
     pub fn serving_expired(&self) -> Arc<ServerConfig> {
         self.sign("127.0.0.1", |params| {

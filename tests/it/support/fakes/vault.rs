@@ -27,6 +27,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     super::bed::unique,
+    echo::Echo,
     http::{Answer, Request},
     openbao::{self, MOUNT},
 };
@@ -62,6 +63,8 @@ pub enum Ask {
     LookupSelf,
     CapabilitiesSelf,
     RevokeSelf,
+    WrappingLookup,
+    Unwrap,
 }
 
 /// What it does in the place of a good answer.
@@ -69,6 +72,8 @@ pub enum Ask {
 pub enum Misdeed {
     /// Gives this answer.
     Answer(Answer),
+    /// Says back what it knows, somewhere in its answer.
+    Echo(Echo),
     /// Reads the request and resets the connection.
     Reset,
     /// Reads the request and says nothing more.
@@ -77,6 +82,17 @@ pub enum Misdeed {
     Drip,
     /// Breaks off in the middle of the good answer.
     Cut,
+}
+
+/// Credentials of a test's own.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    pub role_id: String,
+    pub secret_id: String,
+    /// What holds the secret id, and gives it as often as it is asked.
+    pub wrapping_token: String,
+    /// What it issues at every login, and accepts without one.
+    pub token: String,
 }
 
 /// What its connections share.
@@ -91,6 +107,8 @@ struct State {
     cluster_id: String,
     resets: bool,
     misdeeds: HashMap<Ask, Misdeed>,
+    /// What it accepts in the place of its own pair.
+    secrets: Option<Secrets>,
     tokens: HashSet<String>,
     asked: Vec<Ask>,
     unexpected: Vec<String>,
@@ -138,6 +156,16 @@ impl FakeVault {
     /// The same, for a fake in the making.
     pub fn that(self, ask: Ask, misdeed: Misdeed) -> Self {
         self.misbehave(ask, misdeed);
+        self
+    }
+
+    /// Knows these credentials, for a fake in the making.
+    pub fn that_knows(self, secrets: &Secrets) -> Self {
+        {
+            let mut state = self.state();
+            state.tokens.extend([secrets.token.clone(), secrets.wrapping_token.clone()]);
+            state.secrets = Some(secrets.clone());
+        }
         self
     }
 
@@ -234,6 +262,13 @@ impl State {
         self.misdeeds.get(&ask).cloned()
     }
 
+    /// Every credential that it knows, as a host name and a header may hold them.
+    fn known(&self) -> String {
+        let secrets = self.secrets.as_ref().expect("only a fake that knows credentials says them back");
+        let Secrets { role_id, secret_id, wrapping_token, token } = secrets;
+        [role_id, secret_id, wrapping_token, token].map(String::as_str).join(".")
+    }
+
     /// What OpenBao 2.7.2 answers.
     fn answer(&mut self, request: &Request) -> Answer {
         let token = request.token.clone().unwrap_or_default();
@@ -242,14 +277,21 @@ impl State {
             Some(Ask::Health) => Answer::json(200, &openbao::health(&self.cluster_id)),
             Some(Ask::Login) => {
                 let (role_id, secret_id) = (&request.body["role_id"], &request.body["secret_id"]);
-                if role_id != ROLE_ID || secret_id != SECRET_ID {
+                let known = self.secrets.as_ref();
+                let pair = known.map_or((ROLE_ID, SECRET_ID), |it| (&it.role_id, &it.secret_id));
+                if role_id != pair.0 || secret_id != pair.1 {
                     return Answer::error(400, "invalid role or secret ID");
                 }
-                let token = unique("s.fake");
+                let token = known.map_or_else(|| unique("s.fake"), |it| it.token.clone());
                 self.tokens.insert(token.clone());
                 Answer::json(200, &openbao::login(&token))
             }
+            Some(Ask::WrappingLookup) => Answer::json(200, &openbao::wrapping()),
             Some(_) if !self.tokens.contains(&token) => denied(),
+            Some(Ask::Unwrap) => {
+                let secret_id = self.secrets.as_ref().map_or(SECRET_ID, |it| &it.secret_id);
+                Answer::json(200, &openbao::unwrapped(secret_id))
+            }
             Some(Ask::LookupSelf) => Answer::json(200, &openbao::lookup(&token)),
             Some(Ask::CapabilitiesSelf) => Answer::json(200, &openbao::capabilities(&request.body["paths"])),
             Some(Ask::RevokeSelf) => {
@@ -272,6 +314,8 @@ impl Ask {
             ("GET", "/v1/auth/token/lookup-self") => Some(Self::LookupSelf),
             ("POST", "/v1/sys/capabilities-self") => Some(Self::CapabilitiesSelf),
             ("POST", "/v1/auth/token/revoke-self") => Some(Self::RevokeSelf),
+            ("POST", "/v1/sys/wrapping/lookup") => Some(Self::WrappingLookup),
+            ("POST", "/v1/sys/wrapping/unwrap") => Some(Self::Unwrap),
             _ => None,
         }
     }
@@ -306,12 +350,13 @@ async fn exchange(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), shared: &S
         // An answer of the test's own issues and ends no token.
         let answer = match &misdeed {
             Some(Misdeed::Answer(answer)) => answer.bytes(),
+            Some(Misdeed::Echo(echo)) => echo.answer(&state.known(), &state.answer(&request)),
             _ => state.answer(&request).bytes(),
         };
         (misdeed, answer)
     };
     match misdeed {
-        None | Some(Misdeed::Answer(_)) => {}
+        None | Some(Misdeed::Answer(_) | Misdeed::Echo(_)) => {}
         Some(Misdeed::Cut) => answer.truncate(answer.len() - answer.len() / 4),
         Some(Misdeed::Reset) => return Ok(End::Reset),
         Some(Misdeed::Silence) => {

@@ -1,0 +1,118 @@
+//! Which of a server's own words are shown.
+//!
+//! Its version, the names of its cluster, what it says of a token, and the host that it redirects to come from outside,
+//! and go into a status that more people may read than may read Secrets.
+
+use super::observation::{Fault, Observation};
+use crate::{
+    secrets::known::Known,
+    vault::{answer::ServerFault, health::Health, token::TokenInfo},
+};
+
+/// Longest text of a server that is shown, in bytes: twice what its own names have. A longer one is meant to harm.
+const LONGEST: usize = 256;
+
+/// How many policies of a token are shown: the status has room for no more.
+const MOST_POLICIES: usize = 256;
+
+/// Takes out of an observation what is not shown.
+pub fn clean(observation: &mut Observation, known: &Known) {
+    if let Some(Health { version, cluster_name, cluster_id, role: _, server_time: _ }) =
+        &mut observation.health
+    {
+        for text in [version, cluster_name, cluster_id] {
+            text.take_if(|text| !may_be_shown(text, known));
+        }
+    }
+    if let Some(login) = &mut observation.login {
+        let TokenInfo { kind, policies, display_name, .. } = &mut login.info;
+        for text in [kind, display_name] {
+            text.take_if(|text| !may_be_shown(text, known));
+        }
+        policies.retain(|policy| may_be_shown(policy, known));
+        policies.truncate(MOST_POLICIES);
+    }
+    if let Some(fault) = &mut observation.fault {
+        clean_fault(fault, known);
+    }
+}
+
+/// Takes out of a fault what is not shown.
+pub fn clean_fault(fault: &mut Fault, known: &Known) {
+    if let Fault::Server(ServerFault::Redirected { host }) = fault {
+        host.take_if(|host| !may_be_shown(host, known));
+    }
+}
+
+fn may_be_shown(text: &str, known: &Known) -> bool {
+    text.len() <= LONGEST && !text.contains(char::is_control) && !known.is_in(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::{api::status::ServerRole, verify::observation::LoginSeen};
+
+    const SECRET: &str = "7d3b6a4e-0000-4000-8000-00000000b002";
+
+    fn known() -> Known {
+        let mut known = Known::default();
+        known.learn(&SecretString::from(SECRET));
+        known
+    }
+
+    fn observation(text: &str) -> Observation {
+        let some = || Some(text.to_owned());
+        let health = Health {
+            role: ServerRole::Active,
+            version: some(),
+            cluster_name: some(),
+            cluster_id: some(),
+            server_time: None,
+        };
+        let info = TokenInfo {
+            kind: some(),
+            policies: vec!["default".to_owned(), text.to_owned()],
+            display_name: some(),
+            ..TokenInfo::default()
+        };
+        Observation {
+            fault: Some(Fault::Server(ServerFault::Redirected { host: some() })),
+            health: Some(health),
+            login: Some(LoginSeen { info, expires_at: None, left_alone: false, ends_soon: None }),
+            ..Observation::default()
+        }
+    }
+
+    #[test]
+    fn a_servers_text_is_shown_unless_it_holds_a_credential_or_is_no_name() {
+        let long = "x".repeat(LONGEST + 1);
+        let table: &[(&str, &str, bool)] = &[
+            ("a name", "vault-cluster-1 (übung)", true),
+            ("a long name", &long[1..], true),
+            ("a credential", SECRET, false),
+            ("a credential among others", &format!("1.2.3+{SECRET}"), false),
+            ("too long", &long, false),
+            ("an escape sequence", "\u{1b}[2J", false),
+            ("two lines", "a\nb", false),
+        ];
+        for (name, text, shown) in table {
+            let mut seen = observation(text);
+            clean(&mut seen, &known());
+            let told = format!("{seen:?}");
+            let count = told.matches(&format!("{text:?}")).count();
+            assert_eq!(count, if *shown { 7 } else { 0 }, "{name}: {told}");
+            assert!(told.contains("\"default\""), "{name}: other policies stay");
+        }
+    }
+
+    #[test]
+    fn a_status_has_room_for_what_is_shown() {
+        let mut seen = observation("p");
+        seen.login.as_mut().expect("a login").info.policies = vec!["p".to_owned(); MOST_POLICIES + 1];
+        clean(&mut seen, &known());
+        assert_eq!(seen.login.expect("a login").info.policies.len(), MOST_POLICIES);
+    }
+}
