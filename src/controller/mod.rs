@@ -41,6 +41,7 @@ use self::{
     connection::{Context, Guarded},
     gateway::{GatewayContext, GuardedGateway},
     looks::{Calls, Conclusion, conclude, looks},
+    records::Change,
 };
 use crate::{
     refs::{ConnectionRef, GatewayName, ObjectKind},
@@ -162,7 +163,7 @@ fn scope_of(
 async fn gateways_of(
     shared: Arc<Context>,
     namespace: Option<String>,
-    changed: UnboundedSender<ConnectionRef>,
+    changed: UnboundedSender<Change>,
     stopped: tokio_watch::Receiver<bool>,
 ) {
     let context = Arc::new(GatewayContext::new(Arc::clone(&shared), changed));
@@ -206,8 +207,8 @@ async fn gateways_of(
 async fn follow_objects(
     context: Arc<Context>,
     namespace: Option<String>,
-    changed: UnboundedSender<ConnectionRef>,
-    settling: UnboundedReceiver<ConnectionRef>,
+    changed: UnboundedSender<Change>,
+    settling: UnboundedReceiver<Change>,
 ) {
     let records = || Arc::clone(&context.records);
     let scope = namespace.as_deref();

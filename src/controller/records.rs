@@ -43,6 +43,15 @@ struct Queue<O> {
     sender: UnboundedSender<O>,
 }
 
+/// An object that a connection rests on was seen in another state than the one that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The connection.
+    pub connection: ConnectionRef,
+    /// How often its objects had been read until then.
+    pub readings: u64,
+}
+
 /// The record of one connection.
 #[derive(Default)]
 pub struct Record {
@@ -149,21 +158,20 @@ impl Records {
 
     /// Notes the state of an object, tells which connections must look again because of it, and asks for a look at the
     /// gateways that name it.
-    pub fn saw(&self, namespace: &str, object: &ObjectName, version: Option<&Version>) -> Vec<ConnectionRef> {
+    pub fn saw(&self, namespace: &str, object: &ObjectName, version: Option<&Version>) -> Vec<Change> {
         let mut inner = self.lock();
         for gateway in inner.gateways.of(namespace, object) {
             inner.stale_gateways.insert(gateway.clone());
             send(&inner.gateway_queues, gateway);
         }
-        let mut dependents = inner.dependents.of(namespace, object);
-        dependents.retain(|connection| {
-            inner.by_connection.get(connection).is_some_and(|record| {
-                let mut ledger = record.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-                ledger.saw(object.clone(), version.cloned());
-                ledger.freshness() != Freshness::Fresh
-            })
-        });
-        dependents
+        let change = |connection: ConnectionRef| {
+            let record = inner.by_connection.get(&connection)?;
+            let mut ledger = record.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+            ledger.saw(object.clone(), version.cloned());
+            let is_news = ledger.freshness() != Freshness::Fresh;
+            is_news.then(|| Change { connection, readings: ledger.readings() })
+        };
+        inner.dependents.of(namespace, object).into_iter().filter_map(change).collect()
     }
 
     /// The objects of a kind that connections name, in one namespace or in all.
@@ -236,8 +244,9 @@ mod tests {
 
         assert_eq!(records.saw("ns", &secret, Some(&version("1"))), []);
         assert_eq!(records.saw("other", &secret, Some(&version("2"))), []);
-        assert_eq!(records.saw("ns", &secret, Some(&version("2"))), std::slice::from_ref(&here));
-        assert_eq!(records.saw("ns", &secret, None), std::slice::from_ref(&here));
+        let change = Change { connection: here.clone(), readings: 1 };
+        assert_eq!(records.saw("ns", &secret, Some(&version("2"))), std::slice::from_ref(&change));
+        assert_eq!(records.saw("ns", &secret, None), [change]);
         records.forget(&here);
         assert_eq!(records.saw("ns", &secret, None), []);
     }

@@ -32,7 +32,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::records::Records;
+use super::records::{Change, Records};
 use crate::{
     api::{CREDENTIALS_LABEL, CREDENTIALS_LABEL_VALUE},
     cluster,
@@ -70,7 +70,7 @@ pub async fn follow<K>(
     kind: ObjectKind,
     namespace: Option<String>,
     records: Arc<Records>,
-    changed: tokio::sync::mpsc::UnboundedSender<ConnectionRef>,
+    changed: tokio::sync::mpsc::UnboundedSender<Change>,
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
@@ -106,29 +106,33 @@ pub async fn follow<K>(
             }
         };
         for (namespace, object, version) in seen {
-            for connection in records.saw(&namespace, &object, version.as_ref()) {
+            for change in records.saw(&namespace, &object, version.as_ref()) {
                 // The receiver is gone only when the operator stops.
-                let _ = changed.send(connection);
+                let _ = changed.send(change);
             }
         }
     }
 }
 
-/// Passes each connection on once its objects had time to settle.
-pub async fn settle(mut changed: UnboundedReceiver<ConnectionRef>, records: Arc<Records>) {
-    let mut waiting: HashMap<ConnectionRef, Instant> = HashMap::new();
+/// Passes each connection on once its objects had time to settle since the first change that no reading has seen.
+pub async fn settle(mut changed: UnboundedReceiver<Change>, records: Arc<Records>) {
+    let mut waiting: HashMap<ConnectionRef, (Instant, u64)> = HashMap::new();
     loop {
-        let next = waiting.values().min().copied();
+        let next = waiting.values().map(|(due, _)| *due).min();
         tokio::select! {
-            connection = changed.recv() => match connection {
-                Some(connection) => {
-                    waiting.entry(connection).or_insert_with(|| Instant::now() + SETTLE);
+            change = changed.recv() => match change {
+                Some(Change { connection, readings }) => {
+                    let first = (Instant::now() + SETTLE, readings);
+                    let entry = waiting.entry(connection).or_insert(first);
+                    if entry.1 != readings {
+                        *entry = first;
+                    }
                 }
                 None => return,
             },
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
                 let now = Instant::now();
-                for (connection, _) in waiting.extract_if(|_, due| *due <= now) {
+                for (connection, _) in waiting.extract_if(|_, (due, _)| *due <= now) {
                     records.settled(connection);
                 }
             }
@@ -157,6 +161,10 @@ mod tests {
 
     fn connection(name: &str) -> ConnectionRef {
         ConnectionRef { namespace: "ns".to_owned(), name: name.to_owned() }
+    }
+
+    fn change(name: &str, readings: u64) -> Change {
+        Change { connection: connection(name), readings }
     }
 
     #[tokio::test]
@@ -188,16 +196,22 @@ mod tests {
         let mut triggered = records.queue(None);
         let task = tokio::spawn(settle(changed, Arc::clone(&records)));
         let start = Instant::now();
-        sender.send(connection("a")).expect("it listens");
+        sender.send(change("a", 1)).expect("it listens");
         // Time stands still until every task waits; then it jumps.
         tokio::time::sleep(Duration::from_millis(300)).await;
-        sender.send(connection("a")).expect("it listens");
-        sender.send(connection("b")).expect("it listens");
+        sender.send(change("a", 1)).expect("it listens");
+        sender.send(change("b", 1)).expect("it listens");
 
         assert_eq!(triggered.next().await, Some(connection("a")));
         assert_eq!(start.elapsed().as_millis() / 10, 50);
         assert_eq!(triggered.next().await, Some(connection("b")));
         assert_eq!(start.elapsed().as_millis() / 10, 80);
+
+        sender.send(change("a", 1)).expect("it listens");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        sender.send(change("a", 2)).expect("it listens");
+        assert_eq!(triggered.next().await, Some(connection("a")));
+        assert_eq!(start.elapsed().as_millis() / 10, 160, "what was read meanwhile is another matter");
         drop(sender);
         task.await.expect("it ends with its sender");
         assert!(triggered.try_recv().is_err(), "nothing is passed on twice");

@@ -14,6 +14,7 @@ pub struct Ledger {
     rested_on: Versions,
     seen: BTreeMap<ObjectName, Option<Version>>,
     settled: bool,
+    readings: u64,
 }
 
 /// How the objects stand to what was read of them.
@@ -41,14 +42,20 @@ impl Ledger {
         self.settled = false;
     }
 
-    /// Notes that the objects had time to settle since the first of them changed.
+    /// Notes that the objects had time to settle since the first of them changed, if one did.
     pub fn settle(&mut self) {
-        self.settled = true;
+        self.settled = self.freshness() != Freshness::Fresh;
     }
 
     /// Notes what was read.
     pub fn rest_on(&mut self, versions: Versions) {
         self.rested_on = versions;
+        self.readings += 1;
+    }
+
+    /// How often the objects were read. A change that is seen after a reading is another one than those before.
+    pub fn readings(&self) -> u64 {
+        self.readings
     }
 
     /// Whether an object has been seen in another state than the one that was read.
@@ -108,6 +115,14 @@ mod tests {
         assert_eq!(ledger.freshness(), Freshness::Stale);
         ledger.saw(secret(), Some(version("1")));
         assert_eq!(ledger.freshness(), Freshness::Fresh, "it was changed back");
+    }
+
+    #[test]
+    fn a_settle_time_that_ends_without_a_change_does_not_count_for_a_later_one() {
+        let mut ledger = rested_on("1");
+        ledger.settle();
+        ledger.saw(secret(), Some(version("2")));
+        assert_eq!(ledger.freshness(), Freshness::Settling);
     }
 
     #[test]

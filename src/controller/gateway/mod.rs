@@ -26,7 +26,7 @@ use kube::{Resource, ResourceExt, core::DeserializeGuard, runtime::controller::A
 use tokio::sync::{Mutex as AsyncMutex, mpsc::UnboundedSender};
 
 use self::probe::probe;
-use super::{connection::Context, last_write::LastWrite, tell::tell};
+use super::{connection::Context, last_write::LastWrite, records::Change, tell::tell};
 use crate::{
     api::{
         REQUESTED_AT,
@@ -34,7 +34,7 @@ use crate::{
         gateway::{VaultGateway, VaultGatewayStatus},
     },
     cluster::{self, ClusterError, Written},
-    refs::{ConnectionRef, GatewayName, ObjectName},
+    refs::{GatewayName, ObjectName},
     secrets::Version,
     verify::{
         events::{self, Transition},
@@ -52,7 +52,7 @@ pub struct GatewayContext {
     /// What it shares with the connections.
     pub shared: Arc<Context>,
     /// Takes connections that rest on another state of a gateway than the one seen now.
-    pub changed: UnboundedSender<ConnectionRef>,
+    pub changed: UnboundedSender<Change>,
     standings: Mutex<HashMap<GatewayName, Arc<AsyncMutex<Standing>>>>,
 }
 
@@ -137,7 +137,7 @@ pub async fn forget(name: &GatewayName, context: &GatewayContext) {
 
 impl GatewayContext {
     /// Nothing is known yet.
-    pub fn new(shared: Arc<Context>, changed: UnboundedSender<ConnectionRef>) -> Self {
+    pub fn new(shared: Arc<Context>, changed: UnboundedSender<Change>) -> Self {
         Self { shared, changed, standings: Mutex::default() }
     }
 
@@ -149,9 +149,9 @@ impl GatewayContext {
     /// Notes the state of a gateway, and asks its connections to look again if they rest on another.
     fn saw(&self, name: &GatewayName, version: Option<&Version>) {
         let object = ObjectName::gateway(&name.name);
-        for connection in self.shared.records.saw(&name.namespace, &object, version) {
+        for change in self.shared.records.saw(&name.namespace, &object, version) {
             // The receiver is gone only when the operator stops.
-            let _ = self.changed.send(connection);
+            let _ = self.changed.send(change);
         }
     }
 
