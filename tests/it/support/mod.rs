@@ -4,6 +4,7 @@ pub mod access;
 pub mod audit;
 pub mod bed;
 pub mod cluster;
+pub mod curl;
 pub mod endpoint;
 pub mod fakes;
 pub mod operator;
