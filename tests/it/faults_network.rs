@@ -87,6 +87,12 @@ async fn a_bad_certificate_is_told_before_anything_is_sent_and_a_good_one_mends_
             Reason::UnknownAuthority,
             "spec.tls.caBundle",
         ),
+        row(
+            "namesake-ca",
+            FakeVault::with_tls(ca.namesake().serving()).await,
+            Reason::UnknownAuthority,
+            "spec.tls.caBundle",
+        ),
     ];
     let trust = json!({"caBundle": {"inline": ca.pem}});
     bench.assert_seen(&rows, |spec| spec["tls"] = trust.clone()).await;

@@ -10,6 +10,8 @@
 mod bad_input;
 mod check;
 mod crash;
+mod fakes_gateway;
+mod fakes_tls;
 mod faults_credentials;
 mod faults_fake;
 mod faults_matrix;

@@ -1,9 +1,11 @@
 //! Servers for what real ones do not do, on 127.0.0.1. They live as long as the test's runtime.
 
 pub mod echo;
+pub mod gateway;
 pub mod http;
 pub mod openbao;
 pub mod pki;
+pub mod tls;
 pub mod vault;
 
 use std::sync::{

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod bed;
 pub mod canary;
 pub mod cluster;
+pub mod curl;
 pub mod endpoint;
 pub mod fakes;
 pub mod memory;

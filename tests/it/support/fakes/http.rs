@@ -20,6 +20,7 @@ pub struct Answer {
 pub struct Request {
     pub method: String,
     pub path: String,
+    pub host: Option<String>,
     pub token: Option<String>,
     pub body: Value,
 }
@@ -101,6 +102,7 @@ impl Request {
         Some(Self {
             method: words.next()?,
             path: words.next()?,
+            host: headers.get("host").cloned(),
             token: headers.get("x-vault-token").cloned(),
             body: serde_json::from_slice(body).unwrap_or_default(),
         })

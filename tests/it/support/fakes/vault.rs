@@ -11,6 +11,7 @@
 use std::{
     collections::{HashMap, HashSet},
     io,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
@@ -23,13 +24,13 @@ use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     time::{interval, timeout},
 };
-use tokio_rustls::TlsAcceptor;
 
 use super::{
     super::bed::unique,
     echo::Echo,
     http::{Answer, Request},
     openbao::{self, MOUNT},
+    tls::{self, Door, Handshake},
 };
 
 /// The pair that it accepts.
@@ -45,6 +46,7 @@ const NOT_ACCEPTED: Duration = Duration::from_millis(200);
 /// A Vault that can misbehave. It lives as long as the test's runtime.
 pub struct FakeVault {
     pub url: String,
+    pub address: SocketAddr,
     shared: Arc<Shared>,
 }
 
@@ -97,12 +99,11 @@ pub struct Secrets {
 
 /// What its connections share.
 struct Shared {
-    tls: Mutex<Option<Arc<ServerConfig>>>,
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
+    door: Door,
     /// Of its own: refused logins are counted by cluster.
     cluster_id: String,
     resets: bool,
@@ -111,6 +112,10 @@ struct State {
     secrets: Option<Secrets>,
     tokens: HashSet<String>,
     asked: Vec<Ask>,
+    /// The server that each request named.
+    hosts: Vec<String>,
+    connections: usize,
+    handshakes: Vec<Handshake>,
     unexpected: Vec<String>,
 }
 
@@ -126,26 +131,47 @@ enum End {
 impl FakeVault {
     /// One without TLS.
     pub async fn new() -> Self {
-        Self::serving(TcpListener::bind("127.0.0.1:0").await.expect("there is a free port"), None)
+        Self::serving(
+            TcpListener::bind("127.0.0.1:0").await.expect("there is a free port"),
+            "http",
+            Door::Plain,
+        )
     }
 
     /// One that shows a certificate.
     pub async fn with_tls(config: Arc<ServerConfig>) -> Self {
-        Self::serving(TcpListener::bind("127.0.0.1:0").await.expect("there is a free port"), Some(config))
+        Self::at_https(Door::Tls(config)).await
     }
 
-    fn serving(listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> Self {
-        let address = listener.local_addr().expect("it is bound").to_string();
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let state = State { cluster_id: unique("cluster"), ..State::default() };
-        let shared = Arc::new(Shared { tls: Mutex::new(tls), state: Mutex::new(state) });
+    /// One at an `https` address that has no TLS.
+    pub async fn not_tls() -> Self {
+        Self::at_https(Door::Plain).await
+    }
+
+    /// One that knows no TLS from this century.
+    pub async fn with_old_tls() -> Self {
+        Self::at_https(Door::OldTls).await
+    }
+
+    async fn at_https(door: Door) -> Self {
+        Self::serving(TcpListener::bind("127.0.0.1:0").await.expect("there is a free port"), "https", door)
+    }
+
+    fn serving(listener: TcpListener, scheme: &str, door: Door) -> Self {
+        let address = listener.local_addr().expect("it is bound");
+        let shared = Arc::new(Shared { state: Mutex::new(State::new(door)) });
         let serving = Arc::clone(&shared);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(connection(stream, Arc::clone(&serving)));
             }
         });
-        Self { url: format!("{scheme}://{address}"), shared }
+        Self { url: format!("{scheme}://{address}"), address, shared }
+    }
+
+    /// Its URL, with another name for the host.
+    pub fn url_at(&self, host: &str) -> String {
+        self.url.replacen(&self.address.ip().to_string(), host, 1)
     }
 
     /// Does this from now on, whenever this is asked.
@@ -182,9 +208,24 @@ impl FakeVault {
         state.resets = false;
     }
 
-    /// Shows another certificate from now on.
+    /// Shows another certificate from now on, and lets in whom that configuration lets in.
     pub fn show(&self, config: Arc<ServerConfig>) {
-        *self.shared.tls.lock().unwrap_or_else(PoisonError::into_inner) = Some(config);
+        self.state().door = Door::Tls(config);
+    }
+
+    /// How many connections were made to it.
+    pub fn connections(&self) -> usize {
+        self.state().connections
+    }
+
+    /// The TLS handshakes that were begun with it, failed ones too.
+    pub fn handshakes(&self) -> Vec<Handshake> {
+        self.state().handshakes.clone()
+    }
+
+    /// The servers that requests named in `host`.
+    pub fn hosts(&self) -> Vec<String> {
+        self.state().hosts.clone()
     }
 
     /// How often this was asked.
@@ -238,7 +279,7 @@ impl BlackHole {
 
     /// Lets everybody in.
     pub fn open(self) -> FakeVault {
-        FakeVault::serving(self.listener, None)
+        FakeVault::serving(self.listener, "http", Door::Plain)
     }
 }
 
@@ -253,7 +294,23 @@ impl Shared {
 // === impl State ===
 
 impl State {
+    fn new(door: Door) -> Self {
+        Self {
+            door,
+            cluster_id: unique("cluster"),
+            resets: false,
+            misdeeds: HashMap::new(),
+            tokens: HashSet::new(),
+            asked: Vec::new(),
+            hosts: Vec::new(),
+            connections: 0,
+            handshakes: Vec::new(),
+            unexpected: Vec::new(),
+        }
+    }
+
     fn misdeed(&mut self, request: &Request) -> Option<Misdeed> {
+        self.hosts.push(request.host.clone().unwrap_or_default());
         let Some(ask) = Ask::of(request) else {
             self.unexpected.push(format!("{} {}", request.method, request.path));
             return None;
@@ -322,22 +379,32 @@ impl Ask {
 }
 
 /// Serves a connection. Who goes away early is not missed.
-async fn connection(stream: TcpStream, shared: Arc<Shared>) {
-    if shared.state().resets {
+async fn connection(mut stream: TcpStream, shared: Arc<Shared>) {
+    let (resets, door) = {
+        let mut state = shared.state();
+        state.connections += 1;
+        (state.resets, state.door.clone())
+    };
+    if resets {
         // A socket that is closed without lingering sends a reset.
         let _ = stream.set_zero_linger();
         return;
     }
-    let tls = shared.tls.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let Some(tls) = tls else {
-        let mut stream = stream;
-        if exchange(&mut stream, &shared).await.is_ok_and(|end| end == End::Reset) {
-            let _ = stream.set_zero_linger();
+    match door {
+        Door::Plain if tls::is_offered(&stream).await => tls::answer_without(stream).await,
+        Door::Plain => {
+            if exchange(&mut stream, &shared).await.is_ok_and(|end| end == End::Reset) {
+                let _ = stream.set_zero_linger();
+            }
         }
-        return;
-    };
-    if let Ok(mut stream) = TlsAcceptor::from(tls).accept(stream).await {
-        let _ = exchange(&mut stream, &shared).await;
+        Door::OldTls => tls::refuse_version(stream).await,
+        Door::Tls(config) => {
+            let (handshake, stream) = tls::accept(stream, config).await;
+            shared.state().handshakes.extend(handshake);
+            if let Ok(mut stream) = stream {
+                let _ = exchange(&mut stream, &shared).await;
+            }
+        }
     }
 }
 
