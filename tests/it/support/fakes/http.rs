@@ -21,6 +21,8 @@ pub struct Request {
     pub method: String,
     pub path: String,
     pub token: Option<String>,
+    /// Whether it asks for the end of its connection.
+    pub is_last: bool,
     pub body: Value,
 }
 
@@ -102,6 +104,7 @@ impl Request {
             method: words.next()?,
             path: words.next()?,
             token: headers.get("x-vault-token").cloned(),
+            is_last: headers.get("connection").is_some_and(|value| value == "close"),
             body: serde_json::from_slice(body).unwrap_or_default(),
         })
     }

@@ -111,6 +111,8 @@ struct State {
     secrets: Option<Secrets>,
     tokens: HashSet<String>,
     asked: Vec<Ask>,
+    /// What was asked as the last of its connection.
+    last: HashSet<Ask>,
     unexpected: Vec<String>,
 }
 
@@ -192,6 +194,11 @@ impl FakeVault {
         self.state().asked.iter().filter(|asked| **asked == ask).count()
     }
 
+    /// Whether this was asked as the last request of its connection.
+    pub fn ends_with(&self, ask: Ask) -> bool {
+        self.state().last.contains(&ask)
+    }
+
     /// How many of the tokens that it issued live.
     pub fn sessions(&self) -> usize {
         self.state().tokens.len()
@@ -259,6 +266,9 @@ impl State {
             return None;
         };
         self.asked.push(ask);
+        if request.is_last {
+            self.last.insert(ask);
+        }
         self.misdeeds.get(&ask).cloned()
     }
 
