@@ -5,6 +5,7 @@
 
 use std::{fs, path::Path};
 
+use futures::{StreamExt, stream};
 use k8s_openapi::ByteString;
 use kube::{
     Api,
@@ -177,30 +178,38 @@ async fn no_server_can_make_the_operator_show_a_credential() {
     let mut rows = rows(&canaries, &[Method::AppRole, Method::Wrapped, Method::Token]).await;
     rows.push(named_as_secrets(&canaries).await);
     let operator = Operator::start_tracing(&cluster, &operator_kubeconfig()).await;
-    for row in &rows {
+    side_by_side(&rows, async |row| {
         cluster.connect(&row.name, &row.spec).await;
-    }
-    for row in &rows {
         cluster.wait(&row.name, "judged", PATIENCE, is_current).await;
-    }
+    })
+    .await;
     // What is said when the operator no longer holds the secret id, what a good server says, and, since the verdicts
     // have changed by then, what events tell of a bad one.
     check_all(&cluster, &rows, "again").await;
-    rows.iter().for_each(|row| row.fake.behave());
+    for row in &rows {
+        row.fake.behave();
+    }
     check_all(&cluster, &rows, "good").await;
-    rows.iter().for_each(|row| row.fake.misbehave(row.ask, row.misdeed.clone()));
+    for row in &rows {
+        row.fake.misbehave(row.ask, row.misdeed.clone());
+    }
     check_all(&cluster, &rows, "bad again").await;
     assert_nothing_shown(&cluster, operator, &canaries, true).await;
 }
 
 /// Asks for a check of each row now, and waits until they were made.
 async fn check_all(cluster: &Cluster, rows: &[Row], request: &str) {
-    for row in rows {
+    side_by_side(rows, async |row| {
         cluster.request_check(&row.name, request).await;
-    }
-    for row in rows {
         cluster.wait(&row.name, request, PATIENCE, |seen| is_handled(seen, request)).await;
-    }
+    })
+    .await;
+}
+
+/// Does something with each row, some of them at a time.
+async fn side_by_side(rows: &[Row], visit: impl AsyncFn(&Row)) {
+    const AT_ONCE: usize = 16;
+    stream::iter(rows).for_each_concurrent(AT_ONCE, async |row| visit(row).await).await;
 }
 
 fn is_handled(connection: &VaultConnection, request: &str) -> bool {

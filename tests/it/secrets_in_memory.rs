@@ -7,28 +7,33 @@ use vault_connection_operator::api::condition::Reason;
 
 use crate::support::{
     bed::variable,
-    canary::{Canary, Needles},
+    canary::{Canary, Needle, Needles},
     cluster::Cluster,
+    fakes::{
+        openbao::MOUNT,
+        vault::{Ask, FakeVault, Secrets},
+    },
     memory::{self, Hit},
     operator::Operator,
     specs,
     vault::Vault,
+    verdict::is_ready,
     wait::PATIENCE,
 };
 
 /// The promise: a second after a check, nothing in memory shows its secret id.
 const PROMISED: Duration = Duration::from_secs(1);
 
-/// A role of a real Vault whose role id and secret id are canaries.
-struct Role {
+/// The login of a role of a real Vault: its role id and its secret id are canaries.
+struct Login {
     mount: String,
     role_id: Canary,
     secret_id: Canary,
 }
 
-// === impl Role ===
+// === impl Login ===
 
-impl Role {
+impl Login {
     async fn new(vault: &Vault, prefix: &str, settings: Value) -> Self {
         let mount = vault.app_role(prefix, settings).await.mount;
         let (role_id, secret_id) = (Canary::new("role id", "role-"), Canary::new("secret id", "secret-"));
@@ -52,23 +57,23 @@ async fn token_canary(vault: &Vault) -> Canary {
 }
 
 /// As it is held, and as it stands in its Secret.
-fn forms(canary: &Canary) -> Needles {
-    Needles::of([canary.plain(), canary.base64()].concat())
+fn forms(canary: &Canary) -> Vec<Needle> {
+    [canary.plain(), canary.base64()].concat()
 }
 
-fn list(hits: &[Hit]) -> String {
-    hits.iter().map(|hit| format!("{} in {}\n", hit.what, hit.place)).collect()
+fn list(hits: &[&Hit]) -> String {
+    hits.iter().map(|hit| format!("{} in {}", hit.what, hit.place)).collect::<Vec<_>>().join("\n")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_after_a_check_no_secret_id_is_left_in_memory() {
     let (cluster, vault) = (Cluster::new("memory").await, Vault::shared());
-    let kept = Role::new(&vault, "memory-kept", json!({"token_ttl": "1h"})).await;
-    let short = Role::new(&vault, "memory-short", json!({"token_ttl": "30s"})).await;
-    let secure = Role::new(&vault, "memory-tls", json!({"token_ttl": "1h"})).await;
+    let kept = Login::new(&vault, "memory-kept", json!({"token_ttl": "1h"})).await;
+    let short = Login::new(&vault, "memory-short", json!({"token_ttl": "30s"})).await;
+    let secure = Login::new(&vault, "memory-tls", json!({"token_ttl": "1h"})).await;
     let (refused, token) = (Canary::new("refused secret id", "secret-"), token_canary(&vault).await);
     let refused_token = Canary::new("refused token", "token-");
-    let refused_role = Role::new(&vault, "memory-refused", json!({})).await;
+    let refused_role = Login::new(&vault, "memory-refused", json!({})).await;
     for (name, role) in [("kept", &kept), ("short", &short), ("secure", &secure)] {
         cluster.secret(name, &role.pair()).await;
     }
@@ -107,12 +112,44 @@ async fn a_second_after_a_check_no_secret_id_is_left_in_memory() {
     // The one wait for time itself: how long a value may be left is what is promised.
     tokio::time::sleep(PROMISED).await;
 
-    let found = |canary: &Canary| memory::search(operator.pid, &forms(canary));
-    assert!(!found(&token).is_empty(), "the token that is kept is found, or else nothing could be");
-    let secret_ids = [&kept.secret_id, &short.secret_id, &secure.secret_id, &refused];
-    let role_ids = [&kept.role_id, &short.role_id, &secure.role_id, &refused_role.role_id];
-    let left: String = secret_ids.into_iter().chain(role_ids).map(|canary| list(&found(canary))).collect();
-    assert!(left.is_empty(), "this is left in memory:\n{left}");
+    // One look at all of it, before the next login is due.
+    let logins = [&kept, &short, &secure, &refused_role];
+    let ids = logins.into_iter().flat_map(|login| [&login.role_id, &login.secret_id]);
+    let all = ids.chain([&refused, &token, &refused_token]).flat_map(forms).collect();
+    let hits = memory::search(operator.pid, &Needles::of(all));
+    let (tokens, left): (Vec<_>, Vec<_>) = hits.iter().partition(|hit| hit.what.contains("token"));
+    assert!(left.is_empty(), "this is left in memory:\n{}", list(&left));
+    let (refused, kept): (Vec<_>, Vec<_>) = tokens.into_iter().partition(|hit| hit.what.contains("refused"));
+    assert!(!kept.is_empty(), "the token that is kept is found, or else nothing could be");
     // Nothing is promised of a token that was refused: its connection is kept for some seconds.
-    eprintln!("left of a refused token: {}", list(&found(&refused_token)));
+    eprintln!("left of a refused token: {}", list(&refused));
+}
+
+#[tokio::test]
+async fn a_connection_that_carried_a_secret_id_is_not_kept() {
+    let (cluster, fake) = (Cluster::new("memory-last").await, FakeVault::new().await);
+    let secrets = Secrets {
+        role_id: "role-0000".to_owned(),
+        secret_id: "secret-0000".to_owned(),
+        wrapping_token: "wrap-0000".to_owned(),
+        token: "token-0000".to_owned(),
+    };
+    let fake = fake.that_knows(&secrets);
+    let pair = [("roleId", secrets.role_id.as_str()), ("secretId", secrets.wrapping_token.as_str())];
+    cluster.secret("wrapped", &pair).await;
+    let _operator = Operator::start(&cluster).await;
+    let mut spec = specs::app_role(&fake.url, MOUNT, "wrapped");
+    spec["auth"]["appRole"]["secretId"]["wrapped"] = json!(true);
+    cluster.connect("wrapped", &spec).await;
+    cluster.wait("wrapped", "Ready", PATIENCE, is_ready).await;
+    let rows = [
+        (Ask::WrappingLookup, true),
+        (Ask::Unwrap, true),
+        (Ask::Login, true),
+        (Ask::Health, false),
+        (Ask::LookupSelf, false),
+    ];
+    for (ask, expected) in rows {
+        assert_eq!((fake.asked(ask), fake.ends_with(ask)), (1, expected), "{ask:?}");
+    }
 }

@@ -40,7 +40,7 @@ pub struct Needle {
 
 /// Many needles, to be looked for in one go.
 pub struct Needles {
-    needles: Vec<Needle>,
+    all: Vec<Needle>,
     /// Which of them begin with two bytes.
     by_start: HashMap<[u8; 2], Vec<usize>>,
     /// Which first bytes there are: most bytes of a text are none of them.
@@ -119,7 +119,7 @@ impl Needles {
             firsts[usize::from(bytes[0])] = true;
         }
         let longest = needles.iter().map(|needle| needle.bytes.len()).max().unwrap_or_default();
-        Self { needles, by_start, firsts, longest }
+        Self { all: needles, by_start, firsts, longest }
     }
 
     /// Where which of them begins.
@@ -129,7 +129,7 @@ impl Needles {
             if self.firsts[usize::from(pair[0])]
                 && let Some(begun) = self.by_start.get(pair)
             {
-                let begun = begun.iter().map(|index| &self.needles[*index]);
+                let begun = begun.iter().map(|index| &self.all[*index]);
                 let whole = begun.filter(|needle| text[offset..].starts_with(&needle.bytes));
                 found.extend(whole.map(|needle| (needle, offset)));
             }

@@ -22,6 +22,8 @@ pub struct Request {
     pub path: String,
     pub host: Option<String>,
     pub token: Option<String>,
+    /// Whether it asks for the end of its connection.
+    pub is_last: bool,
     pub body: Value,
 }
 
@@ -104,6 +106,7 @@ impl Request {
             path: words.next()?,
             host: headers.get("host").cloned(),
             token: headers.get("x-vault-token").cloned(),
+            is_last: headers.get("connection").is_some_and(|value| value == "close"),
             body: serde_json::from_slice(body).unwrap_or_default(),
         })
     }

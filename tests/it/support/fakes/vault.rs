@@ -116,6 +116,8 @@ struct State {
     hosts: Vec<String>,
     connections: usize,
     handshakes: Vec<Handshake>,
+    /// What was asked as the last of its connection.
+    last: HashSet<Ask>,
     unexpected: Vec<String>,
 }
 
@@ -233,6 +235,11 @@ impl FakeVault {
         self.state().asked.iter().filter(|asked| **asked == ask).count()
     }
 
+    /// Whether this was asked as the last request of its connection.
+    pub fn ends_with(&self, ask: Ask) -> bool {
+        self.state().last.contains(&ask)
+    }
+
     /// How many of the tokens that it issued live.
     pub fn sessions(&self) -> usize {
         self.state().tokens.len()
@@ -300,8 +307,10 @@ impl State {
             cluster_id: unique("cluster"),
             resets: false,
             misdeeds: HashMap::new(),
+            secrets: None,
             tokens: HashSet::new(),
             asked: Vec::new(),
+            last: HashSet::new(),
             hosts: Vec::new(),
             connections: 0,
             handshakes: Vec::new(),
@@ -316,6 +325,9 @@ impl State {
             return None;
         };
         self.asked.push(ask);
+        if request.is_last {
+            self.last.insert(ask);
+        }
         self.misdeeds.get(&ask).cloned()
     }
 
