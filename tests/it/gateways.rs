@@ -125,7 +125,7 @@ fn verdict(gateway: &VaultGateway) -> Option<(&str, &str)> {
 #[tokio::test]
 async fn every_request_goes_through_the_gateway_which_resolves_the_name() {
     let scene = Scene::new("gateway").await;
-    let mut proxies = Vec::new();
+    let mut proxies: Vec<FakeGateway> = Vec::new();
     for speech in SPEECHES {
         let (proxy, name) = (scene.proxy(speech).await, format!("{speech:?}").to_lowercase());
         scene.gateway(&name, &[&proxy]).await;

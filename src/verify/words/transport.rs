@@ -11,7 +11,11 @@ use crate::{
 pub(super) fn of_transport(fault: &TransportFault, desired: &Desired) -> (Reason, String) {
     let instance = &desired.target.instance;
     let host = instance.host();
-    let address = format!("{host}:{}", instance.port());
+    let asked = format!("{host}:{}", instance.port());
+    let address = match &desired.target.gateway {
+        Some(gateway) => format!("{asked} (through {})", ObjectName::gateway(gateway)),
+        None => asked.clone(),
+    };
     match fault {
         TransportFault::NotAllowed(refusal) => (
             Reason::AddressNotAllowed,
@@ -40,7 +44,7 @@ pub(super) fn of_transport(fault: &TransportFault, desired: &Desired) -> (Reason
         TransportFault::Tls(fault) => of_tls(*fault, &address, desired),
         TransportFault::Gateway(EndpointFault { endpoint, problem }) => {
             let gateway = ObjectName::gateway(desired.target.gateway.as_deref().unwrap_or_default());
-            let (reason, message) = of_endpoint(endpoint, problem, Some(&address));
+            let (reason, message) = of_endpoint(endpoint, problem, Some(&asked));
             (reason, format!("{gateway}: {message}"))
         }
     }
