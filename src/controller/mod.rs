@@ -3,11 +3,13 @@
 //! ```text
 //!   watch of connections ──────────────┐
 //!   watches of labelled objects ─ settle ─▶ queue ─▶ connection::reconcile, at most N at once
-//!   time of the next check ────────────┘
+//!   time of the next check ────────────┤
+//!   change of the address policy ──────┘
 //! ```
 
 pub mod connection;
 pub mod lease;
+pub mod policy;
 pub mod records;
 pub mod watch;
 

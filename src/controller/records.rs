@@ -97,7 +97,7 @@ impl Records {
         self.look_again(connection);
     }
 
-    /// Asks for a check of a connection that waits for its instance, which serves again.
+    /// Asks for a check of a connection now: its instance serves again, or it may be dialled no longer, or at last.
     pub fn call(&self, connection: ConnectionRef) {
         if let Some(record) = self.lock().by_connection.get(&connection) {
             record.called.store(true, Ordering::Release);

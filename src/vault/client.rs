@@ -157,7 +157,7 @@ fn known_cause(error: &(dyn StdError + 'static)) -> Option<TransportFault> {
     if let Some(resolve) = error.downcast_ref::<ResolveFault>() {
         return Some(match resolve {
             ResolveFault::NotResolved => TransportFault::NameNotResolved,
-            ResolveFault::Refused(refusal) => TransportFault::NotAllowed(*refusal),
+            ResolveFault::Refused(refusal) => TransportFault::NotAllowed(refusal.clone()),
         });
     }
     if let Some(tls) = error.downcast_ref::<rustls::Error>() {

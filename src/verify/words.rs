@@ -119,7 +119,7 @@ fn of_transport(fault: &TransportFault, desired: &Desired) -> (Reason, String) {
     match fault {
         TransportFault::NotAllowed(refusal) => (
             Reason::AddressNotAllowed,
-            format!("{address} may not be dialled: {refusal}; ask those who run the operator to allow it (--allow-address, chart value addressPolicy.allow)"),
+            format!("{address} may not be dialled: {refusal}"),
         ),
         TransportFault::PlainHttp => (
             Reason::PlainHttpNotAllowed,

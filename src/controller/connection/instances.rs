@@ -6,13 +6,16 @@
 use std::{
     collections::{HashMap, HashSet},
     mem,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use crate::{refs::ConnectionRef, refs::InstanceUrl, secrets::resolve::CaPem, verify::observation::Fault};
+use crate::{
+    gateway::route::Rules, refs::ConnectionRef, refs::InstanceUrl, secrets::resolve::CaPem,
+    verify::observation::Fault,
+};
 
 /// How often a failing instance is asked, over all connections to it.
 const ASK_EVERY: Duration = Duration::from_secs(5);
@@ -30,6 +33,8 @@ pub struct Way {
     pub instance: InstanceUrl,
     /// The CA certificates that are trusted on the way.
     pub ca: Option<CaPem>,
+    /// What the address policy allows on it.
+    pub rules: Arc<Rules>,
 }
 
 #[derive(Debug)]
@@ -83,10 +88,14 @@ impl Instances {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vault::answer::ServerFault;
+    use crate::{gateway::route::AddressPolicy, vault::answer::ServerFault};
 
     fn way() -> Way {
-        Way { instance: InstanceUrl::parse("https://vault.example.com").expect("valid"), ca: None }
+        Way {
+            instance: InstanceUrl::parse("https://vault.example.com").expect("valid"),
+            ca: None,
+            rules: AddressPolicy::default().rules_for("ns"),
+        }
     }
 
     fn connection(name: &str) -> ConnectionRef {

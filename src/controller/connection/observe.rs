@@ -7,7 +7,10 @@
 //!
 //! A failure outside the source of the references is an observation, never an error.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use k8s_openapi::jiff::Timestamp;
 use secrecy::SecretString;
@@ -18,7 +21,7 @@ use super::{
     instances::Way,
 };
 use crate::{
-    api::desired::Target,
+    api::desired::{Desired, Target},
     refs::{ConnectionRef, ObjectKind},
     secrets::{
         Lookup, References, Versions,
@@ -49,11 +52,11 @@ pub struct Kept {
     pub memory: Memory,
     /// When the objects must be read again at the latest, because no watch tells of their changes.
     pub read_again: Option<Timestamp>,
-    link: Option<Link>,
+    pub(super) link: Option<Link>,
 }
 
 /// The way to the instance, as the last check found it.
-struct Link {
+pub(super) struct Link {
     target: Target,
     way: Way,
     client: Client,
@@ -115,17 +118,28 @@ impl Kept {
         Self { memory, ..Self::default() }
     }
 
+    /// Gives up the kept session without an end, and the way that it came: nothing may be sent there any more.
+    fn give_up_way(&mut self) {
+        self.memory.session = None;
+        self.link = None;
+    }
+
     /// Gives up the kept session, and what was known of the instance. What is returned is to be revoked.
     pub fn abandon(&mut self) -> Vec<Leftover> {
         self.memory.forget_health();
         self.memory.doubt = None;
         let session = self.memory.session.take().filter(Session::is_ours_to_revoke);
         let link = self.link.take();
-        session
-            .zip(link)
-            .map(|(session, link)| Leftover { client: link.client, token: session.token })
-            .into_iter()
-            .collect()
+        session.zip(link).map(|(session, link)| link.leftover(session.token)).into_iter().collect()
+    }
+}
+
+// === impl Link ===
+
+impl Link {
+    /// A token that was issued over this way.
+    pub(super) fn leftover(&self, token: SecretString) -> Leftover {
+        Leftover { client: self.client.clone(), rules: Arc::clone(&self.way.rules), token }
     }
 }
 
@@ -177,22 +191,29 @@ impl<R: References> Check<'_, R> {
     /// Makes sure that the address may be dialled, and finds the client for it.
     fn dial(&mut self) -> Result<Client, Fault> {
         self.drop_session_of_another_target();
-        let target = &self.subject.desired.target;
-        self.checker.dialer.permit(&target.instance)?;
+        let Subject { connection, desired: Desired { target, .. }, .. } = *self.subject;
+        let dialer = &self.checker.dialer;
+        let rules = dialer.rules_for(&connection.namespace);
+        if let Err(fault) = dialer.permit(&rules, &target.instance) {
+            self.kept.give_up_way();
+            return Err(fault.into());
+        }
         let read = self.read.as_ref().map(|(resolved, _)| &resolved.ca);
         if let Some(link) = &self.kept.link
             && link.target == *target
+            && link.way.rules == rules
             && read.is_none_or(|ca| *ca == link.way.ca)
         {
             return Ok(link.client.clone());
         }
-        let ca = read.cloned().flatten();
-        let http = self.checker.dialer.client(&target.instance, ca.as_ref()).map_err(|_| {
+        let known = || self.kept.link.as_ref().map(|link| &link.way.ca);
+        let ca = read.or_else(known).cloned().flatten();
+        let http = dialer.client(&rules, &target.instance, ca.as_ref()).map_err(|_| {
             let source = &target.ca.as_ref().expect("only a CA that was given can be invalid").source;
             resolve::invalid_certificate(source)
         })?;
         let client = Client::new(http, target.instance.clone(), target.namespace.clone());
-        let way = Way { instance: target.instance.clone(), ca };
+        let way = Way { instance: target.instance.clone(), ca, rules };
         self.kept.link = Some(Link { target: target.clone(), way, client: client.clone() });
         Ok(client)
     }

@@ -116,6 +116,11 @@ impl FakeVault {
         Self::serving(TcpListener::bind("127.0.0.1:0").await.expect("there is a free port"), Some(config))
     }
 
+    /// One without TLS, at an address of the test's choice.
+    pub fn at(listener: TcpListener) -> Self {
+        Self::serving(listener, None)
+    }
+
     fn serving(listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> Self {
         let address = listener.local_addr().expect("it is bound").to_string();
         let scheme = if tls.is_some() { "https" } else { "http" };
@@ -157,6 +162,11 @@ impl FakeVault {
     /// Shows another certificate from now on.
     pub fn show(&self, config: Arc<ServerConfig>) {
         *self.shared.tls.lock().unwrap_or_else(PoisonError::into_inner) = Some(config);
+    }
+
+    /// How often anything was asked.
+    pub fn asked_in_all(&self) -> usize {
+        self.state().asked.len()
     }
 
     /// How often this was asked.
