@@ -1,14 +1,21 @@
 //! The address policy, as an administrator gives it and as users see it: by flags, by a file that changes, by the chart.
 
-use std::{fs, os::unix::fs::symlink, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Value, json};
-use vault_connection_operator::api::condition::Reason;
+use vault_connection_operator::{
+    api::condition::Reason,
+    gateway::{policy::PolicyHandle, route::AddressPolicy},
+};
 
 use crate::{
     faults_table::{Bench, check_now, fake_spec},
     support::{
-        bed::{self, unique},
+        bed::{self, package, program, run, unique},
         cluster::Cluster,
         fakes::{
             Fake,
@@ -173,4 +180,47 @@ async fn the_target_of_a_redirect_gets_nothing_whatever_was_asked() {
     let revoked: usize = fakes.iter().map(|(_, _, fake)| fake.asked(Ask::RevokeSelf)).sum();
     assert!(revoked > 0, "the end of a token was redirected, too");
     assert_eq!(target.connections(), 0);
+}
+
+#[test]
+fn the_charts_rules_are_a_file_that_the_operator_takes() {
+    let rules = json!([
+        {"allow": ["vault.example.com:8200"]},
+        {"namespaces": ["team-*"], "allow": ["*.corp.example.com", "[fd00::/8]:8200", "10.0.0.0/8:8200-8210"]},
+    ]);
+    let chart = package().join("charts/vault-connection-operator");
+    for helm in ["helm3", "helm4"] {
+        let yaml = run(program(helm)
+            .args(["template", "release"])
+            .arg(&chart)
+            .args(["--set-json", &format!("addressPolicy.rules={rules}")])
+            .args(["--set", "addressPolicy.contact=the network team (#net)"])
+            .args(["--set", "addressPolicy.allow={team-*=10.0.0.7:8200}"]));
+        let objects: Vec<Value> = serde_saphyr::from_multiple(&yaml).expect("helm prints YAML");
+        let find = |kind: &str| objects.iter().find(|object| object["kind"] == kind).expect("it is there");
+        let (config_map, pod) = (find("ConfigMap"), &find("Deployment")["spec"]["template"]["spec"]);
+
+        let container = &pod["containers"][0];
+        let mount = &container["volumeMounts"][0];
+        let path = Path::new(mount["mountPath"].as_str().expect("it is mounted")).join("policy.yaml");
+        let args: Vec<_> =
+            container["args"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        for wanted in [
+            &format!("--address-policy-file={}", path.display()),
+            "--address-policy-contact=the network team (#net)",
+            "--allow-address=team-*=10.0.0.7:8200",
+        ] {
+            assert!(args.contains(&wanted), "{helm}: {wanted} is not in {args:?}");
+        }
+        assert_eq!(pod["volumes"][0]["name"], mount["name"], "{helm}");
+        assert_eq!(pod["volumes"][0]["configMap"]["name"], config_map["metadata"]["name"], "{helm}");
+
+        let file = bed::folder("it").join(unique("chart-policy"));
+        fs::write(&file, config_map["data"]["policy.yaml"].as_str().expect("a text")).expect("it is written");
+        let policy = PolicyHandle::with_file(AddressPolicy::default(), file).expect("the operator takes it");
+        let text = format!("{:?}", policy.rules_for("team-a"));
+        for entry in ["vault.example.com", "corp.example.com", "fd00::/8", "10.0.0.0/8"] {
+            assert!(text.contains(entry), "{helm}: {entry} is not in {text}");
+        }
+    }
 }
