@@ -2,7 +2,12 @@
 //!
 //! Every call has a deadline: kube's own client would retry for minutes inside one call.
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{
+    env,
+    future::Future,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use http::header::{CONNECTION, HeaderValue};
 use k8s_openapi::{
@@ -140,12 +145,17 @@ impl Cluster {
         &self.own_namespace
     }
 
-    /// The addresses of the API server, which no connection may dial.
+    /// The addresses of the API server, which no connection may dial: the one that we use, and its Service, which the
+    /// kubelet writes into the environment of every pod. The nodes behind that Service are not known.
     pub async fn api_servers(&self) -> Vec<SocketAddr> {
         let host = self.url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = self.url.port_u16().unwrap_or(443);
         let resolved = tokio::time::timeout(DEADLINE, tokio::net::lookup_host((host, port))).await;
-        resolved.ok().and_then(Result::ok).map(Iterator::collect).unwrap_or_default()
+        let used = resolved.ok().and_then(Result::ok).into_iter().flatten();
+        let mut addresses: Vec<_> = used.chain(service_address()).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses
     }
 
     /// Makes sure that the API server answers, knows our kind and lets us list it.
@@ -297,6 +307,12 @@ pub fn version(metadata: &ObjectMeta) -> Version {
 pub fn spec_version(metadata: &ObjectMeta) -> Version {
     let generation = metadata.generation.unwrap_or_default().to_string();
     Version { resource_version: generation, ..version(metadata) }
+}
+
+/// <https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables>
+fn service_address() -> Option<SocketAddr> {
+    let host: IpAddr = env::var("KUBERNETES_SERVICE_HOST").ok()?.parse().ok()?;
+    Some(SocketAddr::new(host, env::var("KUBERNETES_SERVICE_PORT").ok()?.parse().ok()?))
 }
 
 async fn within_deadline<T>(call: impl Future<Output = T>) -> Result<T, ClusterError> {

@@ -12,10 +12,12 @@ const LAYERS: &[(&[&str], Purity)] = &[
     (&["api"], Purity::Pure),
     (&["conditions"], Purity::Pure),
     (&["secrets"], Purity::Pure),
+    (&["gateway::entry", "gateway::protected"], Purity::Pure),
     (&["gateway::route", "gateway::way"], Purity::Pure),
     (&["vault"], Purity::Pure),
     (&["verify"], Purity::Pure),
     (&["vault::tls"], Purity::Effects),
+    (&["gateway::policy"], Purity::Effects),
     (&["gateway", "gateway::dial"], Purity::Effects),
     (&["vault::client"], Purity::Effects),
     (&["cluster", "telemetry"], Purity::Effects),
@@ -71,7 +73,7 @@ fn pure_files_have_no_effects() {
 
 #[test]
 fn a_use_tree_is_read_whole() {
-    let text = "use crate::{\n    api::{self, desired::Desired},\n    refs::*,\n};\nuse super::{route, dial::Dialer};\n\
+    let text = "use crate::{\n    api::{self, desired::Desired},\n    refs::*,\n};\nuse super::{\n    route,\n    dial::Dialer,\n};\n\
                 fn f() { crate::vault::tls::x() }";
     let expected = [
         "api",
@@ -147,7 +149,8 @@ fn flatten<'a>(prefix: &str, tree: &'a str, used: &mut BTreeSet<String>) -> &'a 
     let mut rest = &tree[end..];
     if !rest.starts_with('{') {
         let path = path.trim_end_matches("::self");
-        if !path.is_empty() {
+        // Nothing follows the last comma of a list.
+        if !path.is_empty() && !path.ends_with("::") {
             used.insert(path.to_owned());
         }
         return rest;

@@ -7,7 +7,7 @@
 //!   api          what users write and read                                      pure
 //!   conditions   the only code that builds a condition                          pure
 //!   secrets      from the objects that a connection names to its credentials    pure
-//!   gateway      which addresses may be dialled, and the dialling               route and way are pure
+//!   gateway      which addresses may be dialled, and the dialling               entry, protected, route, way are pure
 //!   vault        what to ask Vault, and how to read its answer                  pure, but for client and tls
 //!   verify       what a check found, what it means, and when to look again      pure
 //!   cluster      the Kubernetes API                                             I/O

@@ -4,7 +4,7 @@ use std::{
     fmt::Write as _,
     io::{self, Write as _},
     process::ExitCode,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -29,6 +29,7 @@ use crate::{
         logins::Logins,
         observe::Kept,
     },
+    gateway::{connect::SystemNames, dial::Dialer},
     refs::ConnectionRef,
     secrets::ledger::Ledger,
     telemetry::metrics::Metrics,
@@ -49,13 +50,14 @@ struct Found {
 
 /// Checks every connection in the files, and prints its status. Fails on bad input.
 pub(super) async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
+    let plain_http = args.addresses.allow_plain_http;
     let mut files = Files::read(&args.files)?;
     let connections = std::mem::take(&mut files.connections);
     let desired = connections.iter().map(parse).collect::<anyhow::Result<Vec<_>>>()?;
     let checker = Checker {
         references: files,
         // Without a cluster there is no API server to protect.
-        dialer: args.addresses.dialer(Vec::new()),
+        dialer: Dialer::new(args.addresses.policy(Vec::new())?, plain_http, Arc::new(SystemNames)),
         instances: Instances::default(),
         logins: Logins::new(10),
         metrics: Metrics::new(),
@@ -105,7 +107,7 @@ async fn status(
     let Checked { observation, mut leftovers, .. } =
         checker.check(&subject, &mut kept).await.unwrap_or_else(|never| match never {});
     leftovers.extend(kept.abandon());
-    checker.revoke(leftovers, Instant::now() + REVOKE_DEADLINE).await;
+    checker.revoke(&name.namespace, leftovers, Instant::now() + REVOKE_DEADLINE).await;
     report::checked(&nothing, &around, desired, &observation).0
 }
 

@@ -4,7 +4,7 @@ mod check;
 mod files;
 mod run;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use kube::core::Duration as KubeDuration;
@@ -12,7 +12,11 @@ use tracing::Level;
 
 use crate::{
     controller::chain,
-    gateway::{connect::SystemNames, dial::Dialer, route::AddressPolicy, route::AllowEntry},
+    gateway::{
+        entry::Grant,
+        policy::{PolicyFileError, PolicyHandle},
+        route::{AddressPolicy, Contact},
+    },
     telemetry::logs::LogFormat,
 };
 
@@ -80,10 +84,18 @@ struct CheckArgs {
 #[derive(Debug, Args)]
 struct AddressArgs {
     /// Allow only these instances: a host (vault.example.com), a pattern (*.example.com), an address or a range
-    /// (10.0.0.0/8); may be given several times. Loopback, link-local and metadata addresses and the API server are
-    /// refused unless an entry names them.
-    #[arg(long = "allow-address", value_name = "PATTERN")]
-    allow_addresses: Vec<AllowEntry>,
+    /// (10.0.0.0/8), perhaps with a port (:8200) or ports (:8200-8210), perhaps for the connections of some namespaces
+    /// only (team-*=10.0.0.0/8); may be given several times. Loopback, link-local and metadata addresses and the API
+    /// server are refused unless an address or range among them is given.
+    #[arg(long = "allow-address", value_name = "[NAMESPACES=]PLACE[:PORT]")]
+    allow_addresses: Vec<Grant>,
+    /// A YAML file with more of them: rules, a list of {namespaces: [...], allow: [...]}, and perhaps contact. A change
+    /// takes effect within seconds.
+    #[arg(long, value_name = "FILE")]
+    address_policy_file: Option<PathBuf>,
+    /// Whom to ask for an address that is not allowed, as the status tells it after "ask"; a contact in the file wins.
+    #[arg(long, default_value = "the administrator of the operator", value_name = "TEXT")]
+    address_policy_contact: Contact,
     /// Allow http:// instance URLs, which send credentials unencrypted.
     #[arg(long)]
     allow_plain_http: bool,
@@ -127,9 +139,13 @@ fn failure(error: &(dyn std::error::Error + 'static), code: u8) -> ExitCode {
 // === impl AddressArgs ===
 
 impl AddressArgs {
-    fn dialer(self, api_servers: Vec<SocketAddr>) -> Dialer {
-        let policy = AddressPolicy::new(self.allow_addresses, api_servers);
-        Dialer::new(policy, self.allow_plain_http, Arc::new(SystemNames))
+    /// The policy that the flags give, together with the file's. The API server's addresses are protected.
+    fn policy(self, api_servers: Vec<SocketAddr>) -> Result<PolicyHandle, PolicyFileError> {
+        let flags = AddressPolicy::new(self.allow_addresses, api_servers, self.address_policy_contact);
+        match self.address_policy_file {
+            Some(file) => PolicyHandle::with_file(flags, file),
+            None => Ok(PolicyHandle::fixed(flags)),
+        }
     }
 }
 
@@ -161,6 +177,9 @@ mod tests {
         assert_eq!(kind(&["run", "--heartbeat=0s"]), Some(ErrorKind::ValueValidation));
         assert_eq!(kind(&["run", "--concurrency=0"]), Some(ErrorKind::ValueValidation));
         assert_eq!(kind(&["run", "--allow-address=https://x"]), Some(ErrorKind::ValueValidation));
+        assert_eq!(kind(&["run", "--allow-address=team-*=10.0.0.0/8:8200"]), None);
+        assert_eq!(kind(&["run", "--allow-address=Team=10.0.0.7"]), Some(ErrorKind::ValueValidation));
+        assert_eq!(kind(&["run", "--address-policy-contact="]), Some(ErrorKind::ValueValidation));
         assert_eq!(kind(&["run", "--log-format=xml"]), Some(ErrorKind::InvalidValue));
         assert_eq!(kind(&["check"]), Some(ErrorKind::MissingRequiredArgument));
         assert_eq!(kind(&["check", "-f", "-", "-o", "json"]), None);

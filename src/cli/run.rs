@@ -20,6 +20,7 @@ use crate::{
         connection::{Context, checker::Checker, instances::Instances, logins::Logins, seats::Seats},
         lease::Candidate,
     },
+    gateway::{connect::SystemNames, dial::Dialer},
     telemetry::{
         logs,
         metrics::Metrics,
@@ -43,10 +44,12 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
     }
 
     let metrics = Metrics::new();
+    let plain_http = args.addresses.allow_plain_http;
+    let policy = args.addresses.policy(cluster.api_servers().await)?;
     let readiness = Readiness::default();
     let checker = Checker {
         references: cluster.clone(),
-        dialer: args.addresses.dialer(cluster.api_servers().await),
+        dialer: Dialer::new(policy.clone(), plain_http, Arc::new(SystemNames)),
         instances: Instances::default(),
         logins: Logins::new(args.logins_per_second),
         metrics: metrics.clone(),
@@ -66,12 +69,15 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
         seats: Seats::of(args.concurrency),
         heartbeat: args.heartbeat,
     });
+    let records = Arc::clone(&context.records);
+    let followed = controller::policy::follow(policy, records, metrics.clone());
     let settings = Settings { namespaces: args.watch_namespaces, concurrency: args.concurrency };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespaces = ?settings.namespaces, "starting");
     let served = serve::serve(listener, metrics, readiness.clone());
     tokio::select! {
         outcome = work(context, settings, readiness, candidate, stop) => outcome,
         outcome = served => outcome.context("failed to serve metrics"),
+        never = followed => match never {},
     }
 }
 

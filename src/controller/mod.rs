@@ -4,11 +4,13 @@
 //!   watch of connections ──────────────┐
 //!   watches of labelled objects ─ settle ─▶ queue ─▶ connection::reconcile, at most N at once
 //!   time of the next check ────────────┤
-//!   gateway::reconcile ────────────────┘
+//!   gateway::reconcile ────────────────┤
+//!   change of the address policy ──────┘
 //!
 //!   watch of gateways ─────────────────┐
 //!   watches of labelled objects ───────┼──▶ queue ─▶ gateway::reconcile
-//!   time of the next check ────────────┘
+//!   time of the next check ────────────┤
+//!   change of the address policy ──────┘
 //! ```
 
 pub mod connection;
@@ -16,6 +18,7 @@ pub mod gateway;
 pub mod last_write;
 pub mod lease;
 mod looks;
+pub mod policy;
 pub mod records;
 mod tell;
 pub mod watch;

@@ -114,7 +114,7 @@ impl Records {
         self.look_again(connection);
     }
 
-    /// Asks for a check of a connection that waits for its instance, which serves again.
+    /// Asks for a check of a connection now: its instance serves again, or it may be dialled no longer, or at last.
     pub fn call(&self, connection: ConnectionRef) {
         if let Some(record) = self.lock().by_connection.get(&connection) {
             record.called.store(true, Ordering::Release);
@@ -137,6 +137,16 @@ impl Records {
     /// Remembers which objects a gateway names.
     pub fn register_gateway(&self, gateway: &GatewayName, objects: Vec<ObjectName>) {
         self.lock().gateways.register(gateway, objects);
+    }
+
+    /// Asks for a check of every gateway now.
+    pub fn call_gateways(&self) {
+        let mut inner = self.lock();
+        let gateways: Vec<_> = inner.gateways.owners().cloned().collect();
+        for gateway in &gateways {
+            send(&inner.gateway_queues, gateway.clone());
+        }
+        inner.stale_gateways.extend(gateways);
     }
 
     /// Drops a gateway.

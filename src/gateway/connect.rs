@@ -13,7 +13,7 @@ use std::{
 use tokio::net::TcpStream;
 use url::Host;
 
-use super::{race::first_of, route::AddressPolicy};
+use super::{race::first_of, route::Rules};
 use crate::vault::transport::TransportFault;
 
 /// How long an address may stay silent before the next one is tried beside it (RFC 8305, section 8).
@@ -41,7 +41,6 @@ pub struct SystemNames;
 /// Makes TCP connections.
 pub(super) struct Connector {
     names: Arc<dyn Names>,
-    policy: Arc<AddressPolicy>,
     /// Which address of a name worked last.
     worked: Mutex<HashMap<(String, u16), IpAddr>>,
 }
@@ -57,18 +56,18 @@ impl Names for SystemNames {
 // === impl Connector ===
 
 impl Connector {
-    pub(super) fn new(names: Arc<dyn Names>, policy: Arc<AddressPolicy>) -> Self {
-        Self { names, policy, worked: Mutex::default() }
-    }
-
-    /// Tells whether a host may be dialled, as far as its text tells.
-    pub(super) fn permit(&self, host: &Host<&str>, port: u16) -> Result<(), TransportFault> {
-        self.policy.permit_host(host, port).map_err(TransportFault::NotAllowed)
+    pub(super) fn new(names: Arc<dyn Names>) -> Self {
+        Self { names, worked: Mutex::default() }
     }
 
     /// Connects to the first address of the host that takes the connection, beginning with the one that did last time.
-    pub(super) async fn connect(&self, host: &Host<String>, port: u16) -> Result<TcpStream, TransportFault> {
-        let addresses = self.addresses(host, port).await?;
+    pub(super) async fn connect(
+        &self,
+        rules: &Rules,
+        host: &Host<String>,
+        port: u16,
+    ) -> Result<TcpStream, TransportFault> {
+        let addresses = self.addresses(rules, host, port).await?;
         let attempt = async |address: SocketAddr| {
             let stream = TcpStream::connect(address).await.map_err(|error| fault(&error))?;
             // A request is one packet, and its answer is waited for.
@@ -84,6 +83,7 @@ impl Connector {
     /// Every address of a host that may be dialled, in the order in which to try them; at least one.
     pub(super) async fn addresses(
         &self,
+        rules: &Rules,
         host: &Host<String>,
         port: u16,
     ) -> Result<Vec<SocketAddr>, TransportFault> {
@@ -95,13 +95,13 @@ impl Connector {
                 (name.as_str(), found.map_err(|_| TransportFault::NameNotResolved)?)
             }
         };
-        let mut refusal = None;
-        let mut permitted = Vec::new();
+        let refused = |address: &SocketAddr| rules.permit_address(name, *address).err();
+        // Servers give addresses in any order; which one a refusal names must not depend on that.
+        let refusal = found.iter().min().and_then(refused);
+        let mut permitted: Vec<SocketAddr> = Vec::new();
         for address in found {
-            match self.policy.permit_address(name, address) {
-                Ok(()) if !permitted.contains(&address) => permitted.push(address),
-                Ok(()) => {}
-                Err(why) => refusal = Some(why),
+            if !permitted.contains(&address) && refused(&address).is_none() {
+                permitted.push(address);
             }
         }
         match refusal {
@@ -124,10 +124,16 @@ impl Connector {
     }
 
     /// Begins with another address of the host the next time, if it is also one of `other`, and not the one in use.
-    pub(super) async fn prefer(&self, host: &Host<String>, port: u16, other: &Host<String>) -> bool {
+    pub(super) async fn prefer(
+        &self,
+        rules: &Rules,
+        (host, port): &(Host<String>, u16),
+        other: &Host<String>,
+    ) -> bool {
+        let port = *port;
         let Host::Domain(name) = host else { return false };
-        let ours = self.addresses(host, port).await.unwrap_or_default();
-        let theirs = self.addresses(other, port).await.unwrap_or_default();
+        let ours = self.addresses(rules, host, port).await.unwrap_or_default();
+        let theirs = self.addresses(rules, other, port).await.unwrap_or_default();
         let in_use = self.worked().get(&(name.clone(), port)).copied();
         let better =
             ours.into_iter().find(|address| theirs.contains(address) && Some(address.ip()) != in_use);
@@ -165,6 +171,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::gateway::route::{AddressPolicy, Contact};
 
     /// A name server that knows one answer.
     struct Fixed(Vec<IpAddr>);
@@ -175,18 +182,22 @@ mod tests {
         }
     }
 
-    fn connector(addresses: &[&str], allow: &[&str]) -> Connector {
+    fn connector(addresses: &[&str]) -> Connector {
         let parsed = addresses.iter().map(|text| text.parse().expect("an address")).collect();
+        Connector::new(Arc::new(Fixed(parsed)))
+    }
+
+    fn rules(allow: &[&str]) -> Arc<Rules> {
         let allow = allow.iter().map(|text| text.parse().expect("an entry")).collect();
-        Connector::new(Arc::new(Fixed(parsed)), Arc::new(AddressPolicy::new(allow, Vec::new())))
+        AddressPolicy::new(allow, Vec::new(), Contact::default()).rules_for("ns")
     }
 
     fn name() -> Host<String> {
         Host::Domain("vault.example.com".to_owned())
     }
 
-    async fn connected(connector: &Connector, port: u16) -> Result<IpAddr, TransportFault> {
-        let stream = connector.connect(&name(), port).await?;
+    async fn connected(connector: &Connector, rules: &Rules, port: u16) -> Result<IpAddr, TransportFault> {
+        let stream = connector.connect(rules, &name(), port).await?;
         Ok(stream.peer_addr().expect("it is connected").ip())
     }
 
@@ -194,20 +205,20 @@ mod tests {
     async fn an_address_that_does_not_answer_gives_way_to_the_next_which_is_kept() {
         let second = TcpListener::bind("127.0.0.2:0").await.expect("loopback has many addresses");
         let port = second.local_addr().expect("it listens").port();
-        let connector = connector(&["127.0.0.1", "127.0.0.2"], &["127.0.0.0/8"]);
-        assert_eq!(connected(&connector, port).await, Ok("127.0.0.2".parse().expect("an address")));
-        let order = connector.addresses(&name(), port).await.expect("two addresses");
+        let (connector, rules) = (connector(&["127.0.0.1", "127.0.0.2"]), rules(&["127.0.0.0/8"]));
+        assert_eq!(connected(&connector, &rules, port).await, Ok("127.0.0.2".parse().expect("an address")));
+        let order = connector.addresses(&rules, &name(), port).await.expect("two addresses");
         assert_eq!(order[0].ip().to_string(), "127.0.0.2", "the next connection begins with what worked");
         let first = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free there");
-        assert_eq!(connected(&connector, port).await, Ok("127.0.0.2".parse().expect("an address")));
+        assert_eq!(connected(&connector, &rules, port).await, Ok("127.0.0.2".parse().expect("an address")));
         drop((first, second));
-        assert_eq!(connected(&connector, port).await, Err(TransportFault::Refused));
+        assert_eq!(connected(&connector, &rules, port).await, Err(TransportFault::Refused));
     }
 
     #[tokio::test]
     async fn the_families_take_turns() {
-        let connector = connector(&["10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::2", "10.0.0.1"], &[]);
-        let order = connector.addresses(&name(), 1).await.expect("addresses");
+        let connector = connector(&["10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::2", "10.0.0.1"]);
+        let order = connector.addresses(&rules(&[]), &name(), 1).await.expect("addresses");
         let order: Vec<_> = order.iter().map(|address| address.ip().to_string()).collect();
         assert_eq!(order, ["2001:db8::1", "10.0.0.1", "2001:db8::2", "10.0.0.2"]);
     }
@@ -216,23 +227,31 @@ mod tests {
     async fn an_address_that_is_not_allowed_is_never_dialled() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let port = listener.local_addr().expect("it listens").port();
-        let outcome = connected(&connector(&["127.0.0.1"], &[]), port).await;
+        let outcome = connected(&connector(&["127.0.0.1"]), &rules(&[]), port).await;
         assert!(matches!(outcome, Err(TransportFault::NotAllowed(_))), "{outcome:?}");
-        let mixed = connector(&["127.0.0.1", "127.0.0.2"], &["127.0.0.2"]);
-        assert_eq!(connected(&mixed, port).await, Err(TransportFault::Refused), "only the other is tried");
-        assert_eq!(connected(&connector(&[], &[]), port).await, Err(TransportFault::NameNotResolved));
+        let mixed = connector(&["127.0.0.1", "127.0.0.2"]);
+        assert_eq!(
+            connected(&mixed, &rules(&["127.0.0.2"]), port).await,
+            Err(TransportFault::Refused),
+            "only the other is tried"
+        );
+        assert_eq!(connected(&connector(&[]), &rules(&[]), port).await, Err(TransportFault::NameNotResolved));
     }
 
     #[tokio::test]
     async fn a_redirect_is_followed_to_an_address_of_the_same_name_only() {
-        let connector = connector(&["127.0.0.1", "127.0.0.2"], &["127.0.0.0/8"]);
+        let (connector, rules) = (connector(&["127.0.0.1", "127.0.0.2"]), rules(&["127.0.0.0/8"]));
+        let ours = (name(), 1);
         let host = |text: &str| Host::parse(text).expect("a host");
         connector.remember(&name(), 1, "127.0.0.1".parse().expect("an address"));
-        assert!(!connector.prefer(&name(), 1, &host("127.0.0.1")).await, "that is the one in use");
-        assert!(!connector.prefer(&name(), 1, &host("127.0.0.3")).await, "that is none of its addresses");
-        assert!(!connector.prefer(&host("127.0.0.1"), 1, &host("127.0.0.2")).await, "an address is no name");
-        assert!(connector.prefer(&name(), 1, &host("127.0.0.2")).await);
-        let order = connector.addresses(&name(), 1).await.expect("two addresses");
+        assert!(!connector.prefer(&rules, &ours, &host("127.0.0.1")).await, "that is the one in use");
+        assert!(!connector.prefer(&rules, &ours, &host("127.0.0.3")).await, "that is none of its addresses");
+        assert!(
+            !connector.prefer(&rules, &(host("127.0.0.1"), 1), &host("127.0.0.2")).await,
+            "an address is no name"
+        );
+        assert!(connector.prefer(&rules, &ours, &host("127.0.0.2")).await);
+        let order = connector.addresses(&rules, &name(), 1).await.expect("two addresses");
         assert_eq!(order[0].ip().to_string(), "127.0.0.2");
     }
 }

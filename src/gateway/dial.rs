@@ -22,9 +22,10 @@ use url::Host;
 use super::{
     connect::{Connector, Names},
     http::{HttpClient, Path, Shared},
+    policy::PolicyHandle,
     pool::Pool,
-    route::AddressPolicy,
-    tunnel,
+    route::Rules,
+    tunnel::{self, Floor},
     way::Way,
 };
 use crate::{
@@ -41,6 +42,7 @@ const NOWHERE: &str = "vault-connection-operator.invalid";
 
 /// Makes HTTP clients.
 pub struct Dialer {
+    policy: PolicyHandle,
     plain_http: bool,
     shared: Arc<Shared>,
     clients: Mutex<HashMap<Way, Weak<HttpClient>>>,
@@ -50,21 +52,26 @@ pub struct Dialer {
 
 impl Dialer {
     /// A dialer under a policy. Plain http is refused unless `plain_http`.
-    pub fn new(policy: AddressPolicy, plain_http: bool, names: Arc<dyn Names>) -> Self {
+    pub fn new(policy: PolicyHandle, plain_http: bool, names: Arc<dyn Names>) -> Self {
         let shared = Shared {
-            connector: Connector::new(names, Arc::new(policy)),
+            connector: Connector::new(names),
             system_roots: tls::system_roots(),
             pool: Pool::default(),
         };
-        Self { plain_http, shared: Arc::new(shared), clients: Mutex::default() }
+        Self { policy, plain_http, shared: Arc::new(shared), clients: Mutex::default() }
+    }
+
+    /// The rules that hold now for the connections of a namespace.
+    pub fn rules_for(&self, namespace: &str) -> Arc<Rules> {
+        self.policy.rules_for(namespace)
     }
 
     /// Tells whether a connection may dial its instance, before anything is sent.
-    pub fn permit(&self, instance: &InstanceUrl) -> Result<(), TransportFault> {
+    pub fn permit(&self, rules: &Rules, instance: &InstanceUrl) -> Result<(), TransportFault> {
         if instance.is_plain_http() && !self.plain_http {
             return Err(TransportFault::PlainHttp);
         }
-        self.shared.connector.permit(&instance.host(), instance.port())
+        rules.permit_host(&instance.host(), instance.port()).map_err(TransportFault::NotAllowed)
     }
 
     /// The client for a way, shared with every connection that goes it.
@@ -83,7 +90,9 @@ impl Dialer {
     pub async fn probe(&self, gateway: &GatewayName, endpoint: &Endpoint) -> Result<(), EndpointProblem> {
         let Shared { connector, system_roots, pool } = &*self.shared;
         let target = (Host::Domain(NOWHERE.to_owned()), 443);
-        let outcome = match tunnel::ask(endpoint, &target, connector, system_roots).await {
+        let rules = self.rules_for(&gateway.namespace);
+        let floor = Floor { rules: &rules, connector, system_roots };
+        let outcome = match tunnel::ask(endpoint, &target, &floor).await {
             Ok(_) | Err(EndpointProblem::TargetRefused) => Ok(()),
             Err(problem) => Err(problem),
         };
@@ -110,6 +119,7 @@ impl Dialer {
             gateway.clone().map(|gateway| (GatewayName { namespace, name: gateway.name.clone() }, gateway));
         let path = Path {
             shared: Arc::clone(&self.shared),
+            rules: Arc::clone(&way.rules),
             target: (way.instance.host().to_owned(), way.instance.port()),
             gateway,
         };

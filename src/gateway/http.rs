@@ -16,7 +16,8 @@ use super::{
     handover::{HandOver, Stream},
     pool::Pool,
     race::first_of,
-    tunnel,
+    route::Rules,
+    tunnel::{self, Floor},
 };
 use crate::{
     refs::GatewayName,
@@ -42,6 +43,7 @@ pub(super) struct Shared {
 /// How the connections of one client are made.
 pub(super) struct Path {
     pub(super) shared: Arc<Shared>,
+    pub(super) rules: Arc<Rules>,
     pub(super) target: (Host<String>, u16),
     pub(super) gateway: Option<(GatewayName, Gateway)>,
 }
@@ -77,8 +79,8 @@ impl HttpClient {
     /// Dials another address of the instance from now on, if `host`, to which the one in use has redirected, is among the
     /// addresses of the instance's own name. Nothing is ever sent anywhere else.
     pub async fn move_to(&self, host: &Host<String>) -> bool {
-        let (target, port) = &self.path.target;
-        if self.path.gateway.is_some() || !self.path.shared.connector.prefer(target, *port, host).await {
+        let Path { shared, rules, target, gateway } = &*self.path;
+        if gateway.is_some() || !shared.connector.prefer(rules, target, host).await {
             return false;
         }
         // The connections of the old client lead to the old address.
@@ -111,10 +113,11 @@ impl Path {
         let Shared { connector, system_roots, pool } = &*self.shared;
         let Some((name, gateway)) = &self.gateway else {
             let (host, port) = &self.target;
-            return Ok(Box::new(connector.connect(host, *port).await?));
+            return Ok(Box::new(connector.connect(&self.rules, host, *port).await?));
         };
         let attempt = async |endpoint: &Endpoint| {
-            let outcome = tunnel::through(endpoint, &self.target, connector, system_roots).await;
+            let floor = Floor { rules: &self.rules, connector, system_roots };
+            let outcome = tunnel::through(endpoint, &self.target, &floor).await;
             pool.note(name, &endpoint.url, outcome.as_ref().err());
             outcome.map_err(|problem| {
                 let endpoint = endpoint.written.clone();

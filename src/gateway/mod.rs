@@ -1,10 +1,14 @@
-//! The network path to an instance: which addresses may be dialled ([`route`]), and the dialling ([`dial`]).
+//! The network path to an instance: which addresses may be dialled ([`route`], by the [`entry`]s that an administrator
+//! gives and what is [`protected`] without them), the policy that holds now ([`policy`]), and the dialling ([`dial`]).
 
 pub mod connect;
 pub mod dial;
+pub mod entry;
 mod handover;
 pub mod http;
+pub mod policy;
 pub mod pool;
+pub mod protected;
 mod race;
 pub mod route;
 mod tunnel;

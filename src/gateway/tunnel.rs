@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_socks::{TargetAddr, tcp::Socks5Stream};
 use url::Host;
 
-use super::{connect::Connector, handover::Stream};
+use super::{connect::Connector, handover::Stream, route::Rules};
 use crate::{
     refs::Scheme,
     secrets::gateway::{Endpoint, ProxyLogin},
@@ -29,20 +29,26 @@ use crate::{
 /// Longest head of a proxy's answer. Nothing in it is of use to us but the status.
 const MAX_HEAD_BYTES: usize = 16 << 10;
 
+/// What a tunnel stands on.
+pub(super) struct Floor<'a> {
+    pub(super) rules: &'a Rules,
+    pub(super) connector: &'a Connector,
+    pub(super) system_roots: &'a Arc<RootCertStore>,
+}
+
 /// Connects to a proxy, and lets it connect to the target. Names are resolved by the proxy, but for `socks5`.
 pub(super) async fn through(
     endpoint: &Endpoint,
     target: &(Host<String>, u16),
-    connector: &Connector,
-    system: &Arc<RootCertStore>,
+    floor: &Floor<'_>,
 ) -> Result<Box<dyn Stream>, EndpointProblem> {
     // What socks5 needs to know comes first: a target that may not be dialled costs the proxy nothing.
     match endpoint.url.scheme {
         Scheme::Socks5 => {
-            let target = resolved(target, connector).await.map_err(unreachable)?;
-            ask(endpoint, &target, connector, system).await
+            let target = resolved(target, floor).await.map_err(unreachable)?;
+            ask(endpoint, &target, floor).await
         }
-        Scheme::Http | Scheme::Https | Scheme::Socks5h => ask(endpoint, target, connector, system).await,
+        Scheme::Http | Scheme::Https | Scheme::Socks5h => ask(endpoint, target, floor).await,
     }
 }
 
@@ -50,10 +56,9 @@ pub(super) async fn through(
 pub(super) async fn ask(
     endpoint: &Endpoint,
     target: &(Host<String>, u16),
-    connector: &Connector,
-    system: &Arc<RootCertStore>,
+    floor: &Floor<'_>,
 ) -> Result<Box<dyn Stream>, EndpointProblem> {
-    let stream = reach(endpoint, connector, system).await.map_err(unreachable)?;
+    let stream = reach(endpoint, floor).await.map_err(unreachable)?;
     match endpoint.url.scheme {
         Scheme::Http | Scheme::Https => connect(stream, endpoint.login.as_ref(), target).await,
         Scheme::Socks5 | Scheme::Socks5h => socks(stream, endpoint.login.as_ref(), target).await,
@@ -61,18 +66,15 @@ pub(super) async fn ask(
 }
 
 /// The connection to the proxy itself.
-async fn reach(
-    endpoint: &Endpoint,
-    connector: &Connector,
-    system: &Arc<RootCertStore>,
-) -> Result<Box<dyn Stream>, TransportFault> {
+async fn reach(endpoint: &Endpoint, floor: &Floor<'_>) -> Result<Box<dyn Stream>, TransportFault> {
     let (url, material) = (&endpoint.url, &endpoint.tls);
-    connector.permit(&borrowed(&url.host), url.port)?;
-    let stream = connector.connect(&url.host, url.port).await?;
+    let Floor { rules, connector, system_roots } = floor;
+    rules.permit_host(&borrowed(&url.host), url.port).map_err(TransportFault::NotAllowed)?;
+    let stream = connector.connect(rules, &url.host, url.port).await?;
     if !url.is_tls() {
         return Ok(Box::new(stream));
     }
-    let config = tls::client_config(material.authorities.as_ref(), material.identity.as_ref(), system);
+    let config = tls::client_config(material.authorities.as_ref(), material.identity.as_ref(), system_roots);
     let name = material.server_name.as_ref().map_or_else(|| bare(&url.host), |name| name.as_str().to_owned());
     let name = ServerName::try_from(name).map_err(|_| TransportFault::NameNotResolved)?;
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
@@ -172,9 +174,9 @@ async fn socks(
 
 async fn resolved(
     (host, port): &(Host<String>, u16),
-    connector: &Connector,
+    floor: &Floor<'_>,
 ) -> Result<(Host<String>, u16), TransportFault> {
-    let first = connector.addresses(host, *port).await?[0];
+    let first = floor.connector.addresses(floor.rules, host, *port).await?[0];
     let host = match first.ip() {
         IpAddr::V4(ip) => Host::Ipv4(ip),
         IpAddr::V6(ip) => Host::Ipv6(ip),
@@ -202,7 +204,7 @@ fn bare(host: &Host<String>) -> String {
 }
 
 /// A host as the address policy takes it.
-pub(super) fn borrowed(host: &Host<String>) -> Host<&str> {
+fn borrowed(host: &Host<String>) -> Host<&str> {
     match host {
         Host::Domain(name) => Host::Domain(name.as_str()),
         Host::Ipv4(ip) => Host::Ipv4(*ip),

@@ -1,5 +1,8 @@
 //! What two connections must have in common to see the same instance, and to share an HTTP client for it.
 
+use std::sync::Arc;
+
+use super::route::Rules;
 use crate::{
     refs::{InstanceUrl, ServerName},
     secrets::{Versions, resolve::WayMaterial, tls::Authorities},
@@ -16,19 +19,22 @@ pub struct Way {
     pub authorities: Option<Authorities>,
     /// The gateway and the client certificates on the way, with the namespace that they belong to.
     pub own: Option<(String, Versions)>,
+    /// What the address policy allows on it. What was built under other rules serves nobody.
+    pub rules: Arc<Rules>,
 }
 
 // === impl Way ===
 
 impl Way {
     /// The way of a connection in `namespace`.
-    pub fn new(instance: &InstanceUrl, namespace: &str, material: &WayMaterial) -> Self {
+    pub fn new(instance: &InstanceUrl, namespace: &str, material: &WayMaterial, rules: &Arc<Rules>) -> Self {
         let own = Some(&material.rests_on).filter(|versions| !versions.is_empty());
         Self {
             instance: instance.clone(),
             server_name: material.tls.server_name.clone(),
             authorities: material.tls.authorities.clone(),
             own: own.map(|versions| (namespace.to_owned(), versions.clone())),
+            rules: Arc::clone(rules),
         }
     }
 }

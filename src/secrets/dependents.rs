@@ -70,6 +70,11 @@ impl<O: Owner> Dependents<O> {
         named
     }
 
+    /// Every owner that was registered.
+    pub fn owners(&self) -> impl Iterator<Item = &O> {
+        self.by_owner.keys()
+    }
+
     /// The owners in a namespace that name an object.
     pub fn of(&self, namespace: &str, object: &ObjectName) -> Vec<O> {
         let key = (namespace.to_owned(), object.clone());

@@ -31,6 +31,7 @@ pub struct Metrics {
     status_writes: Counter,
     cluster_failures: Counter,
     connections: Family<StateLabel, Gauge<i64, AtomicI64>>,
+    address_policy_file_ok: Gauge<i64, AtomicI64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -70,6 +71,7 @@ impl Metrics {
             status_writes: Counter::default(),
             cluster_failures: Counter::default(),
             connections: Family::default(),
+            address_policy_file_ok: Gauge::default(),
         };
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running version", version);
@@ -100,6 +102,13 @@ impl Metrics {
             metrics.cluster_failures.clone(),
         );
         registry.register("connections", "VaultConnections, by state", metrics.connections.clone());
+        // An operator without such a file has no bad one.
+        metrics.address_policy_file_ok.set(1);
+        registry.register(
+            "address_policy_file_ok",
+            "Whether the address policy file made sense when it was last read (0: an older policy holds)",
+            metrics.address_policy_file_ok.clone(),
+        );
         metrics.registry = Arc::new(registry);
         metrics
     }
@@ -126,6 +135,11 @@ impl Metrics {
     /// Counts a failure of the API server.
     pub fn cluster_failed(&self) {
         self.cluster_failures.inc();
+    }
+
+    /// Notes whether the file of the address policy makes sense.
+    pub fn address_policy_file(&self, ok: bool) {
+        self.address_policy_file_ok.set(ok.into());
     }
 
     /// Moves a connection from one state to another; none is for one that is not there yet, or no longer.

@@ -33,8 +33,8 @@ pub enum Cause {
     Requested,
     /// An object that the connection names changed.
     ObjectChanged,
-    /// The instance that it waits for serves again.
-    InstanceBack,
+    /// The instance that it waits for serves again, or the address policy changed.
+    Called,
     /// It is time.
     TimeUp,
 }
@@ -52,7 +52,7 @@ pub struct Inputs<'a> {
     pub handled_request: Option<&'a str>,
     /// Whether an object has changed.
     pub stale: bool,
-    /// Whether the instance that it waits for serves again.
+    /// Whether the instance that it waits for serves again, or the address policy changed.
     pub called: bool,
     /// When the next check is planned; none when only a change can help.
     pub next_check: Option<Timestamp>,
@@ -102,7 +102,7 @@ pub fn due(inputs: &Inputs<'_>, now: Timestamp) -> Option<Cause> {
         return Some(Cause::ObjectChanged);
     }
     if inputs.called {
-        return Some(Cause::InstanceBack);
+        return Some(Cause::Called);
     }
     // A clock that was set back would stretch the wait without end.
     let clock_went_back = inputs.last_check.is_some_and(|last| now < last);
@@ -175,7 +175,7 @@ mod tests {
             (Inputs { requested_at: None, ..settled }, 50, None),
             (Inputs { handled_request: None, ..settled }, 50, Some(Cause::Requested)),
             (Inputs { stale: true, ..settled }, 50, Some(Cause::ObjectChanged)),
-            (Inputs { called: true, ..settled }, 50, Some(Cause::InstanceBack)),
+            (Inputs { called: true, ..settled }, 50, Some(Cause::Called)),
         ];
         for (inputs, now, cause) in table {
             assert_eq!(due(inputs, at(*now)), *cause, "{inputs:?}");

@@ -185,16 +185,26 @@ async fn what_the_operators_flags_do_not_allow_is_never_dialled() {
             "loopback",
             spec(&vault.tls_address),
             Reason::AddressNotAllowed,
-            "ask those who run the operator",
+            "ask the administrator of the operator to allow it",
         ),
-        row("localhost", spec("https://localhost:8200"), Reason::AddressNotAllowed, "addressPolicy.allow"),
+        row(
+            "localhost",
+            spec("https://localhost:8200"),
+            Reason::AddressNotAllowed,
+            "chart value addressPolicy",
+        ),
         row(
             "fake",
             spec(&format!("https://{}", fake.address)),
             Reason::AddressNotAllowed,
-            "loopback addresses",
+            "is a loopback address",
         ),
-        row("metadata", spec("https://169.254.169.254"), Reason::AddressNotAllowed, "link-local addresses"),
+        row(
+            "metadata",
+            spec("https://169.254.169.254"),
+            Reason::AddressNotAllowed,
+            "is a link-local address",
+        ),
     ];
     assert_rows(&cluster, &rows).await;
     assert_eq!(fake.connections(), 0);

@@ -7,6 +7,7 @@
 //! Each test has a namespace of its own, an operator that watches only that, and an auth method (or a whole Vault) of
 //! its own; so tests run side by side, and what one counts is its own doing.
 
+mod address_policy;
 mod bad_input;
 mod check;
 mod crash;
@@ -21,12 +22,14 @@ mod faults_server;
 mod faults_table;
 mod first_check;
 mod gateways;
+mod hostile;
 mod kube_faults;
 mod kube_rights;
 mod leases;
 mod lifecycle;
 mod manifests;
 mod outages;
+mod rebinding;
 mod replicas;
 mod rotation;
 mod secrets;

@@ -87,10 +87,28 @@ fn with_its_address_taken_it_does_not_start() {
 }
 
 #[test]
+fn with_a_bad_address_policy_it_does_not_start() {
+    let folder = bed::folder("it");
+    let missing = folder.join(unique("no-such-policy")).display().to_string();
+    let bad = folder.join(unique("policy"));
+    fs::write(&bad, "rules:\n- allow: [https://vault.example.com]\n").expect("the bed can be written");
+    let bad = bad.display().to_string();
+    for (file, words) in [(&missing, "failed to read it"), (&bad, "write a host")] {
+        let (address, flag) = (free_address(), ["--address-policy-file", file]);
+        let flags = [&["--listen-address", &address, "--watch-namespace", "nobodys"][..], &flag].concat();
+        let outcome = outcome(&operator_kubeconfig(), &flags);
+        assert_one_line(&outcome, &format!("use the address policy in {file} (--address-policy-file)"));
+        assert!(outcome.1.contains(words), "{}", outcome.1);
+    }
+}
+
+#[test]
 fn a_bad_flag_is_bad_input() {
-    let rows: [(&[&str], &str); 4] = [
+    let rows: [(&[&str], &str); 6] = [
         (&["--allow-adress", "127.0.0.1"], "--allow-address"),
         (&["--allow-address", "https://vault.example.com"], "--allow-address"),
+        (&["--allow-address", "Team A=10.0.0.7"], "write a namespace or a pattern"),
+        (&["--address-policy-contact", "a\nb"], "write whom to ask"),
         (&["--concurrency", "0"], "--concurrency"),
         (&["--heartbeat", "soon"], "write a duration such as 30m"),
     ];

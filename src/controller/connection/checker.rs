@@ -1,6 +1,6 @@
 //! What all checks share: where objects are read, the way to instances, who may log in, what is counted.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
 use secrecy::SecretString;
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::desired::Desired,
-    gateway::dial::Dialer,
+    gateway::{dial::Dialer, route::Rules},
     refs::{ConnectionRef, ObjectName},
     secrets::{References, known::Known, ledger::Ledger},
     telemetry::metrics::Metrics,
@@ -70,6 +70,8 @@ pub struct Checked {
 pub struct Leftover {
     /// The way to where it was issued.
     pub client: Client,
+    /// What the address policy allowed when that way was made.
+    pub rules: Arc<Rules>,
     /// The token itself.
     pub token: SecretString,
 }
@@ -82,9 +84,17 @@ impl<R: References> Checker<R> {
         observe(self, subject, kept).await
     }
 
-    /// Ends tokens that are no longer needed, as far as `deadline` allows. A token that stays ends by its own life.
-    pub async fn revoke(&self, leftovers: Vec<Leftover>, deadline: Instant) {
-        for Leftover { client, token } in leftovers {
+    /// Ends tokens of a namespace that are no longer needed, as far as `deadline` allows. A token that stays ends by its
+    /// own life.
+    pub async fn revoke(&self, namespace: &str, leftovers: Vec<Leftover>, deadline: Instant) {
+        for Leftover { client, rules, token } in leftovers {
+            // Where it was issued may have become a place that nothing may be sent to.
+            if self.dialer.rules_for(namespace) != rules {
+                tracing::warn!(
+                    "a token of ours is not revoked, since the address policy changed; it ends by its TTL"
+                );
+                continue;
+            }
             let answer =
                 self.ask(&client, token::revoke(), Some(&token), deadline).await.map_err(Fault::from);
             let outcome = answer.and_then(|answer| token::refusal(&answer).map_err(Fault::from));

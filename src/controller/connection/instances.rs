@@ -90,13 +90,20 @@ impl Instances {
 mod tests {
     use super::*;
     use crate::{
+        gateway::route::AddressPolicy,
         refs::{InstanceUrl, ServerName},
         vault::answer::ServerFault,
     };
 
     fn way() -> Way {
         let instance = InstanceUrl::parse("https://vault.example.com").expect("valid");
-        Way { instance, server_name: None, authorities: None, own: None }
+        Way {
+            instance,
+            server_name: None,
+            authorities: None,
+            own: None,
+            rules: AddressPolicy::default().rules_for("ns"),
+        }
     }
 
     fn connection(name: &str) -> ConnectionRef {

@@ -138,7 +138,8 @@ pub async fn forget(connection: &ConnectionRef, context: &Context) {
     let Some(record) = context.records.forget(connection) else { return };
     let Some(mut standing) = record.standing.lock().await.take() else { return };
     context.checker.metrics.moved(standing.status().state, None);
-    context.checker.revoke(standing.kept.abandon(), Instant::now() + AFTERWARDS).await;
+    let leftovers = standing.kept.abandon();
+    context.checker.revoke(&connection.namespace, leftovers, Instant::now() + AFTERWARDS).await;
 }
 
 // === impl Look ===
@@ -355,7 +356,8 @@ impl Look<'_> {
     }
 
     async fn revoke(&self, leftovers: Vec<Leftover>) {
-        self.context.checker.revoke(leftovers, Instant::now() + AFTERWARDS).await;
+        let namespace = &self.connection.namespace;
+        self.context.checker.revoke(namespace, leftovers, Instant::now() + AFTERWARDS).await;
     }
 
     fn circumstances(&self) -> Circumstances<'_> {

@@ -7,7 +7,10 @@
 //!
 //! A failure outside the source of the references is an observation, never an error.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use k8s_openapi::jiff::Timestamp;
 use secrecy::SecretString;
@@ -15,8 +18,8 @@ use tokio::time::Instant;
 
 use super::checker::{Checked, Checker, Leftover, Subject};
 use crate::{
-    api::desired::Target,
-    gateway::way::Way,
+    api::desired::{Desired, Target},
+    gateway::{route::Rules, way::Way},
     refs::{ConnectionRef, ObjectKind, ObjectName},
     secrets::{
         Lookup, References, Versions, gateway,
@@ -50,11 +53,11 @@ pub struct Kept {
     pub read_again: Option<Timestamp>,
     /// The objects that the gateway of the connection names.
     pub named_by_gateway: Vec<ObjectName>,
-    link: Option<Link>,
+    pub(super) link: Option<Link>,
 }
 
 /// The way to the instance, as the last check found it.
-struct Link {
+pub(super) struct Link {
     target: Target,
     way: Way,
     client: Client,
@@ -73,6 +76,8 @@ pub(super) struct Check<'a, R> {
     pub(super) checker: &'a Checker<R>,
     pub(super) subject: &'a Subject<'a>,
     pub(super) kept: &'a mut Kept,
+    /// Which addresses may be dialled.
+    rules: Arc<Rules>,
     /// When Vault must have answered everything.
     pub(super) deadline: Instant,
     /// What was read of the objects, until a login takes it.
@@ -95,6 +100,7 @@ pub(super) async fn observe<R: References>(
         checker,
         subject,
         kept,
+        rules: checker.dialer.rules_for(&subject.connection.namespace),
         deadline: Instant::now() + subject.desired.timeout,
         read: None,
         seen: Observation::default(),
@@ -125,17 +131,28 @@ impl Kept {
         names
     }
 
+    /// Gives up the kept session without an end, and the way that it came: nothing may be sent there any more.
+    fn give_up_way(&mut self) {
+        self.memory.session = None;
+        self.link = None;
+    }
+
     /// Gives up the kept session, and what was known of the instance. What is returned is to be revoked.
     pub fn abandon(&mut self) -> Vec<Leftover> {
         self.memory.forget_health();
         self.memory.doubt = None;
         let session = self.memory.session.take().filter(Session::is_ours_to_revoke);
         let link = self.link.take();
-        session
-            .zip(link)
-            .map(|(session, link)| Leftover { client: link.client, token: session.token })
-            .into_iter()
-            .collect()
+        session.zip(link).map(|(session, link)| link.leftover(session.token)).into_iter().collect()
+    }
+}
+
+// === impl Link ===
+
+impl Link {
+    /// A token that was issued over this way.
+    pub(super) fn leftover(&self, token: SecretString) -> Leftover {
+        Leftover { client: self.client.clone(), rules: Arc::clone(&self.way.rules), token }
     }
 }
 
@@ -144,7 +161,9 @@ impl Kept {
 impl<R: References> Check<'_, R> {
     async fn steps(&mut self) -> Result<(), Halt<R::Error>> {
         let Subject { desired, stale, now, .. } = *self.subject;
-        if self.kept.link.is_none() || self.kept.memory.needs_reading(&desired.target, stale, now) {
+        // Over a way that was made under other rules, nothing is sent any more.
+        let way_holds = self.kept.link.as_ref().is_some_and(|link| link.way.rules == self.rules);
+        if !way_holds || self.kept.memory.needs_reading(&desired.target, stale, now) {
             self.read_references().await?;
         }
         let client = self.dial()?;
@@ -206,22 +225,21 @@ impl<R: References> Check<'_, R> {
     /// Makes sure that the address may be dialled, and finds the client for it.
     fn dial(&mut self) -> Result<Client, Fault> {
         self.drop_session_of_another_target();
-        let target = &self.subject.desired.target;
-        self.checker.dialer.permit(&target.instance)?;
+        let Subject { connection, desired: Desired { target, .. }, .. } = *self.subject;
+        let dialer = &self.checker.dialer;
+        if let Err(fault) = dialer.permit(&self.rules, &target.instance) {
+            self.kept.give_up_way();
+            return Err(fault.into());
+        }
         let Some((Resolved { way: material, .. }, _)) = &self.read else {
-            return Ok(self
-                .kept
-                .link
-                .as_ref()
-                .expect("the objects are read before the first dial")
-                .client
-                .clone());
+            let link = self.kept.link.as_ref().expect("the objects are read before the first dial");
+            return Ok(link.client.clone());
         };
-        let way = Way::new(&target.instance, &self.subject.connection.namespace, material);
+        let way = Way::new(&target.instance, &connection.namespace, material, &self.rules);
         if let Some(link) = self.kept.link.as_ref().filter(|link| link.target == *target && link.way == way) {
             return Ok(link.client.clone());
         }
-        let http = self.checker.dialer.client(&way, material);
+        let http = dialer.client(&way, material);
         let client = Client::new(http, &way, target.namespace.clone());
         self.kept.link = Some(Link { target: target.clone(), way, client: client.clone() });
         Ok(client)

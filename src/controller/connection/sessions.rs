@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 
 use super::{
-    checker::{Leftover, Subject},
+    checker::Subject,
     logins::{NoTurn, Prospect},
     observe::{Check, Halt},
 };
@@ -42,7 +42,7 @@ impl<R: References> Check<'_, R> {
         if let Err(Fault::Own(SelfFault::Rejected)) = outcome {
             return self.replace_ended_session(client, &session).await;
         }
-        self.keep_or_leave(client, session, &outcome);
+        self.keep_or_leave(session, &outcome);
         outcome.map_err(Halt::Fault)
     }
 
@@ -171,16 +171,16 @@ impl<R: References> Check<'_, R> {
             self.hold_unusable(&session, fault);
         }
         if !matches!(outcome, Ok(()) | Err(Fault::Missing(_))) {
-            self.leave(client, session);
+            self.leave(session);
             return outcome;
         }
         if session.owner == Owner::User {
             self.kept.memory.accepted(session.basis.clone());
         }
         if let Some(old) = self.kept.memory.session.take() {
-            self.leave(client, old);
+            self.leave(old);
         }
-        self.keep_or_leave(client, session, &outcome);
+        self.keep_or_leave(session, &outcome);
         outcome
     }
 
@@ -212,7 +212,7 @@ impl<R: References> Check<'_, R> {
     }
 
     /// Keeps a session for the next check, if it will live until then, and notes what the status tells of it.
-    fn keep_or_leave(&mut self, client: &Client, session: Session, outcome: &Result<(), Fault>) {
+    fn keep_or_leave(&mut self, session: Session, outcome: &Result<(), Fault>) {
         let Subject { desired, now, .. } = *self.subject;
         let lives = session.outlives(now + desired.interval, desired.timeout);
         // The policies of a role take effect at its next login, so a login that lacks some is no use.
@@ -228,13 +228,12 @@ impl<R: References> Check<'_, R> {
         } else if keep {
             self.kept.memory.session = Some(session);
         } else {
-            self.leave(client, session);
+            self.leave(session);
         }
     }
 
-    fn leave(&mut self, client: &Client, session: Session) {
-        if session.is_ours_to_revoke() {
-            self.leftovers.push(Leftover { client: client.clone(), token: session.token });
-        }
+    fn leave(&mut self, session: Session) {
+        let link = self.kept.link.as_ref().filter(|_| session.is_ours_to_revoke());
+        self.leftovers.extend(link.map(|link| link.leftover(session.token)));
     }
 }

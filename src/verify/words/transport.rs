@@ -19,7 +19,7 @@ pub(super) fn of_transport(fault: &TransportFault, desired: &Desired) -> (Reason
     match fault {
         TransportFault::NotAllowed(refusal) => (
             Reason::AddressNotAllowed,
-            format!("{address} may not be dialled: {refusal}; ask those who run the operator to allow it (--allow-address, chart value addressPolicy.allow)"),
+            format!("{address} may not be dialled: {refusal}"),
         ),
         TransportFault::PlainHttp => (
             Reason::PlainHttpNotAllowed,
@@ -139,12 +139,9 @@ pub(in crate::verify) fn of_endpoint(
     };
     let unreachable = |what: &str| (Reason::GatewayUnreachable, format!("{endpoint} {what}"));
     match &**fault {
-        TransportFault::NotAllowed(refusal) => (
-            Reason::AddressNotAllowed,
-            format!(
-                "{endpoint} may not be dialled: {refusal}; ask those who run the operator to allow it (--allow-address, chart value addressPolicy.allow)"
-            ),
-        ),
+        TransportFault::NotAllowed(refusal) => {
+            (Reason::AddressNotAllowed, format!("{endpoint} may not be dialled: {refusal}"))
+        }
         TransportFault::NameNotResolved => {
             unreachable("has a name without an address: correct the url or the name's DNS record")
         }

@@ -155,6 +155,11 @@ impl FakeVault {
         Self::at_https(Door::OldTls).await
     }
 
+    /// One without TLS, at an address of the test's choice.
+    pub fn at(listener: TcpListener) -> Self {
+        Self::serving(listener, "http", Door::Plain)
+    }
+
     async fn at_https(door: Door) -> Self {
         Self::serving(TcpListener::bind("127.0.0.1:0").await.expect("there is a free port"), "https", door)
     }
@@ -228,6 +233,11 @@ impl FakeVault {
     /// The servers that requests named in `host`.
     pub fn hosts(&self) -> Vec<String> {
         self.state().hosts.clone()
+    }
+
+    /// How often anything was asked.
+    pub fn asked_in_all(&self) -> usize {
+        self.state().asked.len()
     }
 
     /// How often this was asked.
