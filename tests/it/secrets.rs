@@ -281,9 +281,9 @@ async fn a_secret_in_an_answer_that_makes_no_sense_is_not_shown() {
         ("not UTF-8", (b"\"kind\":\"", b"\"\xff\xfe\xfd\xfc\":\"")),
         ("an error", (b"HTTP/1.1 200", b"HTTP/1.1 500")),
     ];
-    for (name, spoil) in rows {
+    for (name, spoil) in &rows {
         let before = tamper.spoiled();
-        tamper.spoil(Some(spoil));
+        tamper.spoil(Some(*spoil));
         // A changed Secret is read anew; its values are the same.
         cluster.secret("credentials", &[&canaries.data()[..], &[("round", name)]].concat()).await;
         eventually(name, PATIENCE, async || (tamper.spoiled() > before).then_some(())).await;
@@ -293,6 +293,8 @@ async fn a_secret_in_an_answer_that_makes_no_sense_is_not_shown() {
             .wait("connection", "Ready again", PATIENCE, |seen| is_handled(seen, &format!("after {name}")))
             .await;
     }
+    let (reads, last) = tamper.reads();
+    assert!(reads > rows.len() && reads == last, "{reads} reads of a Secret, {last} end their connection");
     assert_nothing_shown(&cluster, operator, &canaries, false).await;
 }
 

@@ -39,6 +39,9 @@ struct Shared {
     holds: Vec<u8>,
     spoil: Mutex<Option<Spoil>>,
     spoiled: AtomicUsize,
+    /// Reads of one Secret, and how many of them were the last request of their connection.
+    reads: AtomicUsize,
+    last: AtomicUsize,
 }
 
 // === impl Tamper ===
@@ -53,6 +56,8 @@ impl Tamper {
             holds: holds.as_bytes().to_vec(),
             spoil: Mutex::default(),
             spoiled: AtomicUsize::new(0),
+            reads: AtomicUsize::new(0),
+            last: AtomicUsize::new(0),
         });
         let (acceptor, serving) = (TlsAcceptor::from(ca.serving()), Arc::clone(&shared));
         tokio::spawn(async move {
@@ -73,6 +78,11 @@ impl Tamper {
         *self.shared.spoil.lock().unwrap_or_else(PoisonError::into_inner) = spoil;
     }
 
+    /// How often one Secret was read, and how many of these requests were the last of their connection.
+    pub fn reads(&self) -> (usize, usize) {
+        (self.shared.reads.load(Ordering::SeqCst), self.shared.last.load(Ordering::SeqCst))
+    }
+
     /// How many answers were spoiled.
     pub fn spoiled(&self) -> usize {
         self.shared.spoiled.load(Ordering::SeqCst)
@@ -82,6 +92,14 @@ impl Tamper {
 // === impl Shared ===
 
 impl Shared {
+    fn count(&self, request: &[u8]) {
+        let holds = |part: &str| request.windows(part.len()).any(|bytes| bytes == part.as_bytes());
+        if holds("/secrets?") && holds("fieldSelector=metadata.name") {
+            self.reads.fetch_add(1, Ordering::SeqCst);
+            self.last.fetch_add(usize::from(holds("connection: close")), Ordering::SeqCst);
+        }
+    }
+
     fn spoil(&self, answer: &mut [u8]) {
         let holds = |part: &[u8]| answer.windows(part.len()).position(|bytes| bytes == part);
         let Some((from, to)) = *self.spoil.lock().unwrap_or_else(PoisonError::into_inner) else { return };
@@ -103,7 +121,10 @@ async fn carry(acceptor: TlsAcceptor, client: TcpStream, shared: Arc<Shared>) ->
         tokio::select! {
             read = client.read(&mut request) => match read? {
                 0 => return Ok(()),
-                read => server.write_all(&request[..read]).await?,
+                read => {
+                    shared.count(&request[..read]);
+                    server.write_all(&request[..read]).await?;
+                }
             },
             read = server.read(&mut answer) => match read? {
                 0 => return Ok(()),
