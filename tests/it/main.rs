@@ -13,6 +13,7 @@ mod check;
 mod crash;
 mod fakes_gateway;
 mod fakes_tls;
+mod fakes_tunnel;
 mod faults_credentials;
 mod faults_fake;
 mod faults_matrix;
