@@ -248,6 +248,7 @@ mod tests {
             |problem| Fault::Reference(ReferenceFault { field: "f", source: secret.clone(), problem });
         let transport = Fault::Transport;
         let table: Vec<(Fault, Reason)> = vec![
+            (Fault::Overdue, Reason::CheckOverdue),
             (reference(Problem::Missing), Reason::SecretNotFound),
             (reference(Problem::NotLabelled), Reason::SecretNotLabelled),
             (reference(Problem::Forbidden), Reason::ReadForbidden),

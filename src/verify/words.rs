@@ -27,6 +27,10 @@ use crate::{
 /// The reason and the message of a fault.
 pub(super) fn of_fault(fault: &Fault, desired: &Desired) -> (Reason, String) {
     match fault {
+        Fault::Overdue => (
+            Reason::CheckOverdue,
+            "no check could be made in time, so nobody knows whether the login still works: the operator or the Kubernetes API is overloaded; raise spec.check.interval, or ask those who run the operator to raise --concurrency".to_owned(),
+        ),
         Fault::Reference(fault) => of_reference(fault),
         Fault::Transport(fault) => of_transport(fault, desired),
         Fault::Server(fault) => of_server(fault, desired),
@@ -139,7 +143,7 @@ fn of_transport(fault: &TransportFault, desired: &Desired) -> (Reason, String) {
         ),
         TransportFault::TimedOut => (
             Reason::Timeout,
-            format!("{address} gave no answer within {}: check the way to it, such as firewalls that drop packets, or raise spec.check.timeout", seconds(desired)),
+            format!("{address} gave no answer in time (spec.check.timeout is {}): check the way to it, such as firewalls that drop packets, or raise that time", seconds(desired)),
         ),
         TransportFault::Tls(TlsFault::UnknownAuthority) => (
             Reason::UnknownAuthority,

@@ -24,6 +24,7 @@ mod leases;
 mod lifecycle;
 mod manifests;
 mod outages;
+mod overdue;
 mod replicas;
 mod rotation;
 mod settled;

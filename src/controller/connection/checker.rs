@@ -47,6 +47,8 @@ pub struct Subject<'a> {
     pub stale: bool,
     /// Now.
     pub now: Timestamp,
+    /// When it must have ended, if that may be before the user's time for a check is up.
+    pub deadline: Option<Instant>,
 }
 
 /// What a check leads to.
