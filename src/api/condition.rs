@@ -113,6 +113,8 @@ reasons! {
 
     /// The spec makes sense, and every object that it names was read.
     Resolved: ReferencesResolved True, Fine, Connected;
+    /// No check could be made before the last one that passed was two intervals old.
+    CheckOverdue: ReferencesResolved Unknown, Definite, Unknown;
     /// The spec breaks a rule that the installed CRD did not enforce.
     InvalidSpec: ReferencesResolved False, NeedsPerson, Misconfigured;
     /// A Secret that the connection names does not exist in its namespace.

@@ -101,8 +101,15 @@ async fn status(
     let name =
         ConnectionRef { namespace: connection.namespace().unwrap_or_default(), name: connection.name_any() };
     let ledger = Mutex::new(Ledger::default());
-    let subject =
-        Subject { connection: &name, desired, ledger: &ledger, stale: false, register: &|_| {}, now };
+    let subject = Subject {
+        connection: &name,
+        desired,
+        ledger: &ledger,
+        stale: false,
+        register: &|_| {},
+        now,
+        deadline: None,
+    };
     let mut kept = Kept::default();
     let Checked { observation, mut leftovers, .. } =
         checker.check(&subject, &mut kept).await.unwrap_or_else(|never| match never {});

@@ -20,7 +20,7 @@ use super::{chain, watch};
 use crate::cluster::ClusterError;
 
 /// How soon to try again when the API server failed us.
-const RETRY: Duration = Duration::from_secs(5);
+pub(super) const RETRY: Duration = Duration::from_secs(5);
 
 /// How long an object is left alone after a defect of ours.
 const AFTER_PANIC: Duration = Duration::from_mins(5);

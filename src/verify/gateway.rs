@@ -14,6 +14,7 @@ use super::{
 use crate::{
     api::{
         condition::{ConditionType, Reason},
+        desired::DesiredGateway,
         gateway::{EndpointStatus, VaultGatewayStatus},
     },
     conditions::{self, Verdict},
@@ -48,10 +49,11 @@ pub struct EndpointSeen {
 pub fn checked(
     previous: &VaultGatewayStatus,
     around: &Circumstances<'_>,
-    interval: Duration,
+    desired: &DesiredGateway,
     seen: &GatewaySeen,
     connections: usize,
 ) -> (VaultGatewayStatus, Duration) {
+    let DesiredGateway { interval, timeout, .. } = *desired;
     let verdicts = judge(seen);
     let mut next = begin(previous, around, &verdicts, connections);
     let endpoints = seen.endpoints.as_deref().unwrap_or_default();
@@ -64,7 +66,7 @@ pub fn checked(
     let since = conditions::find(&next.conditions, ConditionType::Ready)
         .map_or(around.now, |ready| ready.last_transition_time.0);
     let failed = Outcome::Failed { since, retry_after: None };
-    let outcome = if healthy > 0 { Outcome::Passed { interval } } else { failed };
+    let outcome = if healthy > 0 { Outcome::Passed { interval, timeout } } else { failed };
     // A proxy that is back is found as soon as the user asks for, however long it was away.
     let wait = schedule::wait(outcome, around.now, around.jitter).min(interval);
     next.next_check_time = Some(Time(later(around.now, wait)));
@@ -186,6 +188,10 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_secs(60);
 
+    fn desired() -> DesiredGateway {
+        DesiredGateway { endpoints: Vec::new(), interval: INTERVAL, timeout: Duration::from_secs(10) }
+    }
+
     fn endpoint(url: &str, problem: Option<EndpointProblem>) -> EndpointSeen {
         EndpointSeen { url: url.to_owned(), latency: Duration::from_millis(7), problem }
     }
@@ -197,7 +203,7 @@ mod tests {
     fn status(previous: &VaultGatewayStatus, second: i64, endpoints: &[EndpointSeen]) -> VaultGatewayStatus {
         let around = Circumstances { generation: 1, requested_at: None, now: at(second), jitter: 0.0 };
         let seen = GatewaySeen { endpoints: Ok(endpoints.to_vec()), versions: Versions::new() };
-        checked(previous, &around, INTERVAL, &seen, 3).0
+        checked(previous, &around, &desired(), &seen, 3).0
     }
 
     fn ready(status: &VaultGatewayStatus) -> (&str, &str) {
@@ -263,9 +269,9 @@ mod tests {
         let around = |now| Circumstances { generation: 1, requested_at: None, now: at(now), jitter: 0.0 };
         let seen =
             GatewaySeen { endpoints: Ok(vec![endpoint("a", Some(refused()))]), versions: Versions::new() };
-        let (first, wait) = checked(&VaultGatewayStatus::default(), &around(0), INTERVAL, &seen, 0);
+        let (first, wait) = checked(&VaultGatewayStatus::default(), &around(0), &desired(), &seen, 0);
         assert_eq!(wait, Duration::from_secs(5));
-        let (_, wait) = checked(&first, &around(3600), INTERVAL, &seen, 0);
+        let (_, wait) = checked(&first, &around(3600), &desired(), &seen, 0);
         assert_eq!(wait, INTERVAL);
     }
 }

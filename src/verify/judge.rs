@@ -284,6 +284,7 @@ mod tests {
             }))
         };
         let table: Vec<(Fault, Reason)> = vec![
+            (Fault::Overdue, Reason::CheckOverdue),
             (reference(Problem::Missing), Reason::SecretNotFound),
             (reference(Problem::NotLabelled), Reason::SecretNotLabelled),
             (reference(Problem::Forbidden), Reason::ReadForbidden),

@@ -6,8 +6,8 @@ use k8s_openapi::jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
+    belief::Belief,
     observation::{Fault, LoginSeen},
-    schedule::Doubt,
     session::{self, Basis, Plan, Session},
 };
 use crate::{
@@ -30,8 +30,8 @@ const CHECKS_BETWEEN_HEALTH: u32 = 10;
 pub struct Memory {
     /// The token that is kept.
     pub session: Option<Session>,
-    /// First signs of an outage, not yet believed.
-    pub doubt: Option<Doubt>,
+    /// What the checks amount to.
+    pub belief: Belief,
     /// What the instance told of itself. None when it must be asked again.
     health: Option<Health>,
     checks_since_health: u32,
@@ -72,6 +72,7 @@ impl Memory {
             fault.zip(until).map(|(fault, until)| Hold { basis: basis.clone(), fault, until: until.0 });
         let limited = status.session.as_ref().filter(|session| is_true && session.uses_left.is_some());
         Self {
+            belief: Belief::restored(status),
             hold,
             left_alone: limited.map(|session| (basis.clone(), info(session))),
             proven: is_true.then_some(basis),

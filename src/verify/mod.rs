@@ -1,13 +1,15 @@
 //! What a check found, what it means, and when to look again.
 //!
 //! ```text
-//!   Observation ─▶ judge ─▶ verdicts ─▶ report ─▶ next status ─▶ transition ─▶ event
-//!                                         │
-//!   Memory ─▶ plan                        └─▶ schedule ─▶ time of the next check
+//!   Observation ─▶ belief: a second look first?
+//!        └─▶ judge ─▶ verdicts ─▶ report ─▶ next status ─▶ transition ─▶ event
+//!                                    │
+//!   Memory ─▶ plan                   └─▶ schedule ─▶ time of the next check
 //! ```
 //!
 //! Pure: values in, values out. `now` and jitter are arguments.
 
+pub mod belief;
 pub mod budget;
 pub mod events;
 pub mod gateway;
@@ -20,5 +22,7 @@ pub mod session;
 pub mod shown;
 mod words;
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod testing;

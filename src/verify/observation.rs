@@ -50,6 +50,8 @@ pub struct LoginSeen {
 /// Why a check ended early. Each is certain to have been seen; none is an error of the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
+    /// The check could not begin, or come to the instance, before the Ready of the last one had to end.
+    Overdue,
     /// An object that the connection names cannot be used.
     Reference(ReferenceFault),
     /// No answer came.
@@ -79,7 +81,8 @@ impl Fault {
             Self::Server(
                 ServerFault::RateLimited { retry_after } | ServerFault::ServerError { retry_after, .. },
             ) => *retry_after,
-            Self::Reference(_)
+            Self::Overdue
+            | Self::Reference(_)
             | Self::Transport(_)
             | Self::Server(_)
             | Self::Login(_)

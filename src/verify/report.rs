@@ -129,7 +129,7 @@ fn outcome(
     let since = conditions::find(&next.conditions, ConditionType::Ready)
         .map_or(now, |condition| condition.last_transition_time.0);
     match (&observation.fault, observation.no_login_before) {
-        (None, _) => Outcome::Passed { interval: desired.interval },
+        (None, _) => Outcome::Passed { interval: desired.interval, timeout: desired.timeout },
         (Some(_), Some(until)) => Outcome::Held { until },
         (Some(fault), None) => Outcome::Failed { since, retry_after: fault.retry_after() },
     }

@@ -1,23 +1,16 @@
-//! When to look, and when to believe what was seen.
+//! When to look.
 
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
+
+use super::belief;
 
 /// Shortest wait after a failure: what fails keeps failing for seconds, and a person who mends it waits no longer.
 const SHORTEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Longest wait after a failure.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
-
-/// How long a Ready connection may fail in a passing way before that is believed.
-const GRACE: Duration = Duration::from_secs(10);
-
-/// How many checks in a row must fail in a passing way before that is believed.
-const GRACE_CHECKS: u32 = 2;
-
-/// Shortest wait between two checks of one outage that is not yet believed.
-const SHORTEST_RECHECK: Duration = Duration::from_secs(1);
 
 /// Share of a wait that jitter adds after a failure, or takes off an interval.
 const JITTER: f64 = 0.1;
@@ -60,13 +53,6 @@ pub struct Inputs<'a> {
     pub last_check: Option<Timestamp>,
 }
 
-/// First signs of an outage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Doubt {
-    since: Timestamp,
-    checks: u32,
-}
-
 /// What a check leads to, as far as waiting is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -74,6 +60,8 @@ pub enum Outcome {
     Passed {
         /// The user's time between checks.
         interval: Duration,
+        /// The user's longest time for a check.
+        timeout: Duration,
     },
     /// It failed.
     Failed {
@@ -113,30 +101,14 @@ pub fn due(inputs: &Inputs<'_>, now: Timestamp) -> Option<Cause> {
 pub fn wait(outcome: Outcome, now: Timestamp, jitter: f64) -> Duration {
     match outcome {
         // Jitter only shortens an interval: no verdict gets older than the user asked for.
-        Outcome::Passed { interval } => interval.mul_f64(1.0 - JITTER * jitter),
+        Outcome::Passed { interval, timeout } => {
+            belief::rest(interval, timeout).mul_f64(1.0 - JITTER * jitter)
+        }
         Outcome::Failed { since, retry_after } => {
             let failing = between(since, now).clamp(SHORTEST_WAIT, LONGEST_WAIT);
             failing.max(retry_after.unwrap_or_default()).mul_f64(1.0 + JITTER * jitter)
         }
         Outcome::Held { until } => between(now, until).max(SHORTEST_WAIT).mul_f64(1.0 + 0.01 * jitter),
-    }
-}
-
-// === impl Doubt ===
-
-impl Doubt {
-    /// Adds one more check that failed in a passing way.
-    pub fn deepen(doubt: Option<Self>, began: Timestamp) -> Self {
-        doubt.map_or(Self { since: began, checks: 1 }, |doubt| Self { checks: doubt.checks + 1, ..doubt })
-    }
-
-    /// How long to wait until the next look, if this is not yet enough to call a Ready connection anything else. A
-    /// server that asks to wait longer than the grace gets none: nobody would look meanwhile.
-    pub fn grace(self, began: Timestamp, now: Timestamp, retry_after: Option<Duration>) -> Option<Duration> {
-        let asked = retry_after.unwrap_or_default();
-        let doubtful = self.checks < GRACE_CHECKS || between(self.since, now) < GRACE;
-        let wait = SHORTEST_WAIT.saturating_sub(between(began, now)).max(SHORTEST_RECHECK).max(asked);
-        Some(wait).filter(|_| doubtful && asked <= GRACE)
     }
 }
 
@@ -199,30 +171,11 @@ mod tests {
     #[test]
     fn jitter_shortens_an_interval_and_lengthens_a_wait() {
         let interval = Duration::from_secs(60);
-        assert_eq!(wait(Outcome::Passed { interval }, at(0), 0.0), interval);
-        assert_eq!(wait(Outcome::Passed { interval }, at(0), 1.0), Duration::from_secs(54));
+        let passed = Outcome::Passed { interval, timeout: Duration::from_secs(10) };
+        assert_eq!(wait(passed, at(0), 0.0), interval);
+        assert_eq!(wait(passed, at(0), 1.0), Duration::from_secs(54));
         let failed = Outcome::Failed { since: at(0), retry_after: None };
         assert_eq!(wait(failed, at(100), 1.0), Duration::from_secs(110));
         assert!(wait(Outcome::Held { until: at(900) }, at(0), 0.0) >= Duration::from_secs(900));
-    }
-
-    #[test]
-    fn an_outage_is_believed_after_two_checks_and_ten_seconds() {
-        let first = Doubt::deepen(None, at(0));
-        assert!(first.grace(at(0), at(10), None).is_some(), "one check is not enough, however long it took");
-        let second = Doubt::deepen(Some(first), at(5));
-        assert!(second.grace(at(5), at(9), None).is_some());
-        assert_eq!(second.grace(at(5), at(10), None), None);
-    }
-
-    #[test]
-    fn a_slow_failure_is_looked_at_again_sooner() {
-        let doubt = Doubt::deepen(None, at(0));
-        let wait = |now, asked: Option<u64>| doubt.grace(at(0), at(now), asked.map(Duration::from_secs));
-        assert_eq!(wait(0, None), Some(Duration::from_secs(5)));
-        assert_eq!(wait(3, None), Some(Duration::from_secs(2)));
-        assert_eq!(wait(10, None), Some(Duration::from_secs(1)));
-        assert_eq!(wait(0, Some(8)), Some(Duration::from_secs(8)));
-        assert_eq!(wait(0, Some(11)), None, "Ready would be older than anybody looked");
     }
 }

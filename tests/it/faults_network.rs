@@ -25,7 +25,7 @@ const GRACE: Duration = Duration::from_secs(10);
 async fn a_network_that_fails_is_told_and_passes_by_itself() {
     let bench = Bench::new("faults-network").await;
     let fake = FakeVault::new;
-    let (broke, late) = ("check the network, firewalls and load balancers", "gave no answer within");
+    let (broke, late) = ("check the network, firewalls and load balancers", "gave no answer in time");
     let failed = Reason::ConnectionFailed;
     let rows = [
         row("reset-at-once", fake().await.that_resets(), failed, broke),

@@ -89,7 +89,7 @@ async fn a_blocked_audit_device_is_a_timeout_and_passes_by_itself() {
     spec["check"] = json!({"timeout": "1s"});
     bench.cluster.connect("audited", &spec).await;
     let told = bench.cluster.wait_reason("audited", Reason::Timeout).await;
-    assert_failed("audited", &told, Reason::Timeout, "gave no answer within 1 s");
+    assert_failed("audited", &told, Reason::Timeout, "gave no answer in time (spec.check.timeout is 1 s)");
     assert_waits("audited", &told, FIRST_WAIT);
     assert_eq!(bench.operator.count("vault_requests_total{operation=\"health\",answer=\"2xx\"").await, 1);
 

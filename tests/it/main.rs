@@ -30,6 +30,7 @@ mod leases;
 mod lifecycle;
 mod manifests;
 mod outages;
+mod overdue;
 mod rebinding;
 mod replicas;
 mod rotation;

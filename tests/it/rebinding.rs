@@ -164,6 +164,7 @@ impl Bench {
             ledger: &ledger,
             stale: false,
             register: &|_| {},
+            deadline: None,
             now: Timestamp::now(),
         };
         let checked = self.checker.check(&subject, &mut self.kept).await;

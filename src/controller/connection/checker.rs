@@ -54,6 +54,8 @@ pub struct Subject<'a> {
     pub register: &'a (dyn Fn(Vec<ObjectName>) + Sync),
     /// Now.
     pub now: Timestamp,
+    /// When it must have ended, if that may be before the user's time for a check is up.
+    pub deadline: Option<Instant>,
 }
 
 /// What a check leads to.

@@ -37,6 +37,11 @@ struct Failing {
 // === impl Instances ===
 
 impl Instances {
+    /// Whether the instance failed when it was last asked.
+    pub fn is_failing(&self, way: &Way) -> bool {
+        self.lock().contains_key(way)
+    }
+
     /// The fault that another connection has just seen, or is about to see again. None means: ask.
     pub fn known_fault(&self, way: &Way, connection: &ConnectionRef) -> Option<Fault> {
         let mut failing = self.lock();

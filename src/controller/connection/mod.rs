@@ -40,27 +40,25 @@ use self::{
     standing::{LastCheck, Standing},
 };
 use super::{
+    looks::RETRY,
     records::{Record, Records},
     tell::tell,
 };
 use crate::{
     api::{
-        REQUESTED_AT,
-        condition::{ConditionType, Nature, Reason},
-        connection::VaultConnection,
-        desired::Desired,
+        REQUESTED_AT, condition::Reason, connection::VaultConnection, desired::Desired,
         status::VaultConnectionStatus,
     },
     cluster::{self, Cluster, ClusterError, Written},
-    conditions,
     refs::{ConnectionRef, ObjectName},
     secrets::{Version, ledger::Freshness},
     verify::{
+        belief,
         events::transition,
         judge,
-        observation::Observation,
+        observation::{Fault, Observation},
         report::{self, Circumstances},
-        schedule::{self, Cause, Doubt},
+        schedule::{self, Cause},
     },
 };
 
@@ -162,6 +160,7 @@ impl Look<'_> {
 
     async fn check_if_due(&self, standing: &mut Standing, desired: &Desired) -> Result<Action, ClusterError> {
         self.register(standing.kept.named_by(&desired.target));
+        self.end_overdue(standing, desired, self.now).await?;
         let freshness = self.freshness(standing);
         if freshness == Freshness::Settling && standing.checked.is_some() {
             // Whatever else is due: half of a change must not be read. The end of the settle time asks for a look.
@@ -200,9 +199,18 @@ impl Look<'_> {
             stale,
             register: &|names| self.register(names),
             now: self.now,
+            deadline: standing
+                .time_left(self.generation, desired.interval, self.now)
+                .map(|left| started + left),
         };
         let Checked { observation, leftovers, waited } =
-            self.context.checker.check(&subject, &mut standing.kept).await?;
+            match self.context.checker.check(&subject, &mut standing.kept).await {
+                Ok(checked) => checked,
+                Err(error) => {
+                    self.end_overdue(standing, desired, Timestamp::now() + RETRY).await?;
+                    return Err(error);
+                }
+            };
         for connection in waited {
             self.context.records.call(connection);
         }
@@ -215,39 +223,35 @@ impl Look<'_> {
             milliseconds = started.elapsed().as_millis(),
             "checked"
         );
-        let outcome = match self.grace(standing, desired, &observation) {
+        let was_ready = standing.is_ready(self.generation);
+        let look = belief::Look { began: self.now, ended: Timestamp::now(), was_ready };
+        let outcome = match standing.kept.memory.belief.weigh(&look, desired, &observation) {
             Some(wait) => {
                 self.note(standing, wait);
                 Ok(())
             }
-            None => self.conclude(standing, desired, &observation).await,
+            None => self.conclude(standing, desired, &observation, look.ended).await,
         };
         self.revoke(leftovers).await;
         outcome
     }
 
-    /// How long to wait for a second look, if the first signs of an outage are not yet to be believed.
-    fn grace(
+    /// Ends a Ready that no look at `next` could earn anew in time.
+    async fn end_overdue(
         &self,
         standing: &mut Standing,
         desired: &Desired,
-        observation: &Observation,
-    ) -> Option<Duration> {
-        let passing = observation
-            .fault
-            .as_ref()
-            .filter(|fault| judge::reason_of(fault, desired).nature() == Nature::Passing);
-        let Some(fault) = passing else {
-            standing.kept.memory.doubt = None;
-            return None;
-        };
-        let now = Timestamp::now();
-        let doubt = Doubt::deepen(standing.kept.memory.doubt, self.now);
-        standing.kept.memory.doubt = Some(doubt);
-        let status = standing.status();
-        let was_ready = status.observed_generation == Some(self.generation)
-            && conditions::is_true(&status.conditions, ConditionType::Ready);
-        doubt.grace(self.now, now, fault.retry_after()).filter(|_| was_ready)
+        next: Timestamp,
+    ) -> Result<(), ClusterError> {
+        let memory = &standing.kept.memory;
+        if !standing.is_ready(self.generation) || !memory.belief.is_overdue(desired.interval, next) {
+            return Ok(());
+        }
+        let (fault, versions) = (Some(Fault::Overdue), memory.versions());
+        let overdue = Observation { fault, versions, ..Observation::default() };
+        let around = Circumstances { now: Timestamp::now(), ..self.circumstances() };
+        let (status, _) = report::checked(standing.status(), &around, desired, &overdue);
+        self.write(standing, status).await
     }
 
     async fn conclude(
@@ -255,8 +259,9 @@ impl Look<'_> {
         standing: &mut Standing,
         desired: &Desired,
         observation: &Observation,
+        now: Timestamp,
     ) -> Result<(), ClusterError> {
-        let around = Circumstances { now: Timestamp::now(), ..self.circumstances() };
+        let around = Circumstances { now, ..self.circumstances() };
         let (status, wait) = report::checked(standing.status(), &around, desired, observation);
         self.note(standing, wait);
         self.write(standing, status).await

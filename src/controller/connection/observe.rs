@@ -33,6 +33,7 @@ use crate::{
         transport::TransportFault,
     },
     verify::{
+        belief,
         memory::Memory,
         observation::{Fault, Observation},
         session::{Plan, Session},
@@ -101,7 +102,7 @@ pub(super) async fn observe<R: References>(
         subject,
         kept,
         rules: checker.dialer.rules_for(&subject.connection.namespace),
-        deadline: Instant::now() + subject.desired.timeout,
+        deadline: deadline(subject),
         read: None,
         seen: Observation::default(),
         leftovers: Vec::new(),
@@ -140,7 +141,7 @@ impl Kept {
     /// Gives up the kept session, and what was known of the instance. What is returned is to be revoked.
     pub fn abandon(&mut self) -> Vec<Leftover> {
         self.memory.forget_health();
-        self.memory.doubt = None;
+        self.memory.belief.dismiss();
         let session = self.memory.session.take().filter(Session::is_ours_to_revoke);
         let link = self.link.take();
         session.zip(link).map(|(session, link)| link.leftover(session.token)).into_iter().collect()
@@ -192,7 +193,10 @@ impl<R: References> Check<'_, R> {
         self.seen.versions = versions.clone();
         self.kept.read_again = is_unwatched(&objects).then(|| now + CONFIG_MAP_POLL);
         // The time that Kubernetes took is not Vault's.
-        self.deadline = Instant::now() + desired.timeout;
+        self.deadline = deadline(self.subject);
+        if self.subject.deadline.is_some_and(|deadline| deadline < Instant::now() + belief::SHORTEST_LOOK) {
+            return Err(Fault::Overdue.into());
+        }
         let resolved = resolve::resolve(&desired.target, &objects)?;
         self.kept.memory.has_read();
         self.learn(resolved.credentials.values());
@@ -254,13 +258,15 @@ impl<R: References> Check<'_, R> {
     }
 
     async fn ask_health(&mut self, client: &Client, plan: Plan) -> Result<(), Fault> {
-        if !self.kept.memory.needs_health() && plan != Plan::LeaveAlone {
+        let Some(way) = self.kept.link.as_ref().map(|link| link.way.clone()) else { return Ok(()) };
+        let (instances, connection) = (&self.checker.instances, self.subject.connection);
+        // What another connection sees of a failing instance saves this one from waiting for no answer, too.
+        let needed = self.kept.memory.needs_health() || plan == Plan::LeaveAlone;
+        if !needed && !instances.is_failing(&way) {
             self.kept.memory.skipped_health();
             self.seen.health = self.kept.memory.health().cloned();
             return Ok(());
         }
-        let Some(way) = self.kept.link.as_ref().map(|link| link.way.clone()) else { return Ok(()) };
-        let (instances, connection) = (&self.checker.instances, self.subject.connection);
         if let Some(fault) = instances.known_fault(&way, connection) {
             return Err(fault);
         }
@@ -318,6 +324,12 @@ impl<R: References> Check<'_, R> {
         self.checker.with_known(|known| shown::clean(&mut self.seen, known));
         Checked { observation: self.seen, leftovers: self.leftovers, waited: self.waited }
     }
+}
+
+/// When Vault must have answered everything, if it is asked from now on.
+fn deadline(subject: &Subject<'_>) -> Instant {
+    let full = Instant::now() + subject.desired.timeout;
+    subject.deadline.map_or(full, |deadline| full.min(deadline))
 }
 
 /// Whether an object was read whose changes no watch tells.

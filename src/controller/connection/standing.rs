@@ -1,10 +1,13 @@
 //! How things stand with one connection, from one look at it to the next.
 
+use std::time::Duration;
+
 use k8s_openapi::jiff::Timestamp;
 
 use super::observe::Kept;
 use crate::{
-    api::{desired::Target, status::VaultConnectionStatus},
+    api::{condition::ConditionType, desired::Target, status::VaultConnectionStatus},
+    conditions,
     controller::last_write::LastWrite,
     verify::{memory::Memory, schedule::Inputs},
 };
@@ -63,6 +66,18 @@ impl Standing {
     /// The status that is true, whether the API server has it yet or not.
     pub fn status(&self) -> &VaultConnectionStatus {
         self.unwritten.as_ref().unwrap_or(&self.written)
+    }
+
+    /// Whether the status calls this generation of the spec Ready.
+    pub fn is_ready(&self, generation: i64) -> bool {
+        let status = self.status();
+        status.observed_generation == Some(generation)
+            && conditions::is_true(&status.conditions, ConditionType::Ready)
+    }
+
+    /// How much time a check that begins now has, if a Ready could get too old by it.
+    pub fn time_left(&self, generation: i64, interval: Duration, now: Timestamp) -> Option<Duration> {
+        self.kept.memory.belief.time_left(interval, now).filter(|_| self.is_ready(generation))
     }
 
     /// What decides whether a check is due.

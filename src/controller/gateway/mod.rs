@@ -226,8 +226,7 @@ impl Look<'_> {
         let seen = probe(&shared.checker.references, &shared.checker.dialer, &self.name, desired).await?;
         let now = Timestamp::now();
         let around = Circumstances { now, ..self.around };
-        let (status, wait) =
-            gateway::checked(standing.status(), &around, desired.interval, &seen, self.users());
+        let (status, wait) = gateway::checked(standing.status(), &around, desired, &seen, self.users());
         standing.checked = Some(LastCheck {
             generation: around.generation,
             request: around.requested_at.map(str::to_owned),

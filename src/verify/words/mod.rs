@@ -22,6 +22,10 @@ use crate::{
 /// The reason and the message of a fault.
 pub(super) fn of_fault(fault: &Fault, desired: &Desired) -> (Reason, String) {
     match fault {
+        Fault::Overdue => (
+            Reason::CheckOverdue,
+            "no check could be made in time, so nobody knows whether the login still works: the operator or the Kubernetes API is overloaded; raise spec.check.interval, or ask those who run the operator to raise --concurrency".to_owned(),
+        ),
         Fault::Reference(fault) => of_reference(fault),
         Fault::Transport(fault) => transport::of_transport(fault, desired),
         Fault::Server(fault) => of_server(fault, desired),

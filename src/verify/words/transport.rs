@@ -39,7 +39,7 @@ pub(super) fn of_transport(fault: &TransportFault, desired: &Desired) -> (Reason
         ),
         TransportFault::TimedOut => (
             Reason::Timeout,
-            format!("{address} gave no answer within {}: check the way to it, such as firewalls that drop packets, or raise spec.check.timeout", seconds(desired)),
+            format!("{address} gave no answer in time (spec.check.timeout is {}): check the way to it, such as firewalls that drop packets, or raise that time", seconds(desired)),
         ),
         TransportFault::Tls(fault) => of_tls(*fault, &address, desired),
         TransportFault::Gateway(EndpointFault { endpoint, problem }) => {

@@ -1,0 +1,398 @@
+//! The decision core as a whole, over random histories of a Vault, of Secrets and of operators that start anew.
+//!
+//! ```text
+//!   belief: overdue? ─▶ schedule::due ─▶ (weather, Memory, Budget) ─▶ belief: weigh ─▶ report::checked ─▶ schedule::wait
+//!          ▲                                                                                                  │
+//!          └──────────────────────────────────────────── time ◄───────────────────────────────────────────────┘
+//! ```
+//!
+//! The order of the steps is that of `controller::connection`; what Vault would answer is made up here.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::{
+    belief::Look,
+    budget::{Budget, WINDOW},
+    memory::Memory,
+    observation::{Fault, Observation},
+    report::{self, Circumstances},
+    schedule::{self, Cause, Inputs},
+    session::{Basis, later},
+    testing::{app_role, at, versions},
+};
+use crate::{
+    api::{
+        condition::{ConditionType, Nature},
+        desired::Desired,
+        status::VaultConnectionStatus,
+    },
+    conditions,
+    vault::{answer::ServerFault, login::LoginFault, transport::TransportFault},
+    verify::judge,
+};
+
+/// How many refused logins lock a role.
+const LOCKS: usize = 5;
+
+/// How many looks a connection may need to settle once nothing fails any more: one that finds a login held back, one
+/// when it no longer is, and one more for a clock that was set back in between.
+const LOOKS_TO_SETTLE: usize = 3;
+
+/// What Vault does.
+#[derive(Clone, Debug)]
+enum Weather {
+    Fine,
+    Refuses,
+    Silent,
+    /// It answers, after so many seconds.
+    Slow(u64),
+    Sealed,
+    Limited(Option<u64>),
+}
+
+/// What happens.
+#[derive(Clone, Debug)]
+enum Event {
+    /// So many seconds of it.
+    Weather(Weather, i64),
+    /// Somebody writes a wrong secret id for a connection.
+    Wrong(usize),
+    /// Somebody writes the right secret id for a connection.
+    Right(usize),
+    /// The operator ends, and another begins after so many seconds.
+    Restart(i64),
+    /// The clock is set back by so many seconds.
+    ClockBack(i64),
+}
+
+/// One connection, and what the operator keeps of it.
+struct Connection {
+    desired: Desired,
+    secret: usize,
+    is_right: bool,
+    is_stale: bool,
+    status: VaultConnectionStatus,
+    memory: Memory,
+    checked: Option<(Timestamp, Timestamp)>,
+    /// The end of the last check that passed, as far as this process or the status can know of it.
+    passed: Option<Timestamp>,
+    writes: usize,
+}
+
+/// Vault's own account of a role, the operator's, and the connections that share it.
+struct Model {
+    connections: Vec<Connection>,
+    budget: Budget,
+    refused: Vec<Timestamp>,
+    now: Timestamp,
+    weather: Weather,
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let weather = prop_oneof![
+        3 => Just(Weather::Fine),
+        1 => Just(Weather::Refuses),
+        1 => Just(Weather::Silent),
+        1 => (0_u64..30).prop_map(Weather::Slow),
+        1 => Just(Weather::Sealed),
+        1 => prop::option::of(0_u64..100).prop_map(Weather::Limited),
+    ];
+    prop_oneof![
+        8 => (weather, 0_i64..200).prop_map(|(weather, seconds)| Event::Weather(weather, seconds)),
+        2 => (0_usize..3).prop_map(Event::Wrong),
+        2 => (0_usize..3).prop_map(Event::Right),
+        1 => (0_i64..2000).prop_map(Event::Restart),
+        1 => (1_i64..4000).prop_map(Event::ClockBack),
+    ]
+}
+
+fn any_times() -> impl Strategy<Value = (u64, u64)> {
+    prop_oneof![
+        Just((10, 10)),
+        Just((10, 1)),
+        Just((11, 10)),
+        Just((60, 10)),
+        Just((60, 60)),
+        Just((300, 30))
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_ready_is_never_older_than_two_intervals_and_every_history_settles(
+        times in prop::collection::vec(any_times(), 3),
+        history in prop::collection::vec(any_event(), 0..30),
+        jitter in 0.0..1.0_f64,
+    ) {
+        let mut model = Model::new(&times);
+        for event in history {
+            model.live(event, jitter)?;
+        }
+        model.settles(jitter)?;
+    }
+}
+
+// === impl Model ===
+
+impl Model {
+    fn new(times: &[(u64, u64)]) -> Self {
+        let connection = |&(interval, timeout): &(u64, u64)| Connection {
+            desired: Desired {
+                interval: Duration::from_secs(interval),
+                timeout: Duration::from_secs(timeout),
+                ..app_role()
+            },
+            secret: 0,
+            is_right: true,
+            is_stale: false,
+            status: VaultConnectionStatus::default(),
+            memory: Memory::default(),
+            checked: None,
+            passed: None,
+            writes: 0,
+        };
+        Self {
+            connections: times.iter().map(connection).collect(),
+            budget: Budget::default(),
+            refused: Vec::new(),
+            now: at(1_000_000),
+            weather: Weather::Fine,
+        }
+    }
+
+    fn live(&mut self, event: Event, jitter: f64) -> Result<(), TestCaseError> {
+        match event {
+            Event::Weather(weather, seconds) => {
+                self.weather = weather;
+                self.run_until(self.now + Duration::from_secs(seconds.unsigned_abs()), jitter)?;
+            }
+            Event::Wrong(index) => self.rotate(index, false),
+            Event::Right(index) => self.rotate(index, true),
+            Event::Restart(seconds) => {
+                self.now += Duration::from_secs(seconds.unsigned_abs());
+                self.budget = Budget::default();
+                for connection in &mut self.connections {
+                    (connection.memory, connection.checked) = (Memory::default(), None);
+                    connection.is_stale = false;
+                }
+            }
+            Event::ClockBack(seconds) => self.now -= Duration::from_secs(seconds.unsigned_abs()),
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self, index: usize, is_right: bool) {
+        let connection = &mut self.connections[index];
+        connection.secret += 1;
+        (connection.is_right, connection.is_stale) = (is_right, true);
+    }
+
+    /// Looks at every connection whenever it is due, one after the other, until that time.
+    fn run_until(&mut self, end: Timestamp, jitter: f64) -> Result<(), TestCaseError> {
+        loop {
+            let now = self.now;
+            let due = self.connections.iter().map(|connection| connection.due_at(now)).enumerate();
+            let Some((index, time)) = due.min_by_key(|(_, time)| *time) else { return Ok(()) };
+            if time > end {
+                self.now = end;
+                return Ok(());
+            }
+            self.now = self.now.max(time);
+            self.look(index, jitter)?;
+        }
+    }
+
+    /// From here on nothing fails: every connection is Ready after a few looks, and then nothing is written.
+    fn settles(&mut self, jitter: f64) -> Result<(), TestCaseError> {
+        self.weather = Weather::Fine;
+        for index in 0..self.connections.len() {
+            self.rotate(index, true);
+        }
+        let mut looks = vec![0; self.connections.len()];
+        while let Some(index) = self.connections.iter().position(|connection| !connection.is_ready()) {
+            looks[index] += 1;
+            prop_assert!(looks[index] <= LOOKS_TO_SETTLE, "{:?}", self.connections[index].status);
+            self.now = self.now.max(self.connections[index].due_at(self.now));
+            self.look(index, jitter)?;
+        }
+        let writes =
+            |model: &Self| model.connections.iter().map(|connection| connection.writes).sum::<usize>();
+        // The changed Secrets are read once more by those that were Ready all the time.
+        self.run_until(self.now + Duration::from_secs(300), jitter)?;
+        let written = writes(self);
+        self.run_until(self.now + Duration::from_secs(900), jitter)?;
+        prop_assert_eq!(writes(self), written, "a settled connection writes nothing");
+        Ok(())
+    }
+
+    fn look(&mut self, index: usize, jitter: f64) -> Result<(), TestCaseError> {
+        let began = self.now;
+        let connection = &mut self.connections[index];
+        let interval = connection.desired.interval;
+        if connection.is_ready() && connection.memory.belief.is_overdue(interval, began) {
+            let overdue = Observation { fault: Some(Fault::Overdue), ..Observation::default() };
+            connection.conclude(&overdue, began, jitter)?;
+        }
+        let cause = connection.cause(began);
+        prop_assert!(cause.is_some(), "only what is due is looked at");
+        let is_first = cause == Some(Cause::Started);
+        if is_first {
+            connection.memory = Memory::restore(&connection.desired.target, &connection.status);
+        }
+        // The objects are read before Vault is asked.
+        connection.is_stale = false;
+        let left = connection.memory.belief.time_left(interval, began).filter(|_| connection.is_ready());
+        let timeout = left.map_or(connection.desired.timeout, |left| left.min(connection.desired.timeout));
+        let (observation, took) = self.observe(index, timeout)?;
+        self.now += took;
+        self.connections[index].weigh(&observation, (began, self.now), is_first, jitter)
+    }
+
+    /// What a check sees, and how long that takes.
+    fn observe(&mut self, index: usize, timeout: Duration) -> Result<(Observation, Duration), TestCaseError> {
+        let failed = |fault| Observation { fault: Some(fault), ..Observation::default() };
+        let late = (failed(TransportFault::TimedOut.into()), timeout);
+        Ok(match self.weather {
+            Weather::Fine => (self.log_in(index)?, Duration::ZERO),
+            Weather::Slow(seconds) if Duration::from_secs(seconds) < timeout => {
+                (self.log_in(index)?, Duration::from_secs(seconds))
+            }
+            Weather::Slow(_) | Weather::Silent => late,
+            Weather::Refuses => (failed(TransportFault::Refused.into()), Duration::ZERO),
+            Weather::Sealed => (failed(ServerFault::Sealed.into()), Duration::ZERO),
+            Weather::Limited(seconds) => {
+                let retry_after = seconds.map(Duration::from_secs);
+                (failed(ServerFault::RateLimited { retry_after }.into()), Duration::ZERO)
+            }
+        })
+    }
+
+    /// A login, as `sessions` decides on it, and as Vault counts it.
+    fn log_in(&mut self, index: usize) -> Result<Observation, TestCaseError> {
+        let Self { connections, budget, refused, now, .. } = self;
+        let (now, connection) = (*now, &mut connections[index]);
+        let versions = versions(&connection.secret.to_string());
+        let memory = &mut connection.memory;
+        let basis = Basis { target: connection.desired.target.clone(), versions: versions.clone() };
+        let seen = Observation { versions, ..Observation::default() };
+        let held =
+            |fault, until| Observation { fault: Some(fault), no_login_before: Some(until), ..seen.clone() };
+        if let Some((fault, until)) = memory.hold(&basis, now) {
+            budget.recall(until);
+            return Ok(held(fault, until));
+        }
+        if !memory.is_proven(&basis)
+            && let Err(until) = budget.permit(now, memory.has_changed(&basis))
+        {
+            memory.hold_back(basis, Fault::BudgetSpent, until);
+            return Ok(held(Fault::BudgetSpent, until));
+        }
+        refused.retain(|time| now < later(*time, WINDOW));
+        if connection.is_right {
+            budget.accepted();
+            refused.clear();
+            memory.accepted(basis);
+            return Ok(seen);
+        }
+        budget.refused(now);
+        refused.push(now);
+        prop_assert!(refused.len() < LOCKS, "the role is locked: {refused:?}");
+        memory.refused(basis, LoginFault::InvalidCredentials, later(now, WINDOW));
+        Ok(held(LoginFault::InvalidCredentials.into(), later(now, WINDOW)))
+    }
+}
+
+// === impl Connection ===
+
+impl Connection {
+    fn is_ready(&self) -> bool {
+        conditions::is_true(&self.status.conditions, ConditionType::Ready)
+    }
+
+    fn cause(&self, now: Timestamp) -> Option<Cause> {
+        let inputs = Inputs {
+            generation: 1,
+            checked_generation: self.checked.map(|_| 1),
+            requested_at: None,
+            handled_request: None,
+            stale: self.is_stale,
+            called: false,
+            next_check: self.checked.map(|(_, next)| next),
+            last_check: self.checked.map(|(last, _)| last),
+        };
+        schedule::due(&inputs, now)
+    }
+
+    fn due_at(&self, now: Timestamp) -> Timestamp {
+        match self.checked {
+            Some((_, next)) if self.cause(now).is_none() => next,
+            Some(_) | None => now,
+        }
+    }
+
+    fn weigh(
+        &mut self,
+        observation: &Observation,
+        (began, ended): (Timestamp, Timestamp),
+        is_first: bool,
+        jitter: f64,
+    ) -> Result<(), TestCaseError> {
+        let look = Look { began, ended, was_ready: self.is_ready() };
+        match self.memory.belief.weigh(&look, &self.desired, observation) {
+            Some(wait) => {
+                let nature =
+                    observation.fault.as_ref().map(|fault| judge::reason_of(fault, &self.desired).nature());
+                prop_assert_eq!((look.was_ready, nature), (true, Some(Nature::Passing)));
+                self.checked = Some((ended, later(ended, wait)));
+            }
+            None => {
+                // A process that has just begun knows nothing of the time before.
+                if look.was_ready && !is_first {
+                    self.assert_young(ended)?;
+                }
+                let wait = self.conclude(observation, ended, jitter)?;
+                self.checked = Some((ended, later(ended, wait)));
+                if observation.fault.is_none() {
+                    self.passed = Some(ended);
+                }
+            }
+        }
+        if self.is_ready() {
+            self.assert_young(ended)?;
+            let (_, next) = self.checked.expect("it was just checked");
+            self.assert_young(next)?;
+        }
+        Ok(())
+    }
+
+    fn assert_young(&self, now: Timestamp) -> Result<(), TestCaseError> {
+        let passed = self.passed.expect("nothing but a check makes it Ready");
+        prop_assert!(now <= later(passed, self.desired.interval * 2), "Ready since {passed}, at {now}");
+        Ok(())
+    }
+
+    /// Writes a status if it is news, and holds its transition times to the contract.
+    fn conclude(
+        &mut self,
+        observation: &Observation,
+        now: Timestamp,
+        jitter: f64,
+    ) -> Result<Duration, TestCaseError> {
+        let around = Circumstances { generation: 1, requested_at: None, now, jitter };
+        let (next, wait) = report::checked(&self.status, &around, &self.desired, observation);
+        for condition in &next.conditions {
+            let before = self.status.conditions.iter().find(|before| before.type_ == condition.type_);
+            let kept = before.filter(|before| before.status == condition.status);
+            let since = kept.map_or(now, |before| before.last_transition_time.0);
+            prop_assert_eq!(condition.last_transition_time.0, since);
+        }
+        if report::is_news(&self.status, &next) {
+            self.writes += 1;
+            self.status = next;
+        }
+        Ok(wait)
+    }
+}
