@@ -3,7 +3,7 @@
 //! The protocols of the proxies are hyper's and tokio-socks'; the connection below them is ours, so that the address
 //! policy holds for the proxy as for every other server.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{io, net::IpAddr, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderValue, Request, StatusCode, header};
@@ -13,6 +13,7 @@ use rustls::{RootCertStore, pki_types::ServerName};
 use secrecy::{ExposeSecret, zeroize::Zeroizing};
 use tokio_rustls::TlsConnector;
 use tokio_socks::{TargetAddr, tcp::Socks5Stream};
+use tokio_util::io::InspectReader;
 use url::Host;
 
 use super::{connect::Connector, handover::Stream, route::Rules};
@@ -131,6 +132,8 @@ async fn socks(
         Host::Ipv4(ip) => TargetAddr::Ip((*ip, *port).into()),
         Host::Ipv6(ip) => TargetAddr::Ip((*ip, *port).into()),
     };
+    let mut heard = 0;
+    let stream = InspectReader::new(stream, |bytes: &[u8]| heard += bytes.len());
     let outcome = match login {
         None => Socks5Stream::connect_with_socket(stream, target).await,
         Some(ProxyLogin { username, password }) => {
@@ -138,8 +141,13 @@ async fn socks(
             Socks5Stream::connect_with_password_and_socket(stream, target, username, password).await
         }
     };
+    let outcome = outcome.map(|tunnel| tunnel.into_inner().into_inner());
     match outcome {
-        Ok(tunnel) => Ok(tunnel.into_inner()),
+        Ok(tunnel) => Ok(tunnel),
+        // OpenSSH takes part in the talk, and hangs up instead of saying that it cannot reach the target.
+        Err(Error::Io(error)) if heard > 0 && error.kind() == io::ErrorKind::UnexpectedEof => {
+            Err(EndpointProblem::TargetRefused)
+        }
         Err(Error::Io(error)) => Err(unreachable(cause(&error))),
         Err(
             Error::NoAcceptableAuthMethods
