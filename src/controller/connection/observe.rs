@@ -175,7 +175,7 @@ impl<R: References> Check<'_, R> {
         // The time that Kubernetes took is not Vault's.
         self.deadline = Instant::now() + desired.timeout;
         let resolved = resolve::resolve(&desired.target, &objects)?;
-        self.kept.memory.has_read();
+        self.kept.memory.has_read(versions.clone());
         self.learn(resolved.credentials.values());
         self.read = Some((resolved, versions));
         Ok(())

@@ -13,6 +13,7 @@ pub mod operator;
 pub mod process;
 pub mod proxy;
 pub mod root;
+pub mod scene;
 pub mod specs;
 pub mod tamper;
 pub mod vault;
