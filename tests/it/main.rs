@@ -20,6 +20,7 @@ mod faults_openbao;
 mod faults_server;
 mod faults_table;
 mod first_check;
+mod gateway_faults;
 mod gateways;
 mod kube_faults;
 mod kube_rights;
