@@ -39,11 +39,7 @@ use vault_connection_operator::{
         route::{AddressPolicy, Contact},
     },
     refs::{ConnectionRef, ObjectKind, ObjectName},
-    secrets::{
-        Lookup, Object, References, Version,
-        gateway::lookup_of_spec,
-        ledger::Ledger,
-    },
+    secrets::{Lookup, Object, References, Version, gateway::lookup_of_spec, ledger::Ledger},
     telemetry::metrics::Metrics,
 };
 

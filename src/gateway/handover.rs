@@ -9,10 +9,13 @@
 //!      └──── connect ──▶ Unix socket ───┴─▶ a task copies
 //! ```
 
-use std::{ffi::OsString, io, os::unix::ffi::OsStringExt, path::PathBuf, process, sync::Arc, time::Duration};
+use std::{
+    ffi::OsString, future::pending, io, os::unix::ffi::OsStringExt, path::PathBuf, process, sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, split},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink, split},
     net::{UnixListener, UnixStream},
     time::timeout,
 };
@@ -71,7 +74,9 @@ async fn accept(listener: &UnixListener) -> io::Result<UnixStream> {
     }
 }
 
-/// Copies both ways until one end has closed. What comes from the server's end is passed on before.
+/// Copies both ways until the client closes its end, which it does when the server's has ended. Until then it is read
+/// from, also when the server takes no more: else the client would see that it cannot write, and never what the server
+/// said as its last word, such as why it does not accept a certificate.
 async fn join(local: UnixStream, remote: Box<dyn Stream>) {
     let (mut from_client, mut to_client) = split(local);
     let (mut from_server, mut to_server) = split(remote);
@@ -81,11 +86,13 @@ async fn join(local: UnixStream, remote: Box<dyn Stream>) {
         let _ = to_client.shutdown().await;
     };
     let requests = async {
-        let _ = copy(&mut from_client, &mut to_server).await;
+        if copy(&mut from_client, &mut to_server).await.is_err() {
+            let _ = copy(&mut from_client, &mut sink()).await;
+        }
         let _ = to_server.shutdown().await;
     };
     tokio::select! {
         () = requests => {}
-        () = answers => {}
+        () = async { answers.await; pending().await } => {}
     }
 }

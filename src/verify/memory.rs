@@ -39,7 +39,8 @@ pub struct Memory {
     hold: Option<Hold>,
     left_alone: Option<(Basis, TokenInfo)>,
     opened: Option<Opened>,
-    read: bool,
+    /// The objects that were read last. None when they must be read again.
+    read: Option<Versions>,
 }
 
 /// A secret id that came in a wrapping token. It is nowhere else.
@@ -63,7 +64,7 @@ struct Hold {
 impl Memory {
     /// What can be known of a target from the status that an earlier process wrote about it.
     pub fn restore(target: &Target, status: &VaultConnectionStatus) -> Self {
-        let basis = Basis { target: target.clone(), versions: versions(&status.credentials) };
+        let basis = Basis::new(target, &versions(&status.credentials));
         let authenticated = conditions::find(&status.conditions, ConditionType::Authenticated);
         let is_true = conditions::is_true(&status.conditions, ConditionType::Authenticated);
         let fault = authenticated.and_then(|condition| held_fault(&condition.reason));
@@ -82,13 +83,13 @@ impl Memory {
 
     /// Whether the objects must be read: at first, after a change, and for every login.
     pub fn needs_reading(&self, target: &Target, stale: bool, now: Timestamp) -> bool {
-        stale || !self.read || self.plan(target, None, now) == Plan::LogIn
+        stale || self.read.is_none() || self.plan(target, None, now) == Plan::LogIn
     }
 
     /// What to do with the kept session. Versions that are not given have not changed.
     pub fn plan(&self, target: &Target, versions: Option<&Versions>, now: Timestamp) -> Plan {
         let fits = |basis: &Basis| {
-            basis.target == *target && versions.is_none_or(|versions| *versions == basis.versions)
+            basis.target == *target && versions.is_none_or(|versions| Basis::new(target, versions) == *basis)
         };
         if self.left_alone.as_ref().is_some_and(|(basis, _)| fits(basis)) {
             return Plan::LeaveAlone;
@@ -101,19 +102,17 @@ impl Memory {
 
     /// Notes that the objects are about to be read. Until they were, and could all be used, nothing rests on them.
     pub fn begin_reading(&mut self) {
-        self.read = false;
+        self.read = None;
     }
 
     /// Notes that the objects were read, and can be used.
-    pub fn has_read(&mut self) {
-        self.read = true;
+    pub fn has_read(&mut self, versions: Versions) {
+        self.read = Some(versions);
     }
 
-    /// The objects that the last login rests on.
+    /// The objects that were read last, if they could all be used.
     pub fn versions(&self) -> Versions {
-        let kept = self.session.as_ref().map(|session| &session.basis);
-        let alone = self.left_alone.as_ref().map(|(basis, _)| basis);
-        kept.or(alone).map(|basis| basis.versions.clone()).unwrap_or_default()
+        self.read.clone().unwrap_or_default()
     }
 
     /// What is known of the instance.
@@ -277,7 +276,7 @@ mod tests {
         let target = app_role().target;
         let mut memory = Memory { session: Some(session("1")), ..Memory::default() };
         assert!(memory.needs_reading(&target, false, at(1)), "at first nothing is known of the objects");
-        memory.has_read();
+        memory.has_read(of_version("1"));
         assert!(!memory.needs_reading(&target, false, at(1)));
         assert!(memory.needs_reading(&target, true, at(1)));
         assert!(memory.needs_reading(&token().target, false, at(1)));
@@ -285,6 +284,10 @@ mod tests {
         assert_eq!(memory.plan(&target, Some(&of_version("1")), at(1)), Plan::Reuse);
         assert_eq!(memory.plan(&target, Some(&of_version("2")), at(1)), Plan::LogIn);
         assert_eq!(memory.plan(&target, Some(&Versions::new()), at(1)), Plan::LogIn);
+        let mut with_gateway = of_version("1");
+        with_gateway.insert(ObjectName::gateway("private"), None);
+        let plan = memory.plan(&target, Some(&with_gateway), at(1));
+        assert_eq!(plan, Plan::Reuse, "what the way rests on is not what the session was made from");
     }
 
     #[test]

@@ -16,7 +16,8 @@ const WARNING: Duration = Duration::from_hours(7 * 24);
 pub struct Basis {
     /// Where and how it was made.
     pub target: Target,
-    /// The state of the objects that it was made with.
+    /// The state of the objects that hold what was logged in with. Those of the way are not among them: a token is as
+    /// good as it was when a CA certificate or a gateway changes.
     pub versions: Versions,
 }
 
@@ -53,6 +54,18 @@ pub enum Plan {
     Renew,
     /// Do not even look at it: each look uses it up.
     LeaveAlone,
+}
+
+// === impl Basis ===
+
+impl Basis {
+    /// What a login to a target is made from, if this is the state of everything that the target names.
+    pub fn new(target: &Target, versions: &Versions) -> Self {
+        let names = target.method.references();
+        let versions = versions.iter().filter(|(name, _)| names.contains(name));
+        let versions = versions.map(|(name, version)| (name.clone(), version.clone())).collect();
+        Self { target: target.clone(), versions }
+    }
 }
 
 // === impl Session ===

@@ -60,7 +60,10 @@ async fn a_vault_in_a_private_network_is_reached_by_a_tunnel_and_by_nothing_else
     tunnel.cut().await;
     let cut = cluster.wait_reason("private", Reason::GatewayUnreachable).await;
     let message = &ready(&cut).expect("there is a Ready").message;
-    assert!(message.contains("VaultGateway \"private-network\"") && message.contains(&tunnel.url()), "{message}");
+    assert!(
+        message.contains("VaultGateway \"private-network\"") && message.contains(&tunnel.url()),
+        "{message}"
+    );
     assert!(condition(&cut, "Reconciling").is_some(), "it may come back by itself");
     eventually("the gateway is not healthy", PATIENCE, is_healthy(0)).await;
 

@@ -1,151 +1,106 @@
-//! Connections through a gateway: everything goes that way, and what is wrong with it is told.
+//! Connections through a gateway: everything goes that way, or nowhere.
 
-use kube::{
-    Api,
-    api::{Patch, PatchParams},
-    runtime::wait::await_condition,
-};
-use serde_json::{Value, json};
-use vault_connection_operator::api::{connection::VaultConnection, gateway::VaultGateway};
+use std::time::Duration;
 
-use crate::support::{
-    cluster::Cluster,
-    fakes::{
-        gateway::{FakeGateway, Speech, Target},
-        openbao::MOUNT,
-        pki::Ca,
-        vault::{FakeVault, ROLE_ID, SECRET_ID},
+use vault_connection_operator::api::condition::Reason;
+
+use crate::{
+    faults_table::check_now,
+    support::{
+        fakes::{
+            gateway::{Speech, Target},
+            vault::Ask,
+        },
+        scene::{HOST, SPEECHES, Scene},
+        verdict::{assert_failed, assert_gateway, is_ready},
+        wait::eventually,
     },
-    operator::Operator,
-    specs::app_role,
-    verdict::is_ready,
-    wait::PATIENCE,
 };
 
-/// A name that only a gateway knows.
-const HOST: &str = "vault.private.example";
-
-const SPEECHES: [Speech; 3] = [Speech::Http, Speech::Https, Speech::Socks5];
-
-/// A cluster with an operator, a Vault that only a gateway can reach, and the gateway.
-struct Scene {
-    cluster: Cluster,
-    _operator: Operator,
-    vault: FakeVault,
-    vault_ca: Ca,
-    proxy_ca: Ca,
-}
-
-// === impl Scene ===
-
-impl Scene {
-    async fn new(prefix: &str) -> Self {
-        let cluster = Cluster::new(prefix).await;
-        let operator = Operator::start(&cluster).await;
-        let vault_ca = Ca::new();
-        let vault = FakeVault::with_tls(vault_ca.serving_as(&[HOST]).config()).await;
-        cluster.secret("approle", &[("roleId", ROLE_ID), ("secretId", SECRET_ID)]).await;
-        Self { cluster, _operator: operator, vault, vault_ca, proxy_ca: Ca::new() }
-    }
-
-    async fn proxy(&self, speech: Speech) -> FakeGateway {
-        let proxy = match speech {
-            Speech::Http => FakeGateway::http().await,
-            Speech::Https => FakeGateway::https(self.proxy_ca.serving()).await,
-            Speech::Socks5 => FakeGateway::socks5().await,
-        };
-        proxy.resolve(HOST, self.vault.address);
-        proxy
-    }
-
-    fn gateways(&self) -> Api<VaultGateway> {
-        Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace)
-    }
-
-    /// Applies a gateway of these proxies.
-    async fn gateway(&self, name: &str, proxies: &[&FakeGateway]) {
-        let endpoints: Vec<_> = proxies.iter().map(|proxy| self.endpoint(proxy)).collect();
-        self.gateway_of(name, &json!(endpoints)).await;
-    }
-
-    fn endpoint(&self, proxy: &FakeGateway) -> Value {
-        let url = proxy.url();
-        match url.starts_with("https://") {
-            true => json!({"url": url, "tls": {"caBundle": {"inline": self.proxy_ca.pem}}}),
-            false => json!({"url": url}),
-        }
-    }
-
-    async fn gateway_of(&self, name: &str, endpoints: &Value) {
-        let manifest = json!({
-            "apiVersion": "appconnections.dev/v1alpha1", "kind": "VaultGateway",
-            "metadata": {"name": name},
-            "spec": {"endpoints": endpoints, "check": {"interval": "10s", "timeout": "2s"}},
-        });
-        let params = PatchParams::apply("user").force();
-        self.gateways().patch(name, &params, &Patch::Apply(manifest)).await.expect("it is accepted");
-    }
-
-    /// A connection through a gateway.
-    fn spec(&self, gateway: &str) -> Value {
-        let mut spec = app_role(&self.vault.url_at(HOST), MOUNT, "approle");
-        spec["gatewayRef"] = json!({"name": gateway});
-        spec["tls"] = json!({"caBundle": {"inline": self.vault_ca.pem}});
-        spec
-    }
-
-    async fn wait_gateway(
-        &self,
-        name: &str,
-        what: &str,
-        condition: impl Fn(&VaultGateway) -> bool,
-    ) -> VaultGateway {
-        let holds = |gateway: Option<&VaultGateway>| gateway.is_some_and(&condition);
-        let waited = await_condition(self.gateways(), name, holds);
-        let found = tokio::time::timeout(PATIENCE, waited).await;
-        found
-            .unwrap_or_else(|_| panic!("gateway {name} is not {what}"))
-            .expect("it can be watched")
-            .expect("it is there")
-    }
-
-    async fn ready(&self, name: &str) -> VaultConnection {
-        self.cluster.wait(name, "Ready", PATIENCE, is_ready).await
-    }
-}
-
-/// Status and reason of the gateway's Ready.
-fn verdict(gateway: &VaultGateway) -> Option<(&str, &str)> {
-    let status = gateway.status.as_ref()?;
-    let current = status.observed_generation == gateway.metadata.generation;
-    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready")?;
-    current.then_some((ready.status.as_str(), ready.reason.as_str()))
-}
+/// How long a change of a gateway, or of what it names, may take to be acted upon. A second is promised; a busy machine
+/// needs some more.
+const PROMISED: Duration = Duration::from_secs(5);
 
 #[tokio::test]
 async fn every_request_goes_through_the_gateway_which_resolves_the_name() {
     let scene = Scene::new("gateway").await;
-    let mut proxies: Vec<FakeGateway> = Vec::new();
     for speech in SPEECHES {
         let (proxy, name) = (scene.proxy(speech).await, format!("{speech:?}").to_lowercase());
         scene.gateway(&name, &[&proxy]).await;
-        scene.cluster.connect(&name, &scene.spec(&name)).await;
+        scene.connect(&name, &name).await;
         let connection = scene.ready(&name).await;
         let status = connection.status.expect("it is Ready");
         assert_eq!(status.connection.expect("resolved").gateway.as_deref(), Some(name.as_str()));
 
-        let gateway = scene.wait_gateway(&name, "used once", |gateway| {
-            gateway.status.as_ref().is_some_and(|status| status.connections == Some(1))
-        });
-        assert_eq!(verdict(&gateway.await), Some(("True", "EndpointsHealthy")), "{speech:?}");
+        let used_by = |count| {
+            let (scene, name) = (&scene, &name);
+            async move {
+                let what = format!("used by {count}");
+                scene
+                    .wait_gateway(name, &what, |gateway| {
+                        gateway.status.as_ref().is_some_and(|status| status.connections == Some(count))
+                    })
+                    .await
+            }
+        };
+        used_by(1).await;
+        let gateway = scene.wait_gateway_reason(&name, Reason::EndpointsHealthy).await;
+        assert_gateway(&name, &gateway, Reason::EndpointsHealthy);
         let target = Target { host: HOST.to_owned(), port: scene.vault.address.port(), is_name: true };
         assert!(proxy.targets().iter().all(|asked| *asked == target), "{speech:?}: {:?}", proxy.targets());
-        assert!(!proxy.has_seen(SECRET_ID.as_bytes()), "{speech:?}: TLS is end to end");
         scene.cluster.delete(&name).await;
-        scene
-            .wait_gateway(&name, "used by nobody", |gateway| {
-                gateway.status.as_ref().is_some_and(|status| status.connections == Some(0))
-            })
-            .await;
+        used_by(0).await;
     }
+    scene.assert_nobody_dialled_directly().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_not_there_is_a_failure_and_never_a_direct_dial() {
+    let scene = Scene::new("gateway-missing").await;
+    scene.connect("mine", "private").await;
+    let missing = scene.cluster.wait_reason("mine", Reason::GatewayNotFound).await;
+    assert_failed("missing", &missing, Reason::GatewayNotFound, "VaultGateway \"private\"");
+    assert_eq!(scene.vault.connections(), 0);
+
+    let proxy = scene.proxy(Speech::Http).await;
+    scene.gateway("private", &[&proxy]).await;
+    scene.ready("mine").await;
+    assert_eq!(scene.vault.sessions(), 1);
+
+    scene.delete_gateway("private").await;
+    let gone = scene.cluster.wait_reason("mine", Reason::GatewayNotFound).await;
+    assert_failed("deleted", &gone, Reason::GatewayNotFound, "the instance is never dialled without it");
+    let (dialled, visited) = (scene.vault.connections(), proxy.connections());
+    let (note, kind) = scene.event("VaultGateway", "private", "DeletedInUse").await;
+    assert!(kind == "Warning" && note.contains("mine"), "{kind}: {note}");
+    let (note, kind) = scene.event("VaultConnection", "mine", "GatewayNotFound").await;
+    assert!(kind == "Warning" && note.contains("private"), "{kind}: {note}");
+    for _ in 0..2 {
+        let asked = check_now(&scene.cluster, "mine").await;
+        assert_failed("asked", &asked, Reason::GatewayNotFound, "private");
+    }
+    assert_eq!(scene.vault.sessions(), 1, "there is a session that could be used");
+    assert_eq!((scene.vault.connections(), proxy.connections()), (dialled, visited));
+
+    scene.gateway("private", &[&proxy]).await;
+    scene.ready("mine").await;
+    scene.assert_nobody_dialled_directly().await;
+}
+
+#[tokio::test]
+async fn a_gateway_whose_spec_changes_takes_its_connections_along_without_a_login() {
+    let scene = Scene::new("gateway-changed").await;
+    let (old, new) = (scene.proxy(Speech::Http).await, scene.proxy(Speech::Socks5).await);
+    scene.gateway("private", &[&old]).await;
+    scene.connect("mine", "private").await;
+    scene.ready("mine").await;
+    let logins = scene.vault.asked(Ask::Login);
+
+    scene.gateway("private", &[&new]).await;
+    let moved = async || (!new.targets().is_empty()).then_some(());
+    eventually("the connection goes over the new endpoint", PROMISED, moved).await;
+    let mine = check_now(&scene.cluster, "mine").await;
+    assert!(is_ready(&mine), "{:?}", mine.status);
+    assert_eq!(scene.vault.asked(Ask::Login), logins, "the session is kept");
+    scene.assert_nobody_dialled_directly().await;
 }

@@ -22,6 +22,7 @@ mod faults_openbao;
 mod faults_server;
 mod faults_table;
 mod first_check;
+mod gateway_faults;
 mod gateway_tunnel;
 mod gateways;
 mod hostile;

@@ -186,20 +186,29 @@ impl Desired {
 impl Target {
     /// Every object that the connection itself names, each once.
     pub fn references(&self) -> Vec<ObjectName> {
-        let mut names = match &self.method {
-            Method::AppRole { role_id: RoleId::SecretRef(role_id), secret_id, .. } => {
-                vec![ObjectName::secret(&role_id.name), ObjectName::secret(&secret_id.name)]
-            }
-            Method::AppRole { role_id: RoleId::Value(_), secret_id, .. } => {
-                vec![ObjectName::secret(&secret_id.name)]
-            }
-            Method::Token(secret) => vec![ObjectName::secret(&secret.name)],
-        };
+        let mut names = self.method.references();
         names.extend(self.tls.references());
         names.extend(self.gateway.as_deref().map(ObjectName::gateway));
         names.sort();
         names.dedup();
         names
+    }
+}
+
+// === impl Method ===
+
+impl Method {
+    /// The objects that hold what is logged in with.
+    pub fn references(&self) -> Vec<ObjectName> {
+        match self {
+            Self::AppRole { role_id: RoleId::SecretRef(role_id), secret_id, .. } => {
+                vec![ObjectName::secret(&role_id.name), ObjectName::secret(&secret_id.name)]
+            }
+            Self::AppRole { role_id: RoleId::Value(_), secret_id, .. } => {
+                vec![ObjectName::secret(&secret_id.name)]
+            }
+            Self::Token(secret) => vec![ObjectName::secret(&secret.name)],
+        }
     }
 }
 

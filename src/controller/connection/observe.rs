@@ -198,7 +198,7 @@ impl<R: References> Check<'_, R> {
             return Err(Fault::Overdue.into());
         }
         let resolved = resolve::resolve(&desired.target, &objects)?;
-        self.kept.memory.has_read();
+        self.kept.memory.has_read(versions.clone());
         self.learn(resolved.credentials.values());
         self.read = Some((resolved, versions));
         Ok(())

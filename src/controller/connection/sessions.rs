@@ -55,7 +55,9 @@ impl<R: References> Check<'_, R> {
         if self.read.is_none() {
             self.read_references().await?;
         }
-        let unchanged = self.read.as_ref().is_some_and(|(_, versions)| *versions == ended.basis.versions);
+        let target = &self.subject.desired.target;
+        let unchanged =
+            self.read.as_ref().is_some_and(|(_, versions)| Basis::new(target, versions) == ended.basis);
         if ended.owner == Owner::User && unchanged {
             return Err(Fault::Own(SelfFault::Rejected).into());
         }
@@ -83,7 +85,7 @@ impl<R: References> Check<'_, R> {
         }
         let (resolved, versions) = self.read.take().expect("the references were just read");
         let desired = self.subject.desired;
-        let basis = Basis { target: desired.target.clone(), versions };
+        let basis = Basis::new(&desired.target, &versions);
         let session = match resolved.credentials {
             Credentials::AppRole(pair) => self.log_in(client, basis, &pair).await?,
             Credentials::Token(token) => Session::given(token, basis, self.subject.now),

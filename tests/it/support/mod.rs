@@ -14,6 +14,7 @@ pub mod private;
 pub mod process;
 pub mod proxy;
 pub mod root;
+pub mod scene;
 pub mod specs;
 pub mod tamper;
 pub mod tunnel;

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use vault_connection_operator::api::{
     condition::{ConditionType, Nature, Reason, Truth},
     connection::VaultConnection,
+    gateway::VaultGateway,
 };
 
 /// Longest message that the contract allows.
@@ -30,6 +31,45 @@ pub fn is_ready(connection: &VaultConnection) -> bool {
 pub fn is_current(connection: &VaultConnection) -> bool {
     let observed = connection.status.as_ref().and_then(|status| status.observed_generation);
     observed.is_some() && observed == connection.metadata.generation
+}
+
+/// The condition `Ready` of a gateway, if its status is about its spec.
+pub fn gateway_ready(gateway: &VaultGateway) -> Option<&Condition> {
+    let status = gateway.status.as_ref()?;
+    let current = status.observed_generation == gateway.metadata.generation;
+    status.conditions.iter().find(|condition| current && condition.type_ == "Ready")
+}
+
+/// Holds the status of a gateway to the contract, whatever it says: its Ready has `reason`, which the first step that is
+/// not True has too, kstatus, generations and messages.
+pub fn assert_gateway(row: &str, gateway: &VaultGateway, reason: Reason) {
+    let status = gateway.status.as_ref().expect("there is a status");
+    let find = |kind: ConditionType| status.conditions.iter().find(|found| found.type_ == kind.as_str());
+    let told = |kind| find(kind).map(|found| (found.status.as_str(), found.reason.as_str()));
+    let verdict = Some((reason.truth().as_str(), reason.as_str()));
+    assert_eq!(told(ConditionType::Ready), verdict, "{row}");
+    let works = reason.truth() == Truth::True;
+    let (references, reachable) = match reason.condition() {
+        ConditionType::ReferencesResolved => (verdict, Some(("Unknown", "NotChecked"))),
+        ConditionType::Reachable => (Some(("True", "Resolved")), verdict),
+        _ => (Some(("True", "Resolved")), Some(("True", "Answered"))),
+    };
+    assert_eq!(told(ConditionType::ReferencesResolved), references, "{row}");
+    assert_eq!(told(ConditionType::Reachable), reachable, "{row}");
+    let needs_person = reason.nature() == Nature::NeedsPerson;
+    assert_eq!(find(ConditionType::Stalled).is_some(), !works && needs_person, "{row}");
+    assert_eq!(find(ConditionType::Reconciling).is_some(), !works && !needs_person, "{row}");
+    let generation = gateway.metadata.generation;
+    assert_eq!(status.observed_generation, generation, "{row}");
+    for found in &status.conditions {
+        assert_eq!(found.observed_generation, generation, "{row}: {}", found.type_);
+        assert!(found.message.len() <= LONGEST_MESSAGE, "{row}: {}", found.message);
+    }
+    assert_eq!(status.healthy_endpoints.is_some_and(|count| count > 0), works, "{row}");
+    for endpoint in &status.endpoints {
+        assert_eq!(endpoint.healthy, endpoint.message.is_empty(), "{row}: {endpoint:?}");
+        assert_eq!(endpoint.healthy, endpoint.latency_milliseconds.is_some(), "{row}: {endpoint:?}");
+    }
 }
 
 /// Holds a status that fails with `reason` to the contract: the ladder of steps, kstatus, generations and the message.
