@@ -9,7 +9,7 @@
 //! tests, in this process, so that their own cost is counted, too.
 
 #[path = "../tests/it/support/mod.rs"]
-#[expect(dead_code, unused_imports, reason = "the tests need more of it")]
+#[expect(dead_code, reason = "the tests need more of it")]
 mod support;
 
 use std::{
