@@ -105,12 +105,17 @@ impl Method {
         }
     }
 
-    /// What a check of it asks, and so who may answer badly.
-    fn asks(self) -> &'static [Ask] {
+    /// What a check of it asks, and where who answers badly says what.
+    fn asks(self) -> &'static [(Ask, &'static [Echo])] {
         match self {
-            Self::AppRole => &[Ask::Health, Ask::Login, Ask::LookupSelf, Ask::RevokeSelf],
-            Self::Wrapped => &[Ask::WrappingLookup, Ask::Unwrap],
-            Self::Token => &[Ask::LookupSelf],
+            Self::AppRole => &[
+                (Ask::Health, &Echo::ALL),
+                (Ask::Login, &Echo::ALL),
+                (Ask::LookupSelf, &Echo::ALL),
+                (Ask::RevokeSelf, &Echo::SOME),
+            ],
+            Self::Wrapped => &[(Ask::WrappingLookup, &Echo::SOME), (Ask::Unwrap, &Echo::SOME)],
+            Self::Token => &[(Ask::LookupSelf, &Echo::SOME)],
         }
     }
 }
@@ -119,9 +124,9 @@ impl Method {
 async fn rows(canaries: &Canaries, methods: &[Method]) -> Vec<Row> {
     let mut rows = Vec::new();
     for method in methods {
-        for ask in method.asks() {
-            let echoes = Echo::ALL.map(Misdeed::Echo);
-            for misdeed in echoes.into_iter().chain([Misdeed::Reset, Misdeed::Cut]) {
+        for (ask, echoes) in method.asks() {
+            let echoes = echoes.iter().copied().map(Misdeed::Echo);
+            for misdeed in echoes.chain([Misdeed::Reset, Misdeed::Cut]) {
                 let fake = FakeVault::new().await.that_knows(&canaries.secrets()).that(*ask, misdeed.clone());
                 let name = format!("row-{}", rows.len());
                 rows.push(Row { name, spec: method.spec(&fake.url), ask: *ask, misdeed, fake });
@@ -183,9 +188,8 @@ async fn no_server_can_make_the_operator_show_a_credential() {
         cluster.wait(&row.name, "judged", PATIENCE, is_current).await;
     })
     .await;
-    // What is said when the operator no longer holds the secret id, what a good server says, and, since the verdicts
-    // have changed by then, what events tell of a bad one.
-    check_all(&cluster, &rows, "again").await;
+    // What events tell of a bad server is seen once the verdict changes; and by then the operator no longer holds the
+    // secret id itself.
     for row in &rows {
         row.fake.behave();
     }

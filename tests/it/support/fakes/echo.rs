@@ -47,6 +47,10 @@ const MANY: usize = 20_000;
 // === impl Echo ===
 
 impl Echo {
+    /// One of each kind, for answers that are read as another is.
+    pub const SOME: [Self; 5] =
+        [Self::Error(403), Self::EveryText, Self::HeaderValues, Self::RedirectHost, Self::StatusLine];
+
     pub const ALL: [Self; 27] = [
         Self::Error(400),
         Self::Error(403),
