@@ -99,6 +99,13 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    /// The passwords of its logins.
+    pub fn passwords(&self) -> impl Iterator<Item = &SecretString> {
+        self.endpoints.iter().filter_map(|endpoint| endpoint.login.as_ref()).map(|login| &login.password)
+    }
+}
+
 // === impl ProxyLogin ===
 
 impl ProxyLogin {

@@ -22,7 +22,8 @@ use crate::{
     gateway::{route::Rules, way::Way},
     refs::{ConnectionRef, ObjectKind, ObjectName},
     secrets::{
-        Lookup, References, Versions, gateway,
+        Lookup, References, Versions,
+        gateway::{self, Gateway},
         resolve::{self, Lookups, Resolved},
     },
     vault::{
@@ -200,6 +201,7 @@ impl<R: References> Check<'_, R> {
         let resolved = resolve::resolve(&desired.target, &objects)?;
         self.kept.memory.has_read(versions.clone());
         self.learn(resolved.credentials.values());
+        self.learn(resolved.way.gateway.iter().flat_map(Gateway::passwords));
         self.read = Some((resolved, versions));
         Ok(())
     }
