@@ -22,6 +22,9 @@ const PASSWORD: &str = "canary-password";
 /// How long a changed Secret may take to be acted upon. A second is promised; a busy machine needs some more.
 const PROMISED: Duration = Duration::from_secs(5);
 
+/// What is in a Secret, whether it has the label, and what comes of it.
+type Login<'a> = (&'static str, &'a [(&'static str, &'a [u8])], bool, Reason);
+
 /// An https endpoint, and what comes of it.
 struct Row<'a> {
     name: &'static str,
@@ -36,7 +39,7 @@ async fn a_login_at_a_proxy_is_taken_from_its_secret_and_what_is_wrong_with_it_i
     let scene = Scene::new("gateway-login").await;
     let good: [(&str, &[u8]); 2] = [("username", USER.as_bytes()), ("password", PASSWORD.as_bytes())];
     let wrong: [(&str, &[u8]); 2] = [("username", USER.as_bytes()), ("password", b"canary-wrong")];
-    let rows: [(&str, &[(&str, &[u8])], bool, Reason); 4] = [
+    let rows: [Login<'_>; 4] = [
         ("no label", &good, false, Reason::SecretNotLabelled),
         ("no password", &good[..1], true, Reason::KeyNotFound),
         ("with a newline", &[good[0], ("password", b"p\n")], true, Reason::WhitespaceInValue),

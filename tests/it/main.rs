@@ -37,3 +37,5 @@ mod secrets_in_memory;
 mod settled;
 mod start;
 mod support;
+mod tls;
+mod tls_rotation;
