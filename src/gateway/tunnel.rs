@@ -94,15 +94,24 @@ async fn connect(
     };
     let handshake = http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(broken)?;
-    // It ends with the stream, or with `sender` if there is to be none. What breaks it, the answer tells.
-    tokio::spawn(async move { connection.with_upgrades().await.ok() });
+    // It ends with the stream, or with `sender` if there is to be none.
+    let connection = tokio::spawn(connection.with_upgrades());
     let authority = format!("{host}:{port}");
     let mut request = Request::connect(&authority).header(header::HOST, &authority);
     if let Some(login) = login {
         request = request.header(header::PROXY_AUTHORIZATION, basic(login));
     }
     let request = request.body(String::new()).expect("the host of a URL is that of a request");
-    let answer = sender.send_request(request).await.map_err(broken)?;
+    let answer = match sender.send_request(request).await {
+        Ok(answer) => answer,
+        Err(error) if error.is_canceled() || error.is_closed() => {
+            // It broke before the request was on its way, such as by an alert that tells what a proxy thinks of our
+            // certificate; only the connection knows why.
+            let ended = connection.await;
+            return Err(broken(ended.ok().and_then(Result::err).unwrap_or(error)));
+        }
+        Err(error) => return Err(broken(error)),
+    };
     match answer.status() {
         status if status.is_success() => {
             let tunnel = hyper::upgrade::on(answer).await.map_err(broken)?;

@@ -1,17 +1,25 @@
 //! A cluster with an operator, a Vault that only a gateway can reach, and gateways.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
+use futures::StreamExt;
 use k8s_openapi::api::events::v1::Event;
 use kube::{
     Api,
     api::{DeleteParams, ListParams, Patch, PatchParams},
-    runtime::wait::await_condition,
+    runtime::{wait::await_condition, watcher::watch_object},
 };
 use serde_json::{Value, json};
-use vault_connection_operator::api::{condition::Reason, connection::VaultConnection, gateway::VaultGateway};
+use tokio::task::JoinHandle;
+use vault_connection_operator::api::{
+    REQUESTED_AT, condition::Reason, connection::VaultConnection, gateway::VaultGateway,
+};
 
 use super::{
+    bed::unique,
     cluster::Cluster,
     fakes::{
         gateway::{FakeGateway, Speech},
@@ -21,7 +29,7 @@ use super::{
     },
     operator::Operator,
     specs::app_role,
-    verdict::{gateway_ready, is_ready},
+    verdict::{gateway_ready, is_ready, ready},
     wait::{PATIENCE, eventually},
 };
 
@@ -47,6 +55,28 @@ pub struct Scene {
     /// Who certifies proxies.
     pub proxy_ca: Ca,
     proxies: Mutex<Vec<Arc<FakeGateway>>>,
+}
+
+/// The verdicts on a connection over a time.
+pub struct Verdicts {
+    seen: Arc<Mutex<Vec<String>>>,
+    watch: JoinHandle<()>,
+}
+
+// === impl Verdicts ===
+
+impl Verdicts {
+    /// It was Ready all the time, as far as anybody could see.
+    pub fn assert_always_ready(&self) {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(!seen.is_empty() && seen.iter().all(|verdict| verdict.starts_with("True ")), "{seen:?}");
+    }
+}
+
+impl Drop for Verdicts {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
 }
 
 // === impl Scene ===
@@ -100,14 +130,27 @@ impl Scene {
 
     /// Applies a gateway of these endpoints. It is checked as often as can be.
     pub async fn gateway_of(&self, name: &str, endpoints: &Value) {
+        self.gateway_every("10s", name, endpoints).await;
+    }
+
+    /// The same, and it is checked so often.
+    pub async fn gateway_every(&self, interval: &str, name: &str, endpoints: &Value) {
         let manifest = json!({
             "apiVersion": "appconnections.dev/v1alpha1", "kind": "VaultGateway",
             "metadata": {"name": name},
-            "spec": {"endpoints": endpoints, "check": {"interval": "10s", "timeout": "2s"}},
+            "spec": {"endpoints": endpoints, "check": {"interval": interval, "timeout": "2s"}},
         });
         let params = PatchParams::apply("user").force();
         let applied = self.gateways().patch(name, &params, &Patch::Apply(manifest)).await;
         applied.unwrap_or_else(|error| panic!("{name} is not accepted: {error}"));
+    }
+
+    /// Asks for a check of a gateway now.
+    pub async fn request_gateway_check(&self, name: &str) {
+        let patch = json!({"metadata": {"annotations": {REQUESTED_AT: unique("request")}}});
+        let gateways = self.gateways();
+        let asked = gateways.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        asked.unwrap_or_else(|error| panic!("{name} cannot be changed: {error}"));
     }
 
     pub async fn delete_gateway(&self, name: &str) {
@@ -171,6 +214,21 @@ impl Scene {
             })
         })
         .await
+    }
+
+    /// Keeps every verdict on a connection from now on, until it is dropped.
+    pub fn verdicts(&self, name: &str) -> Verdicts {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (connections, name, noted) = (self.cluster.connections(), name.to_owned(), Arc::clone(&seen));
+        let watch = tokio::spawn(async move {
+            let mut changes = pin!(watch_object(connections, &name));
+            while let Some(change) = changes.next().await {
+                let Ok(Some(connection)) = change else { continue };
+                let verdict = ready(&connection).map(|ready| format!("{} {}", ready.status, ready.reason));
+                noted.lock().unwrap_or_else(PoisonError::into_inner).extend(verdict);
+            }
+        });
+        Verdicts { seen, watch }
     }
 
     /// No proxy could read what is between a connection and its Vault.

@@ -103,7 +103,7 @@ impl Ca {
 
     /// The same, but the certificate ended years ago.
     pub fn serving_expired(&self) -> Arc<ServerConfig> {
-        self.serving_as(&["127.0.0.1"]).ending(date_time_ymd(2021, 1, 1).into()).config()
+        self.serving_as(&["127.0.0.1"]).ending_in_the_past().config()
     }
 
     /// What a server shows whose certificate is for these names and addresses. It asks clients for nothing, and speaks
@@ -185,6 +185,11 @@ impl<'a> Serving<'a> {
     /// The certificate ends then; if that has been, it began long before.
     pub fn ending(self, ends: SystemTime) -> Self {
         Self { ends: Some(ends), ..self }
+    }
+
+    /// The certificate ended years ago.
+    pub fn ending_in_the_past(self) -> Self {
+        self.ending(date_time_ymd(2021, 1, 1).into())
     }
 
     /// The certificate ends in so many days.
