@@ -16,9 +16,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Config, Resource,
-    api::{
-        ApiResource, DynamicObject, ListParams, ObjectList, PartialObjectMeta, Patch, PatchParams, Request,
-    },
+    api::{ApiResource, DynamicObject, ListParams, ObjectList, Patch, PatchParams, Request},
 };
 use secrecy::zeroize::Zeroizing;
 use serde::Serialize;
@@ -46,14 +44,19 @@ pub enum ClusterError {
     /// The configuration cannot be used.
     #[error("failed to use the cluster's configuration")]
     BadConfig(#[source] kube::Error),
-    /// The CRD is not there.
-    #[error(
-        "failed to find the kind VaultConnection: install the CRD (crds/vaultconnections.appconnections.dev.yaml)"
-    )]
-    NoCrd,
-    /// The kind cannot be listed.
-    #[error("failed to list VaultConnections at {url}")]
+    /// A CRD is not there.
+    #[error("failed to find the kind {kind}: install the CRD (crds/{plural}.appconnections.dev.yaml)")]
+    NoCrd {
+        /// The kind.
+        kind: String,
+        /// The name of its resource.
+        plural: String,
+    },
+    /// A kind cannot be listed.
+    #[error("failed to list {kind}s at {url}")]
     List {
+        /// The kind.
+        kind: String,
         /// Address of the API server.
         url: String,
         /// Why.
@@ -158,16 +161,26 @@ impl Cluster {
         addresses
     }
 
-    /// Makes sure that the API server answers, knows our kind and lets us list it.
+    /// Makes sure that the API server answers, knows our kinds and lets us list them.
     pub async fn probe(&self, namespace: Option<&str>) -> Result<(), ClusterError> {
-        let api: Api<PartialObjectMeta<VaultConnection>> = match namespace {
-            Some(namespace) => Api::namespaced(self.client(), namespace),
-            None => Api::all(self.client()),
+        self.probe_kind::<VaultConnection>(namespace).await?;
+        self.probe_kind::<VaultGateway>(namespace).await
+    }
+
+    async fn probe_kind<K>(&self, namespace: Option<&str>) -> Result<(), ClusterError>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let resource = ApiResource::erase::<K>(&());
+        let api: Api<DynamicObject> = match namespace {
+            Some(namespace) => Api::namespaced_with(self.client(), namespace, &resource),
+            None => Api::all_with(self.client(), &resource),
         };
+        let ApiResource { kind, plural, .. } = resource;
         match within_deadline(api.list_metadata(&ListParams::default().limit(1))).await? {
             Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Err(ClusterError::NoCrd),
-            Err(source) => Err(ClusterError::List { url: self.url.to_string(), source }),
+            Err(kube::Error::Api(status)) if status.code == 404 => Err(ClusterError::NoCrd { kind, plural }),
+            Err(source) => Err(ClusterError::List { kind, url: self.url.to_string(), source }),
         }
     }
 

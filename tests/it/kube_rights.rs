@@ -3,14 +3,14 @@
 use std::{path::Path, time::Duration};
 
 use kube::{
-    Api, Client, Config,
+    Api, Client, Config, CustomResourceExt,
     api::{ApiResource, DynamicObject, ListParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
     runtime::wait::await_condition,
 };
 use serde_json::{Value, json};
 use vault_connection_operator::{
-    api::{condition::Reason, connection::VaultConnection},
+    api::{condition::Reason, connection::VaultConnection, gateway::VaultGateway},
     manifests,
 };
 
@@ -85,9 +85,9 @@ fn versions(connection: &VaultConnection) -> Vec<String> {
     status.flat_map(|status| &status.credentials).map(|object| object.resource_version.clone()).collect()
 }
 
-/// The CRD as somebody left it who wanted no validation.
-fn crd_without_a_schema() -> Value {
-    let mut crd = manifests::crd::<VaultConnection>();
+/// A CRD as somebody left it who wanted no validation.
+fn crd_without_a_schema<K: CustomResourceExt>() -> Value {
+    let mut crd = manifests::crd::<K>();
     for version in crd["spec"]["versions"].as_array_mut().expect("it is a list") {
         version["schema"]["openAPIV3Schema"] =
             json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
@@ -111,7 +111,8 @@ async fn an_object_that_cannot_be_read_is_told_and_does_not_stop_the_others() {
     let (bed, vault) = (OtherBed::up("no-schema"), Vault::shared());
     let (admin, namespace) = (Path::new(bed.variable("KUBECONFIG")), "no-schema");
     let namespaces = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
-    apply(admin, &[namespaces, crd_without_a_schema()]);
+    let crds = [crd_without_a_schema::<VaultConnection>(), crd_without_a_schema::<VaultGateway>()];
+    apply(admin, &[&[namespaces], crds.as_slice()].concat());
     let cluster = Cluster { client: client(admin).await, namespace: namespace.to_owned() };
     let token = a_token(&vault).await;
     cluster.secret("token", &[("token", &token)]).await;
