@@ -105,8 +105,10 @@ impl Belief {
             Nature::Passing => {
                 let doubt = Doubt::deepen(self.doubt, look.began);
                 self.doubt = Some(doubt);
-                let left = self.time_left(desired.interval, look.ended).filter(|_| look.was_ready)?;
-                doubt.grace(look, fault.retry_after(), left)
+                // A status whose time is still to come was written before the clock was set back.
+                let is_known = self.proved.is_some_and(|proved| proved <= look.began);
+                let left = self.time_left(desired.interval, look.ended)?;
+                doubt.grace(look, fault.retry_after(), left).filter(|_| look.was_ready && is_known)
             }
         }
     }
@@ -172,6 +174,9 @@ mod tests {
         },
     };
 
+    /// The begin and the end of a look, in seconds.
+    type Span = (i64, i64);
+
     fn every(interval: u64) -> Desired {
         Desired { interval: Duration::from_secs(interval), ..app_role() }
     }
@@ -186,16 +191,11 @@ mod tests {
     }
 
     /// A look that failed in a passing way, while the connection was Ready.
-    fn fails(belief: &mut Belief, desired: &Desired, (began, ended): (i64, i64)) -> Option<u64> {
+    fn fails(belief: &mut Belief, desired: &Desired, (began, ended): Span) -> Option<u64> {
         fails_by(belief, desired, (began, ended), TransportFault::TimedOut.into())
     }
 
-    fn fails_by(
-        belief: &mut Belief,
-        desired: &Desired,
-        (began, ended): (i64, i64),
-        fault: Fault,
-    ) -> Option<u64> {
+    fn fails_by(belief: &mut Belief, desired: &Desired, (began, ended): Span, fault: Fault) -> Option<u64> {
         let seen = Observation { fault: Some(fault), ..Observation::default() };
         let look = Look { began: at(began), ended: at(ended), was_ready: true };
         seconds(belief.weigh(&look, desired, &seen))
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn no_grace_lets_a_ready_grow_older_than_two_intervals() {
         // With an interval of 10 s, what was proved at 0 must be denied at 20, and a second is for the write.
-        let table: &[(&str, &[(i64, i64)], Option<u64>)] = &[
+        let table: &[(&str, &[Span], Option<u64>)] = &[
             ("a check that takes all its time leaves none for another", &[(9, 19)], None),
             ("one that ends sooner does", &[(9, 16)], Some(1)),
             ("the look after it comes sooner than else, to end in time", &[(9, 9), (14, 14)], Some(3)),
@@ -289,6 +289,7 @@ mod tests {
         let restored = Belief::restored(&status);
         assert_eq!(fails(&mut restored.clone(), &every(60), (160, 160)), Some(5), "the status tells its age");
         assert_eq!(fails(&mut restored.clone(), &every(60), (1000, 1000)), None, "it does no longer");
+        assert_eq!(fails(&mut restored.clone(), &every(60), (99, 101)), None, "the clock was set back");
         assert_eq!(fails(&mut Belief::default(), &every(60), (160, 160)), None);
     }
 }
