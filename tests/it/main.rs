@@ -23,6 +23,7 @@ mod faults_server;
 mod faults_table;
 mod first_check;
 mod gateway_access;
+mod gateway_count;
 mod gateway_faults;
 mod gateway_pools;
 mod gateway_tunnel;

@@ -23,7 +23,10 @@ use std::{
 
 use k8s_openapi::{api::core::v1::ObjectReference, jiff::Timestamp};
 use kube::{Resource, ResourceExt, core::DeserializeGuard, runtime::controller::Action};
-use tokio::sync::{Mutex as AsyncMutex, mpsc::UnboundedSender};
+use tokio::{
+    sync::{Mutex as AsyncMutex, mpsc::UnboundedSender},
+    time::Instant,
+};
 
 use self::probe::probe;
 use super::{connection::Context, last_write::LastWrite, records::Change, tell::tell};
@@ -44,6 +47,10 @@ use crate::{
     },
 };
 
+/// How long a number of connections may stand before another one is written. A thousand connections that are looked at
+/// one after the other, as at a start, are a few writes by that and not a thousand.
+const RECOUNT: Duration = Duration::from_secs(2);
+
 /// A gateway as the API server has it, readable or not.
 pub type GuardedGateway = DeserializeGuard<VaultGateway>;
 
@@ -63,6 +70,7 @@ struct Standing {
     written: VaultGatewayStatus,
     unwritten: Option<VaultGatewayStatus>,
     last_write: LastWrite,
+    written_at: Option<Instant>,
     checked: Option<LastCheck>,
 }
 
@@ -176,6 +184,7 @@ impl Standing {
             written: status.unwrap_or_default(),
             unwritten: None,
             last_write: LastWrite::default(),
+            written_at: None,
             checked: None,
         }
     }
@@ -214,10 +223,16 @@ impl Look<'_> {
         let stale = records.take_stale(&self.name);
         if schedule::due(&standing.due_inputs(&self.around, stale), self.around.now).is_some() {
             self.check(standing, desired).await?;
-        } else {
-            let status = gateway::counted(standing.status(), self.users());
-            self.write(standing, status).await?;
+            return Ok(again(standing));
         }
+        let status = gateway::counted(standing.status(), self.users());
+        let stands = standing.written_at.map(|at| at.elapsed());
+        if let Some(rest) = stands.and_then(|stands| RECOUNT.checked_sub(stands))
+            && gateway::is_news(standing.status(), &status)
+        {
+            return Ok(Action::requeue(rest));
+        }
+        self.write(standing, status).await?;
         Ok(again(standing))
     }
 
@@ -264,7 +279,7 @@ impl Look<'_> {
             // The watch will show what has changed, and then it is written, or replaced by a newer verdict.
             Written::Outdated | Written::Gone => return Ok(()),
         }
-        standing.unwritten = None;
+        (standing.unwritten, standing.written_at) = (None, Some(Instant::now()));
         let before = std::mem::replace(&mut standing.written, status);
         checker.metrics.status_written();
         if let Some(transition) = events::transition(&before.conditions, &standing.written.conditions) {
