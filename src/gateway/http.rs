@@ -81,9 +81,21 @@ impl HttpClient {
         if self.path.gateway.is_some() || !self.path.shared.connector.prefer(target, *port, host).await {
             return false;
         }
-        // The connections of the old client lead to the old address.
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = build(&self.path, &self.tls);
+        self.renew();
         true
+    }
+
+    /// Begins with another address of the instance the next time, if there is one: the one in use does not serve.
+    pub fn leave(&self) {
+        let (target, port) = &self.path.target;
+        if self.path.gateway.is_none() && self.path.shared.connector.doubt(target, *port) {
+            self.renew();
+        }
+    }
+
+    /// The connections of the old client lead to the old address.
+    fn renew(&self) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = build(&self.path, &self.tls);
     }
 }
 

@@ -7,8 +7,10 @@
 //! Each test has a namespace of its own, an operator that watches only that, and an auth method (or a whole Vault) of
 //! its own; so tests run side by side, and what one counts is its own doing.
 
+mod addresses;
 mod bad_input;
 mod check;
+mod check_gateways;
 mod crash;
 mod fakes_gateway;
 mod fakes_tls;
