@@ -18,7 +18,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    api::{connection::VaultConnection, gateway::VaultGateway},
+    api::{
+        connection::VaultConnection,
+        desired::{DesiredGateway, SpecError},
+        gateway::VaultGateway,
+    },
     cluster,
     refs::{ObjectKind, ObjectName},
     secrets::{Lookup, Object, References, Version, gateway::SPEC_KEY},
@@ -48,6 +52,8 @@ pub(super) enum FilesError {
     NoName { path: PathBuf, kind: String },
     #[error("{} holds {kind} {namespace}/{name} a second time", path.display())]
     Twice { path: PathBuf, kind: String, namespace: String, name: String },
+    #[error("VaultGateway {name:?} in {} makes no sense", path.display())]
+    Gateway { path: PathBuf, name: String, source: SpecError },
     #[error("failed to find a VaultConnection in the files given: nothing to check")]
     NoConnection,
 }
@@ -113,6 +119,11 @@ impl Files {
             }
             (version, "VaultGateway") if version == VaultGateway::api_version(&()) => {
                 let gateway: VaultGateway = parse(path, manifest)?;
+                DesiredGateway::parse(&gateway.spec).map_err(|source| FilesError::Gateway {
+                    path: path.to_owned(),
+                    name: gateway.name_any(),
+                    source,
+                })?;
                 let spec = serde_json::to_vec(&gateway.spec).expect("a spec serializes");
                 let data = BTreeMap::from([(SPEC_KEY.to_owned(), spec)]);
                 self.add_object(path, ObjectKind::VaultGateway, &gateway.metadata, data)

@@ -41,8 +41,15 @@ pub struct SystemNames;
 /// Makes TCP connections.
 pub(super) struct Connector {
     names: Arc<dyn Names>,
-    /// Which address of a name worked last.
-    worked: Mutex<HashMap<(String, u16), IpAddr>>,
+    last: Mutex<HashMap<(String, u16), Last>>,
+}
+
+/// The address of a name that took the last connection.
+#[derive(Clone, Copy)]
+struct Last {
+    address: IpAddr,
+    /// Whether what was asked there was answered, as far as anybody has told.
+    serves: bool,
 }
 
 // === impl SystemNames ===
@@ -57,7 +64,7 @@ impl Names for SystemNames {
 
 impl Connector {
     pub(super) fn new(names: Arc<dyn Names>) -> Self {
-        Self { names, worked: Mutex::default() }
+        Self { names, last: Mutex::default() }
     }
 
     /// Connects to the first address of the host that takes the connection, beginning with the one that did last time.
@@ -111,14 +118,19 @@ impl Connector {
         }
     }
 
-    /// The address that worked last comes first; then the families take turns (RFC 8305, section 4).
+    /// The address that served last comes first, one that took a connection and did not serve comes last; those between
+    /// take turns by their families (RFC 8305, section 4).
     fn in_order(&self, name: &str, port: u16, addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-        let last = self.worked().get(&(name.to_owned(), port)).copied();
+        let last = self.lock().get(&(name.to_owned(), port)).copied();
         let (v6, v4): (Vec<_>, Vec<_>) = addresses.into_iter().partition(SocketAddr::is_ipv6);
         let longest = v6.len().max(v4.len());
         let turn = |index: usize| [v6.get(index), v4.get(index)].into_iter().flatten().copied();
         let mut ordered: Vec<_> = (0..longest).flat_map(turn).collect();
-        ordered.sort_by_key(|address| Some(address.ip()) != last);
+        ordered.sort_by_key(|address| match last.filter(|last| last.address == address.ip()) {
+            Some(Last { serves: true, .. }) => 0,
+            None => 1,
+            Some(Last { serves: false, .. }) => 2,
+        });
         ordered.truncate(MOST_ADDRESSES);
         ordered
     }
@@ -134,7 +146,7 @@ impl Connector {
         let Host::Domain(name) = host else { return false };
         let ours = self.addresses(rules, host, port).await.unwrap_or_default();
         let theirs = self.addresses(rules, other, port).await.unwrap_or_default();
-        let in_use = self.worked().get(&(name.clone(), port)).copied();
+        let in_use = self.lock().get(&(name.clone(), port)).map(|last| last.address);
         let better =
             ours.into_iter().find(|address| theirs.contains(address) && Some(address.ip()) != in_use);
         if let Some(address) = better {
@@ -143,18 +155,26 @@ impl Connector {
         better.is_some()
     }
 
+    /// Ends with the address of the host that is in use the next time, since it did not serve. Tells whether that is new.
+    pub(super) fn doubt(&self, host: &Host<String>, port: u16) -> bool {
+        let Host::Domain(name) = host else { return false };
+        let mut known = self.lock();
+        let last = known.get_mut(&(name.clone(), port)).filter(|last| last.serves);
+        last.map(|last| last.serves = false).is_some()
+    }
+
     /// Remembers the address of a name to begin with the next time.
     fn remember(&self, host: &Host<String>, port: u16, address: IpAddr) {
         let Host::Domain(name) = host else { return };
-        let mut worked = self.worked();
-        if worked.len() >= MOST_REMEMBERED {
-            worked.clear();
+        let mut known = self.lock();
+        if known.len() >= MOST_REMEMBERED {
+            known.clear();
         }
-        worked.insert((name.clone(), port), address);
+        known.insert((name.clone(), port), Last { address, serves: true });
     }
 
-    fn worked(&self) -> MutexGuard<'_, HashMap<(String, u16), IpAddr>> {
-        self.worked.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<(String, u16), Last>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

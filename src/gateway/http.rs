@@ -83,9 +83,21 @@ impl HttpClient {
         if gateway.is_some() || !shared.connector.prefer(rules, target, host).await {
             return false;
         }
-        // The connections of the old client lead to the old address.
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = build(&self.path, &self.tls);
+        self.renew();
         true
+    }
+
+    /// Begins with another address of the instance the next time, if there is one: the one in use does not serve.
+    pub fn leave(&self) {
+        let (target, port) = &self.path.target;
+        if self.path.gateway.is_none() && self.path.shared.connector.doubt(target, *port) {
+            self.renew();
+        }
+    }
+
+    /// The connections of the old client lead to the old address.
+    fn renew(&self) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = build(&self.path, &self.tls);
     }
 }
 

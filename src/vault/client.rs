@@ -58,6 +58,9 @@ impl Client {
         let outcome = timeout_at(deadline, self.exchange(request, token))
             .await
             .unwrap_or(Err(TransportFault::TimedOut));
+        if !serves(&outcome) {
+            self.http.leave();
+        }
         tracing::debug!(
             operation = operation.as_str(),
             instance = %self.instance,
@@ -145,6 +148,22 @@ impl Client {
             headers.insert("x-vault-token", value);
         }
         headers
+    }
+}
+
+/// Whether another address of the instance's name would not do better.
+fn serves(outcome: &Result<Answer, TransportFault>) -> bool {
+    match outcome {
+        Ok(answer) => answer.status < 500,
+        Err(TransportFault::Failed | TransportFault::TimedOut | TransportFault::Tls(_)) => false,
+        // No address was in use.
+        Err(
+            TransportFault::NotAllowed(_)
+            | TransportFault::PlainHttp
+            | TransportFault::NameNotResolved
+            | TransportFault::Refused
+            | TransportFault::Gateway(_),
+        ) => true,
     }
 }
 

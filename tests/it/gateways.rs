@@ -7,6 +7,7 @@ use vault_connection_operator::api::condition::Reason;
 use crate::{
     faults_table::check_now,
     support::{
+        bed::{program, run},
         fakes::{
             gateway::{Speech, Target},
             vault::Ask,
@@ -103,4 +104,40 @@ async fn a_gateway_whose_spec_changes_takes_its_connections_along_without_a_logi
     assert!(is_ready(&mine), "{:?}", mine.status);
     assert_eq!(scene.vault.asked(Ask::Login), logins, "the session is kept");
     scene.assert_nobody_dialled_directly().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_prints_gateways_in_columns_and_explains_them() {
+    let scene = Scene::new("gateway-kubectl").await;
+    let proxy = scene.proxy(Speech::Http).await;
+    scene.gateway("private", &[&proxy]).await;
+    scene.connect("mine", "private").await;
+    scene.ready("mine").await;
+    scene
+        .wait_gateway("private", "used by one", |gateway| {
+            gateway.status.as_ref().is_some_and(|status| status.connections == Some(1))
+        })
+        .await;
+    let kubectl = |arguments: &[&str]| {
+        run(program("kubectl").args(["--namespace", &scene.cluster.namespace]).args(arguments))
+    };
+    let words =
+        |line: &str| line.split("  ").map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect();
+    let table = |arguments: &[&str]| -> Vec<Vec<String>> { kubectl(arguments).lines().map(words).collect() };
+    let [heads, line] = &table(&["get", "vgw"])[..] else { panic!("one gateway") };
+    assert_eq!(heads, &["NAME", "READY", "HEALTHY", "CONNECTIONS", "REASON", "AGE"]);
+    assert_eq!(line[..5], ["private", "True", "1", "1", "EndpointsHealthy"]);
+    let [heads, line] = &table(&["get", "vgw", "--output", "wide"])[..] else { panic!("one gateway") };
+    let wide =
+        ["NAME", "READY", "HEALTHY", "CONNECTIONS", "REASON", "ENDPOINTS", "MESSAGE", "LAST CHECK", "AGE"];
+    assert_eq!(heads, &wide);
+    assert_eq!(line[5..7], [proxy.url(), "1 of 1 endpoints work".to_owned()]);
+    let explained = kubectl(&["explain", "vgw.spec.endpoints"]);
+    assert!(
+        explained.contains("FIELD: endpoints") && explained.contains("Address of the proxy"),
+        "{explained}"
+    );
+    assert!(
+        kubectl(&["get", "vault", "--output", "name"]).contains("vaultgateway.appconnections.dev/private")
+    );
 }

@@ -8,8 +8,10 @@
 //! its own; so tests run side by side, and what one counts is its own doing.
 
 mod address_policy;
+mod addresses;
 mod bad_input;
 mod check;
+mod check_gateways;
 mod crash;
 mod fakes_gateway;
 mod fakes_tls;

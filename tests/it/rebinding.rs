@@ -186,8 +186,7 @@ fn assert_refused(fault: Option<&Fault>) {
 #[tokio::test]
 async fn a_name_that_is_rebound_within_a_check_is_dialled_no_further() {
     let forbidden = Forbidden::listen().await;
-    let good = TcpListener::bind(("127.0.0.2", forbidden.port)).await.expect("the port is free there, too");
-    let vault = FakeVault::at(good);
+    let vault = FakeVault::at(SocketAddr::from(([127, 0, 0, 2], forbidden.port))).await;
     for evil in EVIL {
         for good_answers in 0..REQUESTS {
             let mut bench = Bench::new(forbidden.port);
@@ -203,8 +202,7 @@ async fn a_name_that_is_rebound_within_a_check_is_dialled_no_further() {
 #[tokio::test]
 async fn a_session_that_is_kept_is_not_sent_to_where_its_name_was_rebound() {
     let forbidden = Forbidden::listen().await;
-    let good = TcpListener::bind(("127.0.0.2", forbidden.port)).await.expect("the port is free there, too");
-    let vault = FakeVault::at(good);
+    let vault = FakeVault::at(SocketAddr::from(([127, 0, 0, 2], forbidden.port))).await;
     let mut bench = Bench::new(forbidden.port);
     // One of two addresses is refused, so the other one is taken.
     bench.names.answer([&["127.0.0.1", "127.0.0.2"][..]]);

@@ -140,6 +140,11 @@ impl FakeVault {
         )
     }
 
+    /// One without TLS at an address of the test's own.
+    pub async fn at(address: SocketAddr) -> Self {
+        Self::serving(TcpListener::bind(address).await.expect("the port is free there"), "http", Door::Plain)
+    }
+
     /// One that shows a certificate.
     pub async fn with_tls(config: Arc<ServerConfig>) -> Self {
         Self::at_https(Door::Tls(config)).await
@@ -153,11 +158,6 @@ impl FakeVault {
     /// One that knows no TLS from this century.
     pub async fn with_old_tls() -> Self {
         Self::at_https(Door::OldTls).await
-    }
-
-    /// One without TLS, at an address of the test's choice.
-    pub fn at(listener: TcpListener) -> Self {
-        Self::serving(listener, "http", Door::Plain)
     }
 
     async fn at_https(door: Door) -> Self {
@@ -291,7 +291,11 @@ impl BlackHole {
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.listener.local_addr().expect("it is bound"))
+        format!("http://{}", self.address())
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().expect("it is bound")
     }
 
     /// Lets everybody in.
