@@ -126,7 +126,9 @@ impl Path {
             return Ok(Box::new(connector.connect(host, *port).await?));
         };
         let attempt = async |endpoint: &Endpoint| {
-            let outcome = tunnel::through(endpoint, &self.target, connector, system_roots).await;
+            // A target that has no address, or may not be dialled, is no fault of the proxy, and costs it nothing.
+            let target = tunnel::target_for(endpoint, &self.target, connector).await?;
+            let outcome = tunnel::ask(endpoint, &target, connector, system_roots).await;
             pool.note(name, &endpoint.url, outcome.as_ref().err());
             outcome.map_err(|problem| {
                 let endpoint = endpoint.written.clone();

@@ -29,24 +29,27 @@ use crate::{
 /// Longest head of a proxy's answer. Nothing in it is of use to us but the status.
 const MAX_HEAD_BYTES: usize = 16 << 10;
 
-/// Connects to a proxy, and lets it connect to the target. Names are resolved by the proxy, but for `socks5`.
-pub(super) async fn through(
+/// The target as a proxy is to be asked for it: names are resolved by the proxy, but for `socks5`.
+pub(super) async fn target_for(
     endpoint: &Endpoint,
     target: &(Host<String>, u16),
     connector: &Connector,
-    system: &Arc<RootCertStore>,
-) -> Result<Box<dyn Stream>, EndpointProblem> {
-    // What socks5 needs to know comes first: a target that may not be dialled costs the proxy nothing.
+) -> Result<(Host<String>, u16), TransportFault> {
+    let (host, port) = target;
     match endpoint.url.scheme {
+        Scheme::Http | Scheme::Https | Scheme::Socks5h => Ok(target.clone()),
         Scheme::Socks5 => {
-            let target = resolved(target, connector).await.map_err(unreachable)?;
-            ask(endpoint, &target, connector, system).await
+            let first = connector.addresses(host, *port).await?[0];
+            let host = match first.ip() {
+                IpAddr::V4(ip) => Host::Ipv4(ip),
+                IpAddr::V6(ip) => Host::Ipv6(ip),
+            };
+            Ok((host, *port))
         }
-        Scheme::Http | Scheme::Https | Scheme::Socks5h => ask(endpoint, target, connector, system).await,
     }
 }
 
-/// Connects to a proxy, and asks it for the target as it is.
+/// Connects to a proxy, and lets it connect to the target.
 pub(super) async fn ask(
     endpoint: &Endpoint,
     target: &(Host<String>, u16),
@@ -177,18 +180,6 @@ async fn socks(
             | Error::UnknownAddressType,
         ) => Err(EndpointProblem::NotProxy),
     }
-}
-
-async fn resolved(
-    (host, port): &(Host<String>, u16),
-    connector: &Connector,
-) -> Result<(Host<String>, u16), TransportFault> {
-    let first = connector.addresses(host, *port).await?[0];
-    let host = match first.ip() {
-        IpAddr::V4(ip) => Host::Ipv4(ip),
-        IpAddr::V6(ip) => Host::Ipv6(ip),
-    };
-    Ok((host, *port))
 }
 
 /// `Basic` credentials (RFC 7617).
