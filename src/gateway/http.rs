@@ -129,7 +129,9 @@ impl Path {
         };
         let attempt = async |endpoint: &Endpoint| {
             let floor = Floor { rules: &self.rules, connector, system_roots };
-            let outcome = tunnel::through(endpoint, &self.target, &floor).await;
+            // A target that has no address, or may not be dialled, is no fault of the proxy, and costs it nothing.
+            let target = tunnel::target_for(endpoint, &self.target, &floor).await?;
+            let outcome = tunnel::ask(endpoint, &target, &floor).await;
             pool.note(name, &endpoint.url, outcome.as_ref().err());
             outcome.map_err(|problem| {
                 let endpoint = endpoint.written.clone();

@@ -37,23 +37,27 @@ pub(super) struct Floor<'a> {
     pub(super) system_roots: &'a Arc<RootCertStore>,
 }
 
-/// Connects to a proxy, and lets it connect to the target. Names are resolved by the proxy, but for `socks5`.
-pub(super) async fn through(
+/// The target as a proxy is to be asked for it: names are resolved by the proxy, but for `socks5`.
+pub(super) async fn target_for(
     endpoint: &Endpoint,
     target: &(Host<String>, u16),
     floor: &Floor<'_>,
-) -> Result<Box<dyn Stream>, EndpointProblem> {
-    // What socks5 needs to know comes first: a target that may not be dialled costs the proxy nothing.
+) -> Result<(Host<String>, u16), TransportFault> {
+    let (host, port) = target;
     match endpoint.url.scheme {
+        Scheme::Http | Scheme::Https | Scheme::Socks5h => Ok(target.clone()),
         Scheme::Socks5 => {
-            let target = resolved(target, floor).await.map_err(unreachable)?;
-            ask(endpoint, &target, floor).await
+            let first = floor.connector.addresses(floor.rules, host, *port).await?[0];
+            let host = match first.ip() {
+                IpAddr::V4(ip) => Host::Ipv4(ip),
+                IpAddr::V6(ip) => Host::Ipv6(ip),
+            };
+            Ok((host, *port))
         }
-        Scheme::Http | Scheme::Https | Scheme::Socks5h => ask(endpoint, target, floor).await,
     }
 }
 
-/// Connects to a proxy, and asks it for the target as it is.
+/// Connects to a proxy, and lets it connect to the target.
 pub(super) async fn ask(
     endpoint: &Endpoint,
     target: &(Host<String>, u16),
@@ -187,18 +191,6 @@ async fn socks(
             | Error::UnknownAddressType,
         ) => Err(EndpointProblem::NotProxy),
     }
-}
-
-async fn resolved(
-    (host, port): &(Host<String>, u16),
-    floor: &Floor<'_>,
-) -> Result<(Host<String>, u16), TransportFault> {
-    let first = floor.connector.addresses(floor.rules, host, *port).await?[0];
-    let host = match first.ip() {
-        IpAddr::V4(ip) => Host::Ipv4(ip),
-        IpAddr::V6(ip) => Host::Ipv6(ip),
-    };
-    Ok((host, *port))
 }
 
 /// `Basic` credentials (RFC 7617).

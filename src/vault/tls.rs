@@ -48,3 +48,24 @@ fn roots(authorities: Option<&Authorities>, system: &Arc<RootCertStore>) -> Arc<
     roots.add_parsable_certificates(certificates.iter().cloned());
     Arc::new(roots)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate() -> rustls::pki_types::CertificateDer<'static> {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        rcgen::CertificateParams::default().self_signed(&key).expect("a certificate").der().clone()
+    }
+
+    #[test]
+    fn given_authorities_are_trusted_alone_or_with_those_of_the_system() {
+        let mut system = RootCertStore::empty();
+        system.add(certificate()).expect("an anchor");
+        let system = Arc::new(system);
+        let given = |trust| Some(Authorities { certificates: vec![certificate(), certificate()], trust });
+        assert_eq!(roots(None, &system).len(), 1);
+        assert_eq!(roots(given(Trust::Only).as_ref(), &system).len(), 2);
+        assert_eq!(roots(given(Trust::WithSystem).as_ref(), &system).len(), 3);
+    }
+}

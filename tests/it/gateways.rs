@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use vault_connection_operator::api::condition::Reason;
 
 use crate::{
@@ -140,4 +141,57 @@ async fn kubectl_prints_gateways_in_columns_and_explains_them() {
     assert!(
         kubectl(&["get", "vault", "--output", "name"]).contains("vaultgateway.appconnections.dev/private")
     );
+}
+
+#[tokio::test]
+async fn socks5_is_given_an_address_and_what_is_wrong_with_the_name_is_not_the_proxys_fault() {
+    let scene = Scene::new("gateway-socks5").await;
+    let proxy = scene.proxy(Speech::Socks5).await;
+    let url = proxy.url().replace("socks5h://", "socks5://");
+    scene.gateway_of("private", &json!([{"url": url}])).await;
+    let spec = |host: &str| {
+        let mut spec = scene.spec("private");
+        spec["instanceUrl"] = json!(scene.vault.url_at(host));
+        spec["tls"]["serverName"] = json!(HOST);
+        spec
+    };
+    let rows = [
+        ("unknown", "vault.invalid", Reason::NameNotResolved, "the name vault.invalid has no address"),
+        ("denied", "10.255.255.1", Reason::AddressNotAllowed, "10.255.255.1"),
+    ];
+    for (name, host, reason, words) in rows {
+        scene.cluster.connect(name, &spec(host)).await;
+        let found = scene.cluster.wait_reason(name, reason).await;
+        assert_failed(name, &found, reason, words);
+        assert_failed(name, &found, reason, "VaultGateway \"private\"");
+    }
+    for host in ["127.0.0.1", "localhost"] {
+        let name = host.replace('.', "-");
+        scene.cluster.connect(&name, &spec(host)).await;
+        scene.ready(&name).await;
+    }
+    let target = Target { host: "127.0.0.1".to_owned(), port: scene.vault.address.port(), is_name: false };
+    assert!(proxy.targets().iter().all(|asked| *asked == target), "{:?}", proxy.targets());
+    let gateway = scene.wait_gateway_reason("private", Reason::EndpointsHealthy).await;
+    assert_gateway("private", &gateway, Reason::EndpointsHealthy);
+    scene.assert_nobody_dialled_directly().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_changes_its_gateway_ends_its_session_over_the_old_one() {
+    let scene = Scene::new("gateway-ref").await;
+    let (old, new) = (scene.proxy(Speech::Https).await, scene.proxy(Speech::Http).await);
+    scene.gateway("old", &[&old]).await;
+    scene.gateway("new", &[&new]).await;
+    scene.connect("mine", "old").await;
+    scene.ready("mine").await;
+    let before = old.targets().len();
+    scene.connect("mine", "new").await;
+    scene.ready("mine").await;
+    let ended = async || (scene.vault.asked(Ask::RevokeSelf) == 1).then_some(());
+    eventually("the old session is ended", PROMISED, ended).await;
+    assert_eq!((scene.vault.asked(Ask::Login), scene.vault.sessions()), (2, 1));
+    assert_eq!(old.targets().len(), before + 1, "only its end went over the old gateway");
+    assert!(!new.targets().is_empty());
+    scene.assert_nobody_dialled_directly().await;
 }

@@ -132,7 +132,7 @@ pub async fn forget(name: &GatewayName, context: &GatewayContext) {
     if !users.is_empty() {
         let names: Vec<_> = users.iter().take(10).map(|user| user.name.as_str()).collect();
         let note = format!(
-            "the gateway was deleted while {} connections name it, which fail now: {}",
+            "the gateway was deleted in use; the connections that name it fail now ({} in all): {}",
             users.len(),
             names.join(", ")
         );

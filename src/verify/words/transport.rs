@@ -27,7 +27,13 @@ pub(super) fn of_transport(fault: &TransportFault, desired: &Desired) -> (Reason
         ),
         TransportFault::NameNotResolved => (
             Reason::NameNotResolved,
-            format!("the name {host} has no address: correct spec.instanceUrl or the name's DNS record"),
+            match &desired.target.gateway {
+                Some(gateway) => format!(
+                    "the name {host} has no address: correct spec.instanceUrl or the name's DNS record; an endpoint with socks5:// of {} leaves that to the operator, one with socks5h:// to the proxy",
+                    ObjectName::gateway(gateway)
+                ),
+                None => format!("the name {host} has no address: correct spec.instanceUrl or the name's DNS record"),
+            },
         ),
         TransportFault::Refused => (
             Reason::ConnectionRefused,
