@@ -27,6 +27,8 @@ mod layers;
 pub mod manifests;
 pub mod refs;
 pub mod secrets;
+#[cfg(test)]
+mod supply_chain;
 pub mod telemetry;
 pub mod vault;
 pub mod verify;

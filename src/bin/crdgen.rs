@@ -9,7 +9,10 @@ fn main() -> anyhow::Result<()> {
     let root = PathBuf::from(env::args_os().nth(1).unwrap_or_else(|| ".".into()));
     for file in manifests::generated() {
         let path = root.join(file.path);
-        fs::write(&path, file.text).with_context(|| format!("failed to write {}", path.display()))?;
+        // A new file is written as a whole.
+        let found = fs::read_to_string(&path).unwrap_or_default();
+        fs::write(&path, file.replace(&found))
+            .with_context(|| format!("failed to write {}", path.display()))?;
     }
     Ok(())
 }

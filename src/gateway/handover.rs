@@ -96,3 +96,65 @@ async fn join(local: UnixStream, remote: Box<dyn Stream>) {
         () = async { answers.await; pending().await } => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        env,
+        io::Read as _,
+        os::{
+            linux::net::SocketAddrExt as _,
+            unix::{ffi::OsStrExt as _, net},
+        },
+        process::Command,
+    };
+
+    use super::*;
+
+    /// Set in the process that plays the stranger: where it is to connect.
+    const SOCKET: &str = "HANDOVER_SOCKET";
+
+    /// The prefix of what the stranger says that it got.
+    const GOT: &str = "the stranger got ";
+
+    fn abstract_name(path: &std::path::Path) -> String {
+        String::from_utf8(path.as_os_str().as_bytes()[1..].to_vec()).expect("it is text")
+    }
+
+    /// Connects to the socket as another process, and tells how many bytes came before the end.
+    fn play_the_stranger(name: &str) {
+        let address = net::SocketAddr::from_abstract_name(name).expect("a name");
+        let mut socket = net::UnixStream::connect_addr(&address).expect("somebody listens");
+        let read = socket.read_to_end(&mut Vec::new()).expect("it is closed in order");
+        eprintln!("{GOT}{read} bytes");
+    }
+
+    #[tokio::test]
+    async fn another_process_that_connects_to_the_socket_gets_nothing() {
+        if let Ok(name) = env::var(SOCKET) {
+            return play_the_stranger(&name);
+        }
+        let hand_over = HandOver::new().expect("a socket");
+        let accepted = async {
+            let local = accept(&hand_over.listener).await.expect("it accepts");
+            local.peer_cred().expect("it is a Unix socket").pid()
+        };
+        let mut stranger = Command::new(env::current_exe().expect("it runs"));
+        stranger
+            .args([
+                "--exact",
+                "gateway::handover::tests::another_process_that_connects_to_the_socket_gets_nothing",
+            ])
+            .args(["--nocapture"])
+            .env(SOCKET, abstract_name(&hand_over.path));
+        let connect = async {
+            let said =
+                tokio::task::spawn_blocking(move || stranger.output()).await.expect("it does not panic");
+            let said = String::from_utf8(said.expect("it starts").stderr).expect("it is text");
+            assert!(said.contains(&format!("{GOT}0 bytes")), "{said}");
+            UnixStream::connect(&hand_over.path).await.expect("we connect")
+        };
+        let (pid, _ours) = tokio::join!(accepted, connect);
+        assert_eq!(pid.map(i32::cast_unsigned), Some(process::id()), "the stranger was taken for us");
+    }
+}

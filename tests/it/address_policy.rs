@@ -6,9 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
 use serde_json::{Value, json};
 use vault_connection_operator::{
-    api::condition::Reason,
+    api::{condition::Reason, gateway::VaultGateway},
     gateway::{policy::PolicyHandle, route::AddressPolicy},
 };
 
@@ -19,6 +23,7 @@ use crate::{
         cluster::Cluster,
         fakes::{
             Fake,
+            gateway::FakeGateway,
             http::Answer,
             vault::{Ask, FakeVault, Misdeed, ROLE_ID, SECRET_ID},
         },
@@ -180,6 +185,40 @@ async fn the_target_of_a_redirect_gets_nothing_whatever_was_asked() {
     let revoked: usize = fakes.iter().map(|(_, _, fake)| fake.asked(Ask::RevokeSelf)).sum();
     assert!(revoked > 0, "the end of a token was redirected, too");
     assert_eq!(target.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_gateway_is_no_way_around_the_policy() {
+    let cluster = Cluster::new("policy-gateway").await;
+    write_credentials(&cluster).await;
+    let (allowed, forbidden) = (FakeGateway::http().await, FakeGateway::http().await);
+    let entry = allowed.url().replace("http://", "");
+    let flags = ["--allow-address", &entry, "--allow-address", "vault.example.com"];
+    let _operator = Operator::start_with(&cluster, &flags).await;
+    let gateways: Api<VaultGateway> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    for (name, proxy) in [("allowed", &allowed), ("forbidden", &forbidden)] {
+        let gateway = json!({
+            "apiVersion": "appconnections.dev/v1alpha1", "kind": "VaultGateway",
+            "metadata": {"name": name}, "spec": {"endpoints": [{"url": proxy.url()}]},
+        });
+        let params = PatchParams::apply("user").force();
+        gateways.patch(name, &params, &Patch::Apply(gateway)).await.expect("it is accepted");
+    }
+    for (name, url, gateway, rule) in [
+        ("proxy", "https://vault.example.com", "forbidden", "is a loopback address"),
+        ("metadata", "https://169.254.169.254", "allowed", "is a link-local address"),
+        ("unlisted", "https://192.0.2.1", "allowed", "is on no list of the operator's address policy"),
+    ] {
+        let mut spec = fake_spec(url);
+        spec["gatewayRef"] = json!({"name": gateway});
+        cluster.connect(name, &spec).await;
+        let refused = cluster.wait_reason(name, Reason::AddressNotAllowed).await;
+        assert_failed(name, &refused, Reason::AddressNotAllowed, rule);
+    }
+    assert_eq!(forbidden.connections(), 0);
+    // A gateway's own check asks for a name that does not exist.
+    let asked = allowed.targets();
+    assert!(asked.iter().all(|target| target.host == "vault-connection-operator.invalid"), "{asked:?}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{
     bed::{self, unique},
     cluster::Cluster,
+    fakes::Fake,
     operator::{Operator, bare_command, run_to_end},
     specs,
     vault::{AppRole, Vault},
@@ -16,7 +17,13 @@ use crate::support::{
 
 /// Runs `check` with nothing that could name a cluster.
 fn check(arguments: &[&str], input: &str) -> Output {
+    check_with(&[], arguments, input)
+}
+
+/// The same, with variables in its environment.
+fn check_with(variables: &[(&str, &str)], arguments: &[&str], input: &str) -> Output {
     let mut command = bare_command(Path::new("no-such-kubeconfig"));
+    command.envs(variables.iter().copied());
     command.env_remove("KUBECONFIG").arg("check").args([
         "--allow-address",
         "127.0.0.1",
@@ -175,4 +182,30 @@ fn verdicts(status: &Value) -> Vec<[&Value; 4]> {
         conditions.iter().map(|condition| words.map(|word| &condition[word])).collect();
     verdicts.sort_by_key(|verdict| verdict[0].as_str());
     verdicts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_the_environment_reaches_a_login_or_its_way() {
+    let (vault, elsewhere) = (Vault::shared(), Fake::silent().await);
+    let token = vault.issue_token(&json!({"policies": ["vault-connection"], "ttl": "1h"})).await;
+    let (url, other) = (elsewhere.url(), vault.issue_token(&json!({"policies": ["default"]})).await);
+    let proxies = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+    let vaults = [
+        ("VAULT_ADDR", url.as_str()),
+        ("VAULT_AGENT_ADDR", url.as_str()),
+        ("VAULT_NAMESPACE", "no-such-team"),
+        ("VAULT_PROXY_ADDR", url.as_str()),
+        ("VAULT_TOKEN", other.as_str()),
+    ];
+    let variables = [&proxies.map(|name| (name, url.as_str()))[..], &vaults].concat();
+    let spec = specs::token(&vault.address, "token");
+    let input = documents(&[connection("mine", &spec), secret("token", &[("token", &token)])]);
+    let output = check_with(&variables, &["-f", "-", "-o", "json"], &input);
+    let printed = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{printed}{}", text(&output.stderr));
+
+    let without = check_with(&variables, &["-f", "-"], &documents(&[connection("mine", &spec)]));
+    let printed = text(&without.stdout);
+    assert!(without.status.code() == Some(1) && printed.contains("SecretNotFound"), "{printed}");
+    assert_eq!(elsewhere.connections(), 0);
 }

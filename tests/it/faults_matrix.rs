@@ -1,11 +1,11 @@
 //! `docs/faults.md`, held to the tests and to the code.
 
-use std::{collections::BTreeSet, fs};
+use std::collections::BTreeSet;
 
 use serde_json::json;
 use vault_connection_operator::api::condition::{Nature, Reason};
 
-use crate::support::bed::package;
+use crate::support::docs::{self, tests};
 
 /// A row of the matrix: fault, state, reason, condition, when it is looked at again, tests.
 struct Row {
@@ -26,50 +26,17 @@ impl Row {
 
     /// The tests that it names: `file::test`.
     fn tests(&self) -> Vec<&str> {
-        let words = self.cells[5].split('`').skip(1).step_by(2);
-        words.collect()
+        docs::quoted(&self.cells[5])
     }
 }
 
 fn rows() -> Vec<Row> {
-    let text = fs::read_to_string(package().join("docs/faults.md"));
-    let text = text.expect("the matrix is there");
-    let cells = |line: &str| -> Vec<String> {
-        line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
-    };
-    let lines = text.lines().filter(|line| line.starts_with('|')).map(cells);
-    let rows: Vec<_> = lines
-        .filter(|cells| cells[0] != "Fault" && !cells[0].starts_with("---"))
-        .map(|cells| Row { cells })
-        .collect();
+    let rows: Vec<_> = docs::rows("docs/faults.md", "Fault").into_iter().map(|cells| Row { cells }).collect();
     for row in &rows {
         assert_eq!(row.cells.len(), 6, "{} has other columns than the rest", row.fault());
     }
     assert!(rows.len() > 50, "the matrix is read: {} rows", rows.len());
     rows
-}
-
-/// Every test of this binary, as `file::test`.
-fn tests() -> BTreeSet<String> {
-    let folder = package().join("tests/it");
-    let mut tests = BTreeSet::new();
-    for entry in fs::read_dir(folder).expect("the tests are there").flatten() {
-        let path = entry.path();
-        if path.extension().is_none_or(|extension| extension != "rs") {
-            continue;
-        }
-        let file = path.file_stem().and_then(|stem| stem.to_str()).expect("a name in UTF-8").to_owned();
-        let text = fs::read_to_string(&path).expect("a test can be read");
-        let lines: Vec<_> = text.lines().collect();
-        for pair in lines.windows(2) {
-            let marked = pair[0] == "#[test]" || pair[0].starts_with("#[tokio::test");
-            let name = pair[1].trim_start_matches("async ").strip_prefix("fn ");
-            if let Some((name, _)) = name.filter(|_| marked).and_then(|rest| rest.split_once('(')) {
-                tests.insert(format!("{file}::{name}"));
-            }
-        }
-    }
-    tests
 }
 
 #[test]

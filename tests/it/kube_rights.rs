@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use k8s_openapi::ByteString;
 use kube::{
     Api, Client, Config, CustomResourceExt,
     api::{ApiResource, DynamicObject, ListParams, PostParams},
@@ -18,8 +19,10 @@ use crate::support::{
     access::{OtherBed, apply, grant, kubeconfig_with},
     bed::variable,
     cluster::Cluster,
+    operator::Operator,
     process::Process,
     specs,
+    tamper::Tamper,
     vault::Vault,
     verdict::{assert_failed, is_ready, ready},
     wait::{PATIENCE, eventually},
@@ -31,9 +34,7 @@ const SOON: Duration = Duration::from_secs(10);
 /// What the operator may do, Secrets apart.
 fn rules_without_secrets() -> Value {
     let mut rules = json!(manifests::rules());
-    for rule in rules.as_array_mut().expect("it is a list") {
-        rule["resources"].as_array_mut().expect("it is a list").retain(|resource| resource != "secrets");
-    }
+    rules.as_array_mut().expect("it is a list").retain(|rule| rule["resources"] != json!(["secrets"]));
     rules
 }
 
@@ -166,4 +167,25 @@ async fn crd_is_served(objects: &Api<DynamicObject>) {
         objects.list(&ListParams::default()).await.ok().map(drop)
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_values_of_a_secret_without_the_label_never_reach_the_operator() {
+    const DATA: &[u8] = b"\"data\":{";
+    let (cluster, vault) = (Cluster::new("no-label").await, Vault::shared());
+    let token = a_token(&vault).await;
+    let in_base64 = json!(ByteString(token.clone().into_bytes()));
+    let tamper = Tamper::with(in_base64.as_str().expect("it is a text")).await;
+    // It replaces the data by itself: what is of interest is how many answers have the token in them.
+    tamper.spoil(Some((DATA, DATA)));
+    cluster.raw_secret("token", &[("token", token.as_bytes())], false).await;
+    let operator = Operator::start_tracing(&cluster, &tamper.kubeconfig).await;
+    cluster.connect("connection", &specs::token(&vault.address, "token")).await;
+    cluster.wait_reason("connection", Reason::SecretNotLabelled).await;
+    assert_eq!((tamper.reads().0, tamper.spoiled()), (1, 0), "it was looked for by the label");
+
+    cluster.secret("token", &[("token", &token)]).await;
+    cluster.wait("connection", "Ready", SOON, is_ready).await;
+    assert_eq!(tamper.spoiled(), 1, "one answer to one reading, and none of a watch");
+    operator.stop();
 }

@@ -43,6 +43,7 @@ mod replicas;
 mod rotation;
 mod secrets;
 mod secrets_in_memory;
+mod security_table;
 mod settled;
 mod start;
 mod support;

@@ -4,6 +4,12 @@
   - appconnections.dev
   resources:
   - vaultconnections
+  verbs:
+  - list
+  - watch
+- apiGroups:
+  - appconnections.dev
+  resources:
   - vaultgateways
   verbs:
   - get
@@ -13,6 +19,11 @@
   - appconnections.dev
   resources:
   - vaultconnections/status
+  verbs:
+  - patch
+- apiGroups:
+  - appconnections.dev
+  resources:
   - vaultgateways/status
   verbs:
   - patch
@@ -20,6 +31,13 @@
   - ""
   resources:
   - configmaps
+  verbs:
+  - get
+  - list
+  - watch
+- apiGroups:
+  - ""
+  resources:
   - secrets
   verbs:
   - get

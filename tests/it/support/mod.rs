@@ -6,6 +6,7 @@ pub mod bed;
 pub mod canary;
 pub mod cluster;
 pub mod curl;
+pub mod docs;
 pub mod endpoint;
 pub mod fakes;
 pub mod memory;

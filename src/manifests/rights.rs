@@ -1,0 +1,158 @@
+//! What the operator may do in Kubernetes: one list, from which come the rules of the chart and the table for people.
+//!
+//! It is the least that works. A right stands here with what it is for, and with what happens where it is taken away.
+
+use std::fmt::Write as _;
+
+use k8s_openapi::api::rbac::v1::PolicyRule;
+
+use crate::api::GROUP;
+
+/// The rights to one resource.
+struct Right {
+    group: &'static str,
+    resource: &'static str,
+    verbs: &'static [Verb],
+}
+
+/// One verb of a right: what it is for, and what happens without it.
+struct Verb(&'static str, &'static str, &'static str);
+
+/// What the operator may do in the cluster, or in each namespace that it watches. Credentials and CA certificates are
+/// read, never written.
+const RIGHTS: &[Right] = &[
+    Right {
+        group: GROUP,
+        resource: "vaultconnections",
+        verbs: &[
+            Verb(
+                "list",
+                "to find them at the start, and after a watch has ended",
+                "it does not start, and says why",
+            ),
+            Verb("watch", "to hear of changes", "changes, and new ones, are not noticed"),
+        ],
+    },
+    Right {
+        group: GROUP,
+        resource: "vaultgateways",
+        verbs: &[
+            Verb(
+                "get",
+                "to read the gateway that a connection names",
+                "connections that name one fail with `ReadForbidden`",
+            ),
+            Verb(
+                "list",
+                "to find them at the start, and after a watch has ended",
+                "gateways are not checked",
+            ),
+            Verb("watch", "to hear of changes", "changes, and new ones, are not noticed"),
+        ],
+    },
+    Right {
+        group: GROUP,
+        resource: "vaultconnections/status",
+        verbs: &[Verb("patch", "to write what it found", "no status is written; the log says so")],
+    },
+    Right {
+        group: GROUP,
+        resource: "vaultgateways/status",
+        verbs: &[Verb("patch", "to write what it found", "no status is written; the log says so")],
+    },
+    Right {
+        group: "",
+        resource: "configmaps",
+        verbs: &[
+            Verb(
+                "get",
+                "to read the CA certificates that are named",
+                "connections that name one fail with `ReadForbidden`",
+            ),
+            Verb("list", "to begin the watch: metadata of labelled ones", "as without `watch`"),
+            Verb(
+                "watch",
+                "to hear of changes of labelled ones: metadata only",
+                "a change is not noticed until they are read again",
+            ),
+        ],
+    },
+    Right {
+        group: "",
+        resource: "secrets",
+        verbs: &[
+            Verb(
+                "get",
+                "to tell one without the label from one that is missing: metadata only",
+                "connections that name one of these fail with `ReadForbidden`",
+            ),
+            Verb(
+                "list",
+                "to read one by its name *and* the label, so that the values of another never come; and to begin the \
+                 watch: metadata of labelled ones",
+                "connections that name one fail with `ReadForbidden`",
+            ),
+            Verb(
+                "watch",
+                "to hear of changes of labelled ones: metadata only",
+                "a change is not noticed until they are read again, such as for a login",
+            ),
+        ],
+    },
+    Right {
+        group: "events.k8s.io",
+        resource: "events",
+        verbs: &[
+            Verb("create", "to tell of transitions", "no event; the log says so"),
+            Verb("patch", "to count one that repeats", "no count; the log says so"),
+        ],
+    },
+];
+
+/// What the operator may do in its own namespace: hold a Lease.
+const LEASE_RIGHTS: &[Right] = &[Right {
+    group: "coordination.k8s.io",
+    resource: "leases",
+    verbs: &[
+        Verb("create", "to make it at the first start", "none works, until somebody makes it"),
+        Verb("get", "to see who holds it", "none works"),
+        Verb("update", "to take it, keep it and give it back", "none works"),
+    ],
+}];
+
+/// What the operator may do in the cluster, or in each namespace that it watches.
+pub fn rules() -> Vec<PolicyRule> {
+    RIGHTS.iter().map(Right::rule).collect()
+}
+
+/// What the operator may do in its own namespace.
+pub fn lease_rules() -> Vec<PolicyRule> {
+    LEASE_RIGHTS.iter().map(Right::rule).collect()
+}
+
+/// The table of all rights, for people.
+pub(super) fn table() -> String {
+    let mut text = String::from(
+        "| API group | Resource | Verb | What it is for | Without it |\n| --- | --- | --- | --- | --- |\n",
+    );
+    for Right { group, resource, verbs } in RIGHTS.iter().chain(LEASE_RIGHTS) {
+        let group = if group.is_empty() { "core" } else { group };
+        for Verb(verb, purpose, without) in *verbs {
+            let _ = writeln!(text, "| {group} | `{resource}` | `{verb}` | {purpose} | {without} |");
+        }
+    }
+    text
+}
+
+// === impl Right ===
+
+impl Right {
+    fn rule(&self) -> PolicyRule {
+        PolicyRule {
+            api_groups: Some(vec![self.group.to_owned()]),
+            resources: Some(vec![self.resource.to_owned()]),
+            verbs: self.verbs.iter().map(|Verb(verb, ..)| (*verb).to_owned()).collect(),
+            ..PolicyRule::default()
+        }
+    }
+}
