@@ -8,6 +8,8 @@
 //! of the bed with TLS. Every check begins without a connection, as those of the operator do. The proxies are those of the
 //! tests, in this process, so that their own cost is counted, too.
 
+#![expect(clippy::print_stdout, reason = "it tells what it has measured")]
+
 #[path = "../tests/it/support/mod.rs"]
 #[expect(dead_code, reason = "the tests need more of it")]
 mod support;
@@ -160,9 +162,9 @@ async fn check(checker: &Checker<Objects>, name: &str, desired: &Desired) -> Dur
         now: Timestamp::now(),
         deadline: None,
     };
-    let checked = checker.check(&subject, &mut kept).await.unwrap_or_else(|never| match never {});
-    assert_eq!(checked.observation.fault, None, "{name}");
-    let leftovers = checked.leftovers.into_iter().chain(kept.abandon()).collect();
+    let seen = checker.check(&subject, &mut kept).await.unwrap_or_else(|never| match never {});
+    assert_eq!(seen.observation.fault, None, "{name}");
+    let leftovers = seen.leftovers.into_iter().chain(kept.abandon()).collect();
     checker.revoke("bench", leftovers, Instant::now() + Duration::from_secs(2)).await;
     started.elapsed()
 }
