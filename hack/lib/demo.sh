@@ -20,7 +20,7 @@ quietly() {
   output=$("$@" 2>&1) || die "$* failed: $output"
 }
 
-# expect SECONDS WHAT...: waits for a condition or a field of connections, as `kubectl wait --for=...` does.
+# expect SECONDS WHAT...: waits for a condition or a field of objects, as `kubectl wait --for=...` does.
 #   expect 10 condition=Ready vconn/my-vault-connection
 expect() {
   local seconds=$1 what=$2 output start
@@ -41,8 +41,8 @@ verdict() {
 # show_failure: what a person wants to see first when the demo did not go through.
 show_failure() {
   say "
---- the connections"
-  kubectl get vconn --all-namespaces --output wide >&2 || true
+--- the connections and gateways"
+  kubectl get vconn,vgw --all-namespaces --output wide >&2 || true
   if [[ -e $BED_DIR/logs/operator.log ]]; then
     say "--- the end of the operator's log, $BED_DIR/logs/operator.log"
     tail -n 25 "$BED_DIR/logs/operator.log" >&2
