@@ -47,8 +47,9 @@ start_operator() {
 
 operator_address() { cat "$BED_DIR/demo/operator-address"; }
 
-# Loopback and plain http are what a user has to open on purpose, and here we want both.
-OPERATOR_FLAGS=(--allow-address 127.0.0.1 --allow-plain-http --log-format json)
+# Loopback and plain http are what a user has to open on purpose, and here we want both; and with a list, a name that the
+# private side of the tunnel resolves has to be on it.
+OPERATOR_FLAGS=(--allow-address 127.0.0.1 --allow-address '*.private.example' --allow-plain-http --log-format json)
 
 # launch_operator DIR PORT
 launch_operator() {

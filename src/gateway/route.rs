@@ -129,6 +129,19 @@ impl Rules {
         }
     }
 
+    /// Whether a proxy may be asked for a host. Who resolves its name there, nobody here sees: so that a gateway is no way
+    /// around the list, the name itself must be on it.
+    pub fn permit_elsewhere(&self, host: &Host<&str>, port: u16) -> Result<(), Refusal> {
+        self.permit_host(host, port)?;
+        let Host::Domain(name) = host else { return Ok(()) };
+        let name = canonical(name);
+        let covered = |allow: &Vec<AllowEntry>| allow.iter().any(|entry| entry.covers_name(&name, port));
+        if self.allow.as_ref().is_none_or(covered) {
+            return Ok(());
+        }
+        Err(Refusal { place: Place::Name(name, port), rule: Rule::NotListed, contact: self.contact.clone() })
+    }
+
     /// Whether an address that `name` resolved to may be dialled. A name is empty when the URL has an address.
     pub fn permit_address(&self, name: &str, address: SocketAddr) -> Result<(), Refusal> {
         let (ip, port) = (address.ip().to_canonical(), address.port());
@@ -336,6 +349,26 @@ mod tests {
         assert!(permits(&only_team, "team-a", "10.0.0.7"));
         assert!(!permits(&only_team, "other", "10.0.0.7"), "no entry holds for it");
         assert!(permits(&policy(&[""; 0]), "other", "10.0.0.7"), "no entry at all");
+    }
+
+    #[test]
+    fn a_name_that_somebody_else_resolves_must_itself_be_listed() {
+        let table: &[(&[&str], &str, bool)] = &[
+            (&[], "https://vault.example.com", true),
+            (&["10.0.0.0/8"], "https://vault.example.com", false),
+            (&["10.0.0.0/8"], "https://10.0.0.7", true),
+            (&["10.0.0.0/8"], "https://192.0.2.1", false),
+            (&["10.0.0.0/8", "vault.example.com:8200"], "https://vault.example.com", false),
+            (&["10.0.0.0/8", "vault.example.com:8200"], "https://Vault.Example.com.:8200", true),
+            (&["*.example.com"], "https://vault.example.com", true),
+            (&["0.0.0.0/0"], "https://localhost", false),
+        ];
+        for (entries, url, permitted) in table {
+            let url = InstanceUrl::parse(url).expect("valid");
+            let rules = policy(entries).rules_for("team-a");
+            let found = rules.permit_elsewhere(&url.host(), url.port()).is_ok();
+            assert_eq!(found, *permitted, "{entries:?} {url}");
+        }
     }
 
     #[test]

@@ -45,7 +45,10 @@ pub(super) async fn target_for(
 ) -> Result<(Host<String>, u16), TransportFault> {
     let (host, port) = target;
     match endpoint.url.scheme {
-        Scheme::Http | Scheme::Https | Scheme::Socks5h => Ok(target.clone()),
+        Scheme::Http | Scheme::Https | Scheme::Socks5h => {
+            let permitted = floor.rules.permit_elsewhere(&borrowed(host), *port);
+            permitted.map(|()| target.clone()).map_err(TransportFault::NotAllowed)
+        }
         Scheme::Socks5 => {
             let first = floor.connector.addresses(floor.rules, host, *port).await?[0];
             let host = match first.ip() {

@@ -193,6 +193,7 @@ async fn a_gateway_is_no_way_around_the_policy() {
     write_credentials(&cluster).await;
     let (allowed, forbidden) = (FakeGateway::http().await, FakeGateway::http().await);
     let entry = allowed.url().replace("http://", "");
+    // Of a name that the proxy resolves, no range of addresses says anything.
     let flags = ["--allow-address", &entry, "--allow-address", "vault.example.com"];
     let _operator = Operator::start_with(&cluster, &flags).await;
     let gateways: Api<VaultGateway> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
@@ -207,6 +208,12 @@ async fn a_gateway_is_no_way_around_the_policy() {
     for (name, url, gateway, rule) in [
         ("proxy", "https://vault.example.com", "forbidden", "is a loopback address"),
         ("metadata", "https://169.254.169.254", "allowed", "is a link-local address"),
+        (
+            "elsewhere",
+            "https://vault.example.org",
+            "allowed",
+            "is on no list of the operator's address policy",
+        ),
         ("unlisted", "https://192.0.2.1", "allowed", "is on no list of the operator's address policy"),
     ] {
         let mut spec = fake_spec(url);

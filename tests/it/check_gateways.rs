@@ -19,7 +19,17 @@ use crate::support::{
 /// Runs `check` on these documents, with nothing that could name a cluster.
 fn check(manifests: &[&Value]) -> Output {
     let mut command = bare_command(Path::new("no-such-kubeconfig"));
-    command.env_remove("KUBECONFIG").args(["check", "--allow-address", "127.0.0.1", "-f", "-", "-o", "json"]);
+    command.env_remove("KUBECONFIG").args([
+        "check",
+        "--allow-address",
+        "127.0.0.1",
+        "--allow-address",
+        "*.private.example",
+        "-f",
+        "-",
+        "-o",
+        "json",
+    ]);
     // JSON is YAML.
     let input = manifests.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n---\n");
     run_to_end(&mut command, &input)

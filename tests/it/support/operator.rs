@@ -23,7 +23,8 @@ use super::{
 };
 
 /// What opens loopback and plain http, as a user would.
-const OPEN: &[&str] = &["--allow-address", "127.0.0.1", "--allow-plain-http"];
+const OPEN: &[&str] =
+    &["--allow-address", "127.0.0.1", "--allow-address", "*.private.example", "--allow-plain-http"];
 
 /// Promised are 5 s; more is a failure that a test shows, and this is when it is killed.
 const LONGEST_STOP: Duration = Duration::from_secs(8);
