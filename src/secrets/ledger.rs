@@ -14,6 +14,8 @@ pub struct Ledger {
     rested_on: Versions,
     seen: BTreeMap<ObjectName, Option<Version>>,
     settled: bool,
+    /// Whether the objects were to be read and could not be.
+    unread: bool,
 }
 
 /// How the objects stand to what was read of them.
@@ -23,7 +25,7 @@ pub enum Freshness {
     Fresh,
     /// An object differs, and another may be about to: it is too early to read them.
     Settling,
-    /// An object differs.
+    /// An object differs, or may: it was to be read and could not be.
     Stale,
 }
 
@@ -39,6 +41,7 @@ impl Ledger {
     pub fn begin_reading(&mut self) {
         self.seen.clear();
         self.settled = false;
+        self.unread = true;
     }
 
     /// Notes that the objects had time to settle since the first of them changed.
@@ -49,12 +52,13 @@ impl Ledger {
     /// Notes what was read.
     pub fn rest_on(&mut self, versions: Versions) {
         self.rested_on = versions;
+        self.unread = false;
     }
 
     /// Whether an object has been seen in another state than the one that was read.
     pub fn freshness(&self) -> Freshness {
         if self.seen.iter().all(|(object, version)| self.rested_on.get(object) == Some(version)) {
-            Freshness::Fresh
+            if self.unread { Freshness::Stale } else { Freshness::Fresh }
         } else if self.settled {
             Freshness::Stale
         } else {
@@ -117,6 +121,17 @@ mod tests {
         ledger.saw(secret(), Some(version("2")));
         ledger.rest_on(BTreeMap::from([(secret(), Some(version("1")))]));
         assert_eq!(ledger.freshness(), Freshness::Settling);
+    }
+
+    #[test]
+    fn a_change_that_could_not_be_read_is_not_forgotten() {
+        let mut ledger = rested_on("1");
+        ledger.saw(secret(), Some(version("2")));
+        ledger.settle();
+        ledger.begin_reading();
+        assert_eq!(ledger.freshness(), Freshness::Stale, "the reading failed");
+        ledger.rest_on(BTreeMap::from([(secret(), Some(version("2")))]));
+        assert_eq!(ledger.freshness(), Freshness::Fresh);
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod process;
 pub mod proxy;
 pub mod root;
 pub mod specs;
+pub mod throttle;
 pub mod vault;
 pub mod verdict;
 pub mod wait;
