@@ -29,6 +29,7 @@ use tokio::{sync::watch as tokio_watch, time::Instant};
 
 use self::connection::{Context, Guarded};
 use crate::{
+    api::connection::VaultConnection,
     cluster::ClusterError,
     refs::{ConnectionRef, ObjectKind},
     telemetry::serve::Readiness,
@@ -69,6 +70,7 @@ pub async fn run(
         [] => vec![None],
         namespaces => namespaces.iter().cloned().map(Some).collect(),
     };
+    context.checker.logins.recollection.expect_lists(scopes.len());
     let mut stores = Vec::new();
     let mut running = Vec::new();
     for scope in scopes {
@@ -113,6 +115,7 @@ fn scope_of(
     let objects = watch::announced_with_content(events)
         .default_backoff()
         .modify(|object| object.managed_fields_mut().clear())
+        .inspect_ok(recollect(Arc::clone(&context)))
         .reflect(writer)
         .inspect_ok(move |event| {
             // What a new list does not hold was deleted while no watch was open: each known connection is looked for.
@@ -145,6 +148,32 @@ fn scope_of(
         future::select(looks, follow).await;
     };
     (store, work)
+}
+
+/// Notes what the first list tells of logins that earlier processes made, before anybody looks at what it holds.
+fn recollect(context: Arc<Context>) -> impl FnMut(&watcher::Event<Guarded>) {
+    let mut is_first = true;
+    move |event| {
+        let recollection = &context.checker.logins.recollection;
+        match event {
+            watcher::Event::InitApply(object) if is_first => {
+                let namespace = object.namespace().unwrap_or_default();
+                let connection = ConnectionRef { namespace, name: object.name_any() };
+                if let Ok(VaultConnection { status: Some(status), .. }) = &object.0 {
+                    recollection.found(&connection, status);
+                }
+            }
+            watcher::Event::InitDone if is_first => {
+                is_first = false;
+                recollection.listed();
+            }
+            watcher::Event::Init
+            | watcher::Event::InitApply(_)
+            | watcher::Event::InitDone
+            | watcher::Event::Apply(_)
+            | watcher::Event::Delete(_) => {}
+        }
+    }
 }
 
 /// Looks at a connection. A defect of ours that one connection shows must not stop the others: a panic is told by the

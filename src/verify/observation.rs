@@ -30,6 +30,8 @@ pub struct Observation {
     pub versions: Versions,
     /// Before this time no login is tried.
     pub no_login_before: Option<Timestamp>,
+    /// When logins of the connection were refused that still count.
+    pub refused: Vec<Timestamp>,
 }
 
 /// The login that a check used.

@@ -266,6 +266,7 @@ impl<R: References> Check<'_, R> {
             self.seen.login = None;
         }
         self.seen.fault = fault;
+        self.seen.refused = self.kept.memory.refused_lately(self.subject.now);
         Checked { observation: self.seen, leftovers: self.leftovers, waited: self.waited }
     }
 }
