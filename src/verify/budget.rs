@@ -20,7 +20,7 @@ const MOST_REFUSED: usize = 2;
 const MOST_REFUSED_BEFORE_A_CHANGE: usize = 4;
 
 /// The refused logins of one role, over all connections that use it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Budget {
     refused: Vec<Timestamp>,
 }
@@ -40,18 +40,22 @@ impl Budget {
         }
     }
 
+    /// Whether a login would be permitted if these refused ones were of the same role as well.
+    pub fn permits_beside(&self, unsure: &[Timestamp], now: Timestamp, changed: bool) -> bool {
+        let mut worst = self.clone();
+        worst.recall(unsure);
+        worst.permit(now, changed).is_ok()
+    }
+
     /// Notes a login that was refused.
     pub fn refused(&mut self, now: Timestamp) {
         self.refused.push(now);
     }
 
-    /// Notes a refused login of which only the end of its window is known. The same is counted once.
-    pub fn recall(&mut self, until: Timestamp) {
-        let time = until.checked_sub(WINDOW).unwrap_or(Timestamp::MIN);
-        if !self.refused.contains(&time) {
-            self.refused.push(time);
-            self.refused.sort_unstable();
-        }
+    /// Notes refused logins that an earlier process saw.
+    pub fn recall(&mut self, refused: &[Timestamp]) {
+        self.refused.extend(refused);
+        self.refused.sort_unstable();
     }
 
     /// Notes a login that was accepted: Vault then forgets the refused ones, and so do we.
@@ -101,12 +105,12 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_process_saw_counts_once() {
+    fn what_an_earlier_process_saw_counts() {
         let mut budget = Budget::default();
-        budget.recall(at(900));
-        budget.recall(at(900));
-        assert_eq!(budget.permit(at(1), false), Ok(()));
-        budget.recall(at(930));
+        budget.refused(at(31));
+        assert!(budget.permits_beside(&[], at(31), false) && !budget.permits_beside(&[at(0)], at(31), false));
+        assert!(budget.permits_beside(&[at(0)], at(900), false), "it counts no longer");
+        budget.recall(&[at(0)]);
         assert_eq!(budget.permit(at(31), false), Err(at(900)));
     }
 

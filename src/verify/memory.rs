@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     belief::Belief,
+    budget::WINDOW,
     observation::{Fault, LoginSeen},
     session::{self, Basis, Plan, Session},
 };
@@ -37,6 +38,7 @@ pub struct Memory {
     checks_since_health: u32,
     proven: Option<Basis>,
     hold: Option<Hold>,
+    refused: Vec<Timestamp>,
     left_alone: Option<(Basis, TokenInfo)>,
     opened: Option<Opened>,
     /// The objects that were read last. None when they must be read again.
@@ -65,8 +67,8 @@ impl Memory {
     /// What can be known of a target from the status that an earlier process wrote about it.
     pub fn restore(target: &Target, status: &VaultConnectionStatus) -> Self {
         let basis = Basis::new(target, &versions(&status.credentials));
-        let authenticated = conditions::find(&status.conditions, ConditionType::Authenticated);
         let is_true = conditions::is_true(&status.conditions, ConditionType::Authenticated);
+        let authenticated = conditions::find(&status.conditions, ConditionType::Authenticated);
         let fault = authenticated.and_then(|condition| held_fault(&condition.reason));
         let until = status.next_login_time.as_ref();
         let hold =
@@ -75,6 +77,7 @@ impl Memory {
         Self {
             belief: Belief::restored(status),
             hold,
+            refused: status.refused_login_times.iter().map(|time| time.0).collect(),
             left_alone: limited.map(|session| (basis.clone(), info(session))),
             proven: is_true.then_some(basis),
             ..Self::default()
@@ -150,13 +153,22 @@ impl Memory {
     pub fn accepted(&mut self, basis: Basis) {
         self.proven = Some(basis);
         self.hold = None;
+        self.refused.clear();
         self.left_alone = None;
     }
 
-    /// Notes a login that Vault refused: the same is not tried again before `until`.
-    pub fn refused(&mut self, basis: Basis, fault: LoginFault, until: Timestamp) {
+    /// Notes a login that Vault refused: the same is not tried again until it no longer counts. Tells when that is.
+    pub fn refused(&mut self, basis: Basis, fault: LoginFault, now: Timestamp) -> Timestamp {
+        let until = session::later(now, WINDOW);
         self.proven = None;
+        self.refused.push(now);
         self.hold = Some(Hold { basis, fault: Fault::Login(fault), until });
+        until
+    }
+
+    /// When logins of the connection were refused that still count.
+    pub fn refused_lately(&self, now: Timestamp) -> Vec<Timestamp> {
+        still_counting(self.refused.iter().copied(), now)
     }
 
     /// Notes why a login with this basis is not to be tried before `until`.
@@ -208,6 +220,11 @@ impl Memory {
         let (_, info) = self.left_alone.as_ref()?;
         Some(LoginSeen { info: info.clone(), expires_at: None, left_alone: true, ends_soon: None })
     }
+}
+
+/// Those of these refused logins that still count.
+pub fn still_counting(refused: impl IntoIterator<Item = Timestamp>, now: Timestamp) -> Vec<Timestamp> {
+    refused.into_iter().filter(|time| now < session::later(*time, WINDOW)).collect()
 }
 
 /// The fault behind a reason in the status, if it is one after which no login is tried for a while.
@@ -317,7 +334,8 @@ mod tests {
         let mut memory = Memory::default();
         memory.accepted(basis("1"));
         assert!(memory.is_proven(&basis("1")));
-        memory.refused(basis("1"), LoginFault::InvalidCredentials, at(900));
+        assert_eq!(memory.refused(basis("1"), LoginFault::InvalidCredentials, at(0)), at(900));
+        assert_eq!((memory.refused_lately(at(899)), memory.refused_lately(at(900))), (vec![at(0)], vec![]));
         assert!(!memory.is_proven(&basis("1")));
         assert_eq!(
             memory.hold(&basis("1"), at(899)),

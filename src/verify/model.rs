@@ -37,9 +37,12 @@ use crate::{
 /// How many refused logins lock a role.
 const LOCKS: usize = 5;
 
-/// How many looks a connection may need to settle once nothing fails any more: one that finds a login held back, one
-/// when it no longer is, and one more for a clock that was set back in between.
-const LOOKS_TO_SETTLE: usize = 3;
+/// How long a connection may need to settle once nothing fails any more: until the last refused login no longer counts,
+/// and one longest wait with its jitter.
+const SETTLES: Duration = Duration::from_secs(900 + 330);
+
+/// A connection that is not Ready is looked at no more often than this.
+const SHORTEST_WAIT: Duration = Duration::from_secs(5);
 
 /// What Vault does.
 #[derive(Clone, Debug)]
@@ -76,6 +79,8 @@ struct Connection {
     is_stale: bool,
     status: VaultConnectionStatus,
     memory: Memory,
+    /// What the status told of refused logins when this process began, until their role is known.
+    unsure: Vec<Timestamp>,
     checked: Option<(Timestamp, Timestamp)>,
     /// The end of the last check that passed, as far as this process or the status can know of it.
     passed: Option<Timestamp>,
@@ -88,6 +93,8 @@ struct Model {
     budget: Budget,
     refused: Vec<Timestamp>,
     now: Timestamp,
+    /// By how much the clock was set back.
+    back: Duration,
     weather: Weather,
 }
 
@@ -150,6 +157,7 @@ impl Model {
             is_stale: false,
             status: VaultConnectionStatus::default(),
             memory: Memory::default(),
+            unsure: Vec::new(),
             checked: None,
             passed: None,
             writes: 0,
@@ -159,6 +167,7 @@ impl Model {
             budget: Budget::default(),
             refused: Vec::new(),
             now: at(1_000_000),
+            back: Duration::ZERO,
             weather: Weather::Fine,
         }
     }
@@ -177,9 +186,16 @@ impl Model {
                 for connection in &mut self.connections {
                     (connection.memory, connection.checked) = (Memory::default(), None);
                     connection.is_stale = false;
+                    connection.passed = connection.status.last_check_time.as_ref().map(|time| time.0);
+                    let refused = &connection.status.refused_login_times;
+                    connection.unsure = refused.iter().map(|time| time.0).collect();
                 }
             }
-            Event::ClockBack(seconds) => self.now -= Duration::from_secs(seconds.unsigned_abs()),
+            Event::ClockBack(seconds) => {
+                let seconds = Duration::from_secs(seconds.unsigned_abs());
+                self.now -= seconds;
+                self.back += seconds;
+            }
         }
         Ok(())
     }
@@ -211,12 +227,13 @@ impl Model {
         for index in 0..self.connections.len() {
             self.rotate(index, true);
         }
-        let mut looks = vec![0; self.connections.len()];
+        let end = later(self.now, SETTLES + self.back);
         while let Some(index) = self.connections.iter().position(|connection| !connection.is_ready()) {
-            looks[index] += 1;
-            prop_assert!(looks[index] <= LOOKS_TO_SETTLE, "{:?}", self.connections[index].status);
             self.now = self.now.max(self.connections[index].due_at(self.now));
+            prop_assert!(self.now <= end, "{:?}", self.connections[index].status);
             self.look(index, jitter)?;
+            let waits = self.connections[index].due_at(self.now) >= later(self.now, SHORTEST_WAIT);
+            prop_assert!(waits, "a few looks are enough");
         }
         let writes =
             |model: &Self| model.connections.iter().map(|connection| connection.writes).sum::<usize>();
@@ -233,7 +250,8 @@ impl Model {
         let connection = &mut self.connections[index];
         let interval = connection.desired.interval;
         if connection.is_ready() && connection.memory.belief.is_overdue(interval, began) {
-            let overdue = Observation { fault: Some(Fault::Overdue), ..Observation::default() };
+            let refused = connection.memory.refused_lately(began);
+            let overdue = Observation { fault: Some(Fault::Overdue), refused, ..Observation::default() };
             connection.conclude(&overdue, began, jitter)?;
         }
         let cause = connection.cause(began);
@@ -246,7 +264,8 @@ impl Model {
         connection.is_stale = false;
         let left = connection.memory.belief.time_left(interval, began).filter(|_| connection.is_ready());
         let timeout = left.map_or(connection.desired.timeout, |left| left.min(connection.desired.timeout));
-        let (observation, took) = self.observe(index, timeout)?;
+        let (mut observation, took) = self.observe(index, timeout)?;
+        observation.refused = self.connections[index].memory.refused_lately(began);
         self.now += took;
         self.connections[index].weigh(&observation, (began, self.now), is_first, jitter)
     }
@@ -273,7 +292,9 @@ impl Model {
     /// A login, as `sessions` decides on it, and as Vault counts it.
     fn log_in(&mut self, index: usize) -> Result<Observation, TestCaseError> {
         let Self { connections, budget, refused, now, .. } = self;
-        let (now, connection) = (*now, &mut connections[index]);
+        let now = *now;
+        let unsure: Vec<_> = connections.iter().flat_map(|connection| &connection.unsure).copied().collect();
+        let connection = &mut connections[index];
         let versions = versions(&connection.secret.to_string());
         let memory = &mut connection.memory;
         let basis = Basis { target: connection.desired.target.clone(), versions: versions.clone() };
@@ -281,27 +302,32 @@ impl Model {
         let held =
             |fault, until| Observation { fault: Some(fault), no_login_before: Some(until), ..seen.clone() };
         if let Some((fault, until)) = memory.hold(&basis, now) {
-            budget.recall(until);
+            budget.recall(&std::mem::take(&mut connection.unsure));
             return Ok(held(fault, until));
         }
-        if !memory.is_proven(&basis)
-            && let Err(until) = budget.permit(now, memory.has_changed(&basis))
-        {
-            memory.hold_back(basis, Fault::BudgetSpent, until);
-            return Ok(held(Fault::BudgetSpent, until));
+        if !memory.is_proven(&basis) {
+            let changed = memory.has_changed(&basis);
+            if let Err(until) = budget.permit(now, changed) {
+                memory.hold_back(basis, Fault::BudgetSpent, until);
+                return Ok(held(Fault::BudgetSpent, until));
+            }
+            if !budget.permits_beside(&unsure, now, changed) {
+                return Ok(Observation { fault: Some(Fault::LoginQueued), ..seen });
+            }
         }
         refused.retain(|time| now < later(*time, WINDOW));
         if connection.is_right {
             budget.accepted();
             refused.clear();
+            connection.unsure.clear();
             memory.accepted(basis);
             return Ok(seen);
         }
         budget.refused(now);
         refused.push(now);
         prop_assert!(refused.len() < LOCKS, "the role is locked: {refused:?}");
-        memory.refused(basis, LoginFault::InvalidCredentials, later(now, WINDOW));
-        Ok(held(LoginFault::InvalidCredentials.into(), later(now, WINDOW)))
+        let until = memory.refused(basis, LoginFault::InvalidCredentials, now);
+        Ok(held(LoginFault::InvalidCredentials.into(), until))
     }
 }
 

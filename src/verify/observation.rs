@@ -32,6 +32,8 @@ pub struct Observation {
     pub no_login_before: Option<Timestamp>,
     /// When the certificate of the instance ends.
     pub certificate_end: Option<Timestamp>,
+    /// When logins of the connection were refused that still count.
+    pub refused: Vec<Timestamp>,
 }
 
 /// The login that a check used.

@@ -52,6 +52,7 @@ pub fn checked(
     next.session = observation.login.as_ref().map(session);
     next.credentials = credentials(&observation.versions);
     next.next_login_time = observation.no_login_before.map(Time);
+    next.refused_login_times = observation.refused.iter().copied().map(Time).collect();
     next.last_check_time = Some(Time(around.now));
 
     let wait = schedule::wait(outcome(&next, desired, observation, around.now), around.now, around.jitter);
@@ -80,9 +81,10 @@ pub fn suspended(
     next
 }
 
-/// Whether a status says something new. That time goes by is nothing new.
+/// Whether a status says something new. That time goes by, so that a refused login no longer counts, is nothing new.
 pub fn is_news(previous: &VaultConnectionStatus, next: &VaultConnectionStatus) -> bool {
-    timeless(previous) != timeless(next)
+    let was_told = |time| previous.refused_login_times.contains(time);
+    timeless(previous) != timeless(next) || !next.refused_login_times.iter().all(was_told)
 }
 
 /// Whether the times in a status that says nothing new should be written all the same.
@@ -94,6 +96,7 @@ fn timeless(status: &VaultConnectionStatus) -> VaultConnectionStatus {
     let mut status = status.clone();
     status.last_check_time = None;
     status.next_check_time = None;
+    status.refused_login_times = Vec::new();
     if let Some(server) = &mut status.server {
         server.clock_skew_seconds = None;
         server.certificate_days_left = None;
@@ -114,6 +117,7 @@ fn begin(
     VaultConnectionStatus {
         observed_generation: Some(around.generation),
         state: Some(reason.state()),
+        refused_login_times: previous.refused_login_times.clone(),
         last_handled_reconcile_at: handled.or_else(|| previous.last_handled_reconcile_at.clone()),
         conditions: conditions::fold(&previous.conditions, verdicts, around.generation, around.now),
         ..VaultConnectionStatus::default()

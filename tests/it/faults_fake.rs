@@ -141,6 +141,9 @@ fn comparable(status: &Value, name: &str, side: &Side) -> Value {
     for gone in ["credentials", "lastCheckTime", "nextCheckTime", "nextLoginTime", "lastHandledReconcileAt"] {
         status[gone] = Value::Null;
     }
+    for time in status["refusedLoginTimes"].as_array_mut().into_iter().flatten() {
+        *time = Value::Null;
+    }
     status["session"]["expireTime"] = Value::Null;
     for gone in ["clusterId", "clusterName", "clockSkewSeconds"] {
         status["server"][gone] = Value::Null;

@@ -195,3 +195,34 @@ async fn fifty_connections_with_a_stale_secret_id_do_not_lock_the_role_over_rest
     assert_eq!(logins().await, 4, "two refused, one from outside, one that is mended");
     operator.stop();
 }
+
+#[tokio::test]
+async fn a_connection_that_is_new_after_a_restart_does_not_lock_a_role_that_was_refused_before() {
+    let (cluster, vault) = (Cluster::new("new-stale").await, Vault::shared());
+    let role = vault.app_role("new-stale", json!({"token_ttl": "1h"})).await;
+    let login = format!("auth/{}/login", role.mount);
+    let stale = specs::pair(&role, "00000000-0000-0000-0000-000000000000");
+    cluster.secret("stale", &stale).await;
+    let spec = specs::app_role(&vault.address, &role.mount, "stale");
+    let operator = Operator::start(&cluster).await;
+    for name in ["old-a", "old-b"] {
+        cluster.connect(name, &spec).await;
+        cluster.wait_reason(name, Reason::InvalidCredentials).await;
+    }
+    operator.stop();
+
+    let names: Vec<_> = (0..10).map(|number| format!("a-{number}")).collect();
+    for name in &names {
+        cluster.connect(name, &spec).await;
+    }
+    let operator = Operator::start(&cluster).await;
+    for name in &names {
+        cluster.wait_reason(name, Reason::LoginBudgetSpent).await;
+    }
+    operator.stop();
+    assert_eq!(audit::count(&audit::vault_paths(&vault).await, &login), 2, "by two operators");
+    for name in ["old-a", "old-b"] {
+        let old = cluster.connections().get(name).await.expect("it is there").status.expect("it was judged");
+        assert_eq!(old.refused_login_times.len(), 1, "{name}");
+    }
+}

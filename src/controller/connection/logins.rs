@@ -6,6 +6,7 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -17,16 +18,16 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
+use super::recollection::{Place, Recollection};
 use crate::{
-    api::desired::Target,
-    refs::{MountPath, VaultNamespace},
-    secrets::resolve::AppRolePair,
-    verify::budget::Budget,
+    api::desired::Target, refs::ConnectionRef, secrets::resolve::AppRolePair, verify::budget::Budget,
 };
 
 /// The logins of all connections.
 #[derive(Debug)]
 pub struct Logins {
+    /// What earlier processes counted.
+    pub recollection: Recollection,
     spacing: Duration,
     hasher: RandomState,
     roles: Mutex<HashMap<Role, Arc<AsyncMutex<Budget>>>>,
@@ -36,9 +37,7 @@ pub struct Logins {
 /// A role, as Vault counts its refused logins. Of the role id only a number is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Role {
-    cluster: String,
-    namespace: Option<VaultNamespace>,
-    mount: MountPath,
+    place: Place,
     id_hash: u64,
 }
 
@@ -75,6 +74,7 @@ impl Logins {
     /// Allows so many logins a second at one instance; zero counts as one.
     pub fn new(per_second: u32) -> Self {
         Self {
+            recollection: Recollection::default(),
             spacing: Duration::from_secs(1) / per_second.max(1),
             hasher: RandomState::new(),
             roles: Mutex::default(),
@@ -85,9 +85,11 @@ impl Logins {
     /// Names a role of a target. The id of the cluster joins the addresses of one Vault.
     pub fn role(&self, target: &Target, cluster_id: Option<&str>, pair: &AppRolePair) -> Role {
         Role {
-            cluster: cluster_id.unwrap_or(target.instance.as_str()).to_owned(),
-            namespace: target.namespace.clone(),
-            mount: pair.mount.clone(),
+            place: Place {
+                cluster: cluster_id.unwrap_or(target.instance.as_str()).to_owned(),
+                namespace: target.namespace.clone(),
+                mount: pair.mount.clone(),
+            },
             id_hash: self.hasher.hash_one(pair.role_id.expose_secret()),
         }
     }
@@ -103,12 +105,9 @@ impl Logins {
         let budget = self.budget(role, now);
         let mut alone = None;
         if prospect != Prospect::Proven {
-            let lock = timeout_at(deadline, Arc::clone(&budget).lock_owned());
-            let mut guard = lock.await.map_err(|_| NoTurn::TimedOut)?;
-            guard.permit(now, prospect == Prospect::Changed).map_err(NoTurn::Spent)?;
-            alone = Some(guard);
+            alone = Some(self.alone(role, &budget, (now, prospect == Prospect::Changed), deadline).await?);
         }
-        let slot = self.slot(&role.cluster);
+        let slot = self.slot(&role.place.cluster);
         if slot > deadline {
             return Err(NoTurn::TimedOut);
         }
@@ -116,9 +115,40 @@ impl Logins {
         Ok(Turn { budget, alone })
     }
 
-    /// Counts a refusal that an earlier process saw, and after which no login is to be tried before `until`.
-    pub async fn recall(&self, role: &Role, until: Timestamp, now: Timestamp) {
-        self.budget(role, now).lock().await.recall(until);
+    /// Counts for its role what an earlier process saw refused to a connection, once.
+    pub async fn recall(&self, connection: &ConnectionRef, role: &Role, now: Timestamp) {
+        let budget = self.budget(role, now);
+        let mut budget = budget.lock().await;
+        budget.recall(&self.recollection.take(connection));
+        self.recollection.tell();
+    }
+
+    /// Waits until nobody else tries a login of the role whose outcome is not known, and until one more could not lock
+    /// the role, whatever earlier processes may have counted for it.
+    async fn alone(
+        &self,
+        role: &Role,
+        budget: &Arc<AsyncMutex<Budget>>,
+        (now, changed): (Timestamp, bool),
+        deadline: Instant,
+    ) -> Result<OwnedMutexGuard<Budget>, NoTurn> {
+        loop {
+            let mut news = pin!(self.recollection.news());
+            news.as_mut().enable();
+            let lock = timeout_at(deadline, Arc::clone(budget).lock_owned());
+            let mut guard = lock.await.map_err(|_| NoTurn::TimedOut)?;
+            guard.permit(now, changed).map_err(NoTurn::Spent)?;
+            let patience = match self.recollection.unsure(&role.place, now) {
+                Ok(unsure) if guard.permits_beside(&unsure, now, changed) => return Ok(guard),
+                Ok(_) => deadline,
+                Err(give_up) => give_up.min(deadline),
+            };
+            // Whoever tells of the role needs the account that is held here.
+            drop(guard);
+            if timeout_at(patience, news).await.is_err() && Instant::now() >= deadline {
+                return Err(NoTurn::TimedOut);
+            }
+        }
     }
 
     fn budget(&self, role: &Role, now: Timestamp) -> Arc<AsyncMutex<Budget>> {
@@ -172,6 +202,7 @@ mod tests {
     use super::*;
     use crate::{
         api::{desired::Desired, status::VaultConnectionStatus},
+        refs::MountPath,
         secrets::Versions,
         vault::login::LoginFault,
         verify::{
@@ -249,21 +280,20 @@ mod tests {
     /// A connection with a stale secret id, as `sessions` treats it: what is held is not tried, what is tried is refused.
     async fn try_stale(
         logins: &Logins,
-        role: &Role,
+        (connection, role): (&ConnectionRef, &Role),
         memory: &mut Memory,
         now: Timestamp,
     ) -> (Observation, bool) {
         let basis = Basis { target: desired().target, versions: Versions::new() };
         let (fault, until, tried) = match memory.hold(&basis, now) {
             Some((fault, until)) => {
-                logins.recall(role, until, now).await;
+                logins.recall(connection, role, now).await;
                 (fault, until, false)
             }
             None => match logins.turn(role, Prospect::Unknown, now, soon()).await {
                 Ok(turn) => {
                     turn.refused(now).await;
-                    let until = now + budget::WINDOW;
-                    memory.refused(basis, LoginFault::InvalidCredentials, until);
+                    let until = memory.refused(basis, LoginFault::InvalidCredentials, now);
                     (LoginFault::InvalidCredentials.into(), until, true)
                 }
                 Err(NoTurn::Spent(until)) => {
@@ -273,7 +303,8 @@ mod tests {
                 Err(NoTurn::TimedOut) => panic!("nobody else is in the way"),
             },
         };
-        let seen = Observation { fault: Some(fault), no_login_before: Some(until), ..Observation::default() };
+        let (no_login_before, refused) = (Some(until), memory.refused_lately(now));
+        let seen = Observation { fault: Some(fault), no_login_before, refused, ..Observation::default() };
         (seen, tried)
     }
 
@@ -288,9 +319,13 @@ mod tests {
             let role = role(&logins, "a");
             let restore = |status: &VaultConnectionStatus| Memory::restore(&desired.target, status);
             let mut memories: Vec<_> = statuses.iter().map(restore).collect();
+            for (index, status) in statuses.iter().enumerate() {
+                logins.recollection.found(&connection(&index.to_string()), status);
+            }
             for second in (start..start + 180).step_by(30) {
-                for (status, memory) in statuses.iter_mut().zip(&mut memories) {
-                    let (seen, tried) = try_stale(&logins, &role, memory, at(second)).await;
+                for (index, (status, memory)) in statuses.iter_mut().zip(&mut memories).enumerate() {
+                    let subject = (&connection(&index.to_string()), &role);
+                    let (seen, tried) = try_stale(&logins, subject, memory, at(second)).await;
                     let around =
                         Circumstances { generation: 1, requested_at: None, now: at(second), jitter: 0.0 };
                     *status = checked(status, &around, &desired, &seen).0;
@@ -303,6 +338,79 @@ mod tests {
             .map(|from| refused.iter().filter(|time| (*from..from + 900).contains(*time)).count());
         assert_eq!(most.max(), Some(2), "refused at {refused:?}");
         assert!(refused.len() >= 4, "it tries again in the next window: {refused:?}");
+    }
+
+    fn connection(name: &str) -> ConnectionRef {
+        ConnectionRef { namespace: "ns".to_owned(), name: name.to_owned() }
+    }
+
+    /// The status of a connection whose login was refused at that time.
+    fn refused_at(second: i64) -> VaultConnectionStatus {
+        let seen = Observation {
+            fault: Some(LoginFault::InvalidCredentials.into()),
+            no_login_before: Some(at(second) + budget::WINDOW),
+            refused: vec![at(second)],
+            ..Observation::default()
+        };
+        let around = Circumstances { generation: 1, requested_at: None, now: at(second), jitter: 0.0 };
+        checked(&VaultConnectionStatus::default(), &around, &desired(), &seen).0
+    }
+
+    /// A new process, which was told of two refused logins that the one before it had seen.
+    fn restarted() -> Logins {
+        let logins = Logins::new(1000);
+        logins.recollection.expect_lists(1);
+        for (second, name) in ["a", "b"].into_iter().enumerate() {
+            let second = i64::try_from(second).expect("it is small");
+            logins.recollection.found(&connection(name), &refused_at(second));
+        }
+        logins.recollection.listed();
+        logins
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_connection_does_not_spend_what_an_earlier_process_has_spent() {
+        let logins = restarted();
+        let (shared, other) = (role(&logins, "shared"), role(&logins, "other"));
+        let early = logins.turn(&shared, Prospect::Unknown, at(2), soon()).await;
+        assert_eq!(early.err(), Some(NoTurn::TimedOut), "nobody has looked at the older ones yet");
+        logins
+            .turn(&shared, Prospect::Proven, at(2), soon())
+            .await
+            .expect("what worked before is not held up");
+
+        let waiting = logins.turn(&shared, Prospect::Unknown, at(2), soon());
+        let older = async {
+            logins.recall(&connection("a"), &shared, at(2)).await;
+            logins.recall(&connection("b"), &shared, at(2)).await;
+        };
+        let (outcome, ()) = tokio::join!(waiting, older);
+        assert_eq!(outcome.err(), Some(NoTurn::Spent(at(900))), "the older ones use the same role");
+        let of_another = logins.turn(&other, Prospect::Unknown, at(2), soon()).await;
+        assert!(of_another.is_ok(), "the older ones are known to use another role");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_earlier_process_counted_is_held_against_nobody_for_ever() {
+        let logins = restarted();
+        let shared = role(&logins, "shared");
+        let changed = logins.turn(&shared, Prospect::Changed, at(2), soon()).await;
+        changed.expect("two more are for those that changed").refused(at(2)).await;
+        assert!(
+            logins.turn(&shared, Prospect::Unknown, at(901), soon()).await.is_ok(),
+            "two have left their window"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_that_cannot_be_listed_holds_up_logins_for_ten_seconds() {
+        let logins = Logins::new(1000);
+        logins.recollection.expect_lists(2);
+        logins.recollection.listed();
+        let (role, begin) = (role(&logins, "a"), Instant::now());
+        let patient = Instant::now() + Duration::from_secs(60);
+        assert!(logins.turn(&role, Prospect::Unknown, at(0), patient).await.is_ok());
+        assert_eq!(begin.elapsed().as_secs(), 10);
     }
 
     fn desired() -> Desired {

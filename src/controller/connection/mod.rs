@@ -17,6 +17,7 @@ pub mod checker;
 pub mod instances;
 pub mod logins;
 pub mod observe;
+pub mod recollection;
 pub mod seats;
 mod sessions;
 pub mod standing;
@@ -247,8 +248,12 @@ impl Look<'_> {
         if !standing.is_ready(self.generation) || !memory.belief.is_overdue(desired.interval, next) {
             return Ok(());
         }
-        let (fault, versions) = (Some(Fault::Overdue), memory.versions());
-        let overdue = Observation { fault, versions, ..Observation::default() };
+        let overdue = Observation {
+            fault: Some(Fault::Overdue),
+            versions: memory.versions(),
+            refused: memory.refused_lately(self.now),
+            ..Observation::default()
+        };
         let around = Circumstances { now: Timestamp::now(), ..self.circumstances() };
         let (status, _) = report::checked(standing.status(), &around, desired, &overdue);
         self.write(standing, status).await

@@ -323,6 +323,7 @@ impl<R: References> Check<'_, R> {
             self.seen.login = None;
         }
         self.seen.fault = fault;
+        self.seen.refused = self.kept.memory.refused_lately(self.subject.now);
         self.checker.with_known(|known| shown::clean(&mut self.seen, known));
         Checked { observation: self.seen, leftovers: self.leftovers, waited: self.waited }
     }

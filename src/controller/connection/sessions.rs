@@ -99,8 +99,8 @@ impl<R: References> Check<'_, R> {
         let role = self.checker.logins.role(&basis.target, cluster_id, pair);
         if let Some((fault, until)) = self.kept.memory.hold(&basis, now) {
             if matches!(fault, Fault::Login(_) | Fault::BudgetSpent) {
-                // After a restart the status is all that tells of it.
-                self.checker.logins.recall(&role, until, now).await;
+                // After a restart the status is all that tells of it, and of what was refused.
+                self.checker.logins.recall(self.subject.connection, &role, now).await;
             }
             self.seen.no_login_before = Some(until);
             return Err(fault);
@@ -128,14 +128,14 @@ impl<R: References> Check<'_, R> {
             Ok(login) => {
                 turn.accepted().await;
                 self.learn([&login.token]);
+                self.checker.logins.recollection.forgive(self.subject.connection);
                 self.kept.memory.accepted(basis.clone());
                 Ok(Session::issued(login.token, basis, login.info, now))
             }
             Err(fault) => {
                 if matches!(fault, LoginFault::InvalidCredentials | LoginFault::Denied) {
                     turn.refused(now).await;
-                    let until = now + budget::WINDOW;
-                    self.kept.memory.refused(basis, fault.clone(), until);
+                    let until = self.kept.memory.refused(basis, fault.clone(), now);
                     self.seen.no_login_before = Some(until);
                 }
                 Err(fault.into())

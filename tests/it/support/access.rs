@@ -9,9 +9,10 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    bed::{self, hack_bed, program, run, unique},
+    bed::{self, hack_bed, program, run, unique, variable},
     cluster::{kubeconfig_text, operator_kubeconfig},
     proxy::Proxy,
+    throttle::Throttle,
 };
 
 /// A bed of a test's own, whose cluster nobody else uses.
@@ -25,6 +26,24 @@ pub fn kubeconfig_through(proxy: &Proxy) -> PathBuf {
     let text = fs::read_to_string(operator_kubeconfig()).expect("the operator's kubeconfig can be read");
     let mut config: Value = serde_json::from_str(&text).expect("it is JSON");
     config["clusters"][0]["cluster"]["server"] = json!(format!("https://{}", proxy.address));
+    write(&config.to_string())
+}
+
+/// The operator's kubeconfig, by way of a door that may refuse writes.
+pub fn kubeconfig_through_throttle(door: &Throttle) -> PathBuf {
+    let text = fs::read_to_string(operator_kubeconfig()).expect("the operator's kubeconfig can be read");
+    let mut config: Value = serde_json::from_str(&text).expect("it is JSON");
+    config["clusters"][0]["cluster"] =
+        json!({"server": format!("https://{}", door.address), "certificate-authority": door.ca});
+    write(&config.to_string())
+}
+
+/// A kubeconfig that names a file with a token, as that of a pod's ServiceAccount is one.
+pub fn kubeconfig_by_token_file(token: &Path) -> PathBuf {
+    let cluster =
+        json!({"server": variable("BED_APISERVER"), "certificate-authority": variable("BED_APISERVER_CA")});
+    let mut config: Value = serde_json::from_str(&kubeconfig_text(&cluster, "")).expect("it is JSON");
+    config["users"][0]["user"] = json!({"tokenFile": token});
     write(&config.to_string())
 }
 

@@ -18,6 +18,7 @@ pub mod root;
 pub mod scene;
 pub mod specs;
 pub mod tamper;
+pub mod throttle;
 pub mod tunnel;
 pub mod vault;
 pub mod verdict;

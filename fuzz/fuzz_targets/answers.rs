@@ -1,0 +1,166 @@
+//! The readers of Vault's answers: no body makes one panic, nothing is read out of an answer that is not in it, and no
+//! text of the server reaches a message.
+//!
+//! Input: the HTTP status code, a newline, the body.
+
+#![no_main]
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::jiff::Timestamp;
+use libfuzzer_sys::{Corpus, fuzz_target};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use vault_connection_operator::{
+    api::{connection::Verb, desired::Desired},
+    refs::MountPath,
+    vault::{
+        answer::Answer,
+        capabilities, health,
+        login::{self, LoginFault},
+        token::{self, SelfFault},
+        wrapping::{self, WrapFault},
+    },
+    verify::{
+        judge,
+        observation::{Fault, Observation},
+    },
+};
+
+/// What the seeds have in the place of a server's own words.
+const CANARY: &str = "canary";
+
+/// Longer lives do not end.
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+fuzz_target!(|input: &[u8]| -> Corpus {
+    let Some(answer) = answer(input) else { return Corpus::Reject };
+    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let faults = [
+        read_health(&answer, &body),
+        read_login(&answer, &body),
+        read_own_token(&answer),
+        read_capabilities(&answer, &body),
+        read_wrapping(&answer, &body),
+    ];
+    for fault in faults.into_iter().flatten() {
+        assert_tells_nothing(fault);
+    }
+    Corpus::Keep
+});
+
+fn answer(input: &[u8]) -> Option<Answer> {
+    let end = input.iter().position(|byte| *byte == b'\n')?;
+    let status =
+        str::from_utf8(&input[..end]).ok()?.parse().ok().filter(|status| (100..1000).contains(status))?;
+    let body = input[end + 1..].to_vec().into();
+    Some(Answer { status, retry_after: None, location: None, certificate_end: None, body })
+}
+
+fn read_health(answer: &Answer, body: &Value) -> Option<Fault> {
+    match health::read(answer) {
+        Ok(health) => {
+            assert!(matches!(answer.status, 200 | 429 | 473), "{}", answer.status);
+            assert!(body["initialized"].is_boolean() && body["sealed"].is_boolean(), "it is no Vault's");
+            assert_eq!(health.version.as_deref(), body["version"].as_str());
+            None
+        }
+        Err(fault) => Some(fault.into()),
+    }
+}
+
+fn read_login(answer: &Answer, body: &Value) -> Option<Fault> {
+    let general = answer.server_fault();
+    match login::read(answer) {
+        Ok(login) => {
+            assert_eq!((answer.status, general), (200, None));
+            let token = login.token.expose_secret();
+            assert!(!token.is_empty());
+            assert_eq!(body["auth"]["client_token"].as_str(), Some(token), "a token comes from nowhere else");
+            assert!(login.info.ttl.is_none_or(|ttl| !ttl.is_zero() && ttl < CENTURY));
+            None
+        }
+        Err(fault) => {
+            assert!(general.is_none_or(|general| fault == LoginFault::Server(general)));
+            // Each of these ends in a lockout, so that each must be Vault's own word.
+            let refused = matches!(fault, LoginFault::InvalidCredentials | LoginFault::Denied);
+            assert!(!refused || body["errors"].is_array(), "a refusal is Vault's own word");
+            Some(fault.into())
+        }
+    }
+}
+
+fn read_own_token(answer: &Answer) -> Option<Fault> {
+    let general = answer.server_fault();
+    if let Ok(life) = token::read_renew(answer) {
+        assert!(general.is_none() && life < CENTURY);
+    }
+    assert_eq!(token::refusal(answer).is_ok(), general.is_none() && matches!(answer.status, 200 | 204));
+    match token::read_lookup(answer) {
+        Ok(info) => {
+            assert_eq!(general, None);
+            let lives = [info.ttl, info.longest_life, info.period];
+            assert!(lives.iter().flatten().all(|life| !life.is_zero() && *life < CENTURY), "{info:?}");
+            assert_ne!(info.uses_left, Some(0), "zero means that there is no limit");
+            None
+        }
+        Err(fault) => {
+            assert!(general.is_none_or(|general| fault == SelfFault::Server(general)));
+            Some(fault.into())
+        }
+    }
+}
+
+fn read_capabilities(answer: &Answer, body: &Value) -> Option<Fault> {
+    let path = "kv/data/app";
+    let require = BTreeMap::from([(path.to_owned(), vec![Verb::Read, Verb::Update])]);
+    let missing = capabilities::read_missing(answer, &require).ok()?;
+    assert_eq!(answer.server_fault(), None);
+    let is_granted = |verb: &Verb| {
+        let granted = body["data"][path].as_array().into_iter().flatten().filter_map(Value::as_str);
+        granted.into_iter().any(|word| word == "root" || word == verb.as_str())
+    };
+    let expected: Vec<_> = require[path].iter().copied().filter(|verb| !is_granted(verb)).collect();
+    assert_eq!(missing.get(path).cloned().unwrap_or_default(), expected);
+    (!missing.is_empty()).then_some(Fault::Missing(missing))
+}
+
+fn read_wrapping(answer: &Answer, body: &Value) -> Option<Fault> {
+    let mount = MountPath::parse("approle").expect("it is a mount");
+    let general = answer.server_fault();
+    if let Ok(unwrapped) = wrapping::read_unwrap(answer) {
+        assert_eq!((answer.status, &general), (200, &None));
+        assert_eq!(body["data"]["secret_id"].as_str(), Some(unwrapped.secret_id.expose_secret()));
+    }
+    match wrapping::read_lookup(answer, &mount, None) {
+        Ok(()) => {
+            let path = body["data"]["creation_path"].as_str().expect("it was read");
+            let role =
+                path.strip_prefix("auth/approle/role/").and_then(|rest| rest.strip_suffix("/secret-id"));
+            assert!(role.is_some_and(|role| !role.is_empty() && !role.contains('/')), "{path}");
+            None
+        }
+        Err(fault) => {
+            assert!(general.is_none_or(|general| fault == WrapFault::Server(general)));
+            Some(fault.into())
+        }
+    }
+}
+
+/// No text of the server is told, and what is told is short.
+fn assert_tells_nothing(fault: Fault) {
+    let spec = json!({
+        "instanceUrl": "https://vault.example.com",
+        "auth": {"appRole": {
+            "roleId": {"value": "role"},
+            "secretId": {"secretRef": {"name": "s", "key": "k"}},
+        }},
+    });
+    let spec = serde_json::from_value(spec).expect("it is a spec");
+    let desired = Desired::parse(&spec).expect("it makes sense");
+    let observation = Observation { fault: Some(fault), ..Observation::default() };
+    for verdict in judge::judge(&desired, &observation, Timestamp::UNIX_EPOCH) {
+        assert!(!verdict.message.is_empty() && verdict.message.len() <= 1024);
+        assert!(!verdict.message.contains(CANARY), "{}", verdict.message);
+    }
+}
