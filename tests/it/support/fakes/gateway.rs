@@ -320,7 +320,14 @@ impl Shared {
             self.is_unexpected(format!("a tunnel out of this machine, to {target}"));
             return Reach::Denied;
         }
-        TcpStream::connect(address).await.map_or(Reach::Refused, Reach::Target)
+        match TcpStream::connect(address).await {
+            Ok(target) => {
+                // As proxies do: a part of a handshake must not wait for the answer to another.
+                let _ = target.set_nodelay(true);
+                Reach::Target(target)
+            }
+            Err(_) => Reach::Refused,
+        }
     }
 }
 
@@ -331,6 +338,7 @@ async fn receive(stream: TcpStream, speech: Speech, shared: Arc<Shared>) {
         state.visits.push(Visit::default());
         state.visits.len() - 1
     };
+    let _ = stream.set_nodelay(true);
     let mut era = shared.era.subscribe();
     era.mark_unchanged();
     tokio::select! {
