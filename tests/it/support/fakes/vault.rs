@@ -8,6 +8,9 @@
 //! server does, which `faults_fake.rs` compares; a test takes one thing of that away. Anything else that is asked of it
 //! fails the test.
 
+mod ask;
+mod black_hole;
+
 use std::{
     collections::{HashMap, HashSet},
     io,
@@ -21,16 +24,20 @@ use rustls::ServerConfig;
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, TcpSocket, TcpStream},
-    time::{interval, timeout},
+    net::{TcpListener, TcpStream},
+    time::interval,
 };
 
 use super::{
     super::bed::unique,
-    echo::Echo,
     http::{Answer, Request},
-    openbao::{self, MOUNT},
+    openbao,
     tls::{self, Door, Handshake},
+};
+
+pub use self::{
+    ask::{Ask, Misdeed},
+    black_hole::BlackHole,
 };
 
 /// The pair that it accepts.
@@ -40,50 +47,11 @@ pub const SECRET_ID: &str = "7d3b6a4e-0000-4000-8000-00000000b002";
 /// Time between two bytes of a slow answer.
 const DRIP: Duration = Duration::from_secs(1);
 
-/// When a connection on this machine that is not made by then is never made.
-const NOT_ACCEPTED: Duration = Duration::from_millis(200);
-
 /// A Vault that can misbehave. It lives as long as the test's runtime.
 pub struct FakeVault {
     pub url: String,
     pub address: SocketAddr,
     shared: Arc<Shared>,
-}
-
-/// A port that takes no connection: what is sent there is lost, as behind a firewall that drops.
-pub struct BlackHole {
-    listener: TcpListener,
-    /// They fill the queue of connections that nobody accepts.
-    _queued: Vec<TcpStream>,
-}
-
-/// What the operator may ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Ask {
-    Health,
-    Login,
-    LookupSelf,
-    CapabilitiesSelf,
-    RevokeSelf,
-    WrappingLookup,
-    Unwrap,
-}
-
-/// What it does in the place of a good answer.
-#[derive(Clone, Debug)]
-pub enum Misdeed {
-    /// Gives this answer.
-    Answer(Answer),
-    /// Says back what it knows, somewhere in its answer.
-    Echo(Echo),
-    /// Reads the request and resets the connection.
-    Reset,
-    /// Reads the request and says nothing more.
-    Silence,
-    /// Gives the good answer, a byte a second.
-    Drip,
-    /// Breaks off in the middle of the good answer.
-    Cut,
 }
 
 /// Credentials of a test's own.
@@ -275,35 +243,6 @@ impl Drop for FakeVault {
     }
 }
 
-// === impl BlackHole ===
-
-impl BlackHole {
-    pub async fn new() -> Self {
-        let socket = TcpSocket::new_v4().expect("there are sockets");
-        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("there is a free port");
-        let listener = socket.listen(1).expect("it is bound");
-        let address = listener.local_addr().expect("it is bound");
-        let mut queued = Vec::new();
-        while let Ok(stream) = timeout(NOT_ACCEPTED, TcpStream::connect(address)).await {
-            queued.push(stream.expect("the queue is not yet full"));
-        }
-        Self { listener, _queued: queued }
-    }
-
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address())
-    }
-
-    pub fn address(&self) -> SocketAddr {
-        self.listener.local_addr().expect("it is bound")
-    }
-
-    /// Lets everybody in.
-    pub fn open(self) -> FakeVault {
-        FakeVault::serving(self.listener, "http", Door::Plain)
-    }
-}
-
 // === impl Shared ===
 
 impl Shared {
@@ -382,24 +321,6 @@ impl State {
                 Answer::new(204, "").with("content-type: application/json")
             }
             None => denied(),
-        }
-    }
-}
-
-// === impl Ask ===
-
-impl Ask {
-    fn of(request: &Request) -> Option<Self> {
-        let login = format!("/v1/auth/{MOUNT}/login");
-        match (request.method.as_str(), request.path.as_str()) {
-            ("GET", "/v1/sys/health") => Some(Self::Health),
-            ("POST", path) if path == login => Some(Self::Login),
-            ("GET", "/v1/auth/token/lookup-self") => Some(Self::LookupSelf),
-            ("POST", "/v1/sys/capabilities-self") => Some(Self::CapabilitiesSelf),
-            ("POST", "/v1/auth/token/revoke-self") => Some(Self::RevokeSelf),
-            ("POST", "/v1/sys/wrapping/lookup") => Some(Self::WrappingLookup),
-            ("POST", "/v1/sys/wrapping/unwrap") => Some(Self::Unwrap),
-            _ => None,
         }
     }
 }
