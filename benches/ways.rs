@@ -11,7 +11,7 @@
 #![expect(clippy::print_stdout, reason = "it tells what it has measured")]
 
 #[path = "../tests/it/support/mod.rs"]
-#[expect(dead_code, reason = "the tests need more of it")]
+#[expect(dead_code, unused_imports, reason = "the tests need more of it")]
 mod support;
 
 use std::{
