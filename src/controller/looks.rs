@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch as tokio_watch;
 
 use super::{chain, watch};
-use crate::cluster::ClusterError;
+use crate::{cluster::ClusterError, telemetry::metrics::Metrics};
 
 /// How soon to try again when the API server failed us.
 pub(super) const RETRY: Duration = Duration::from_secs(5);
@@ -85,14 +85,17 @@ where
     (store, looks)
 }
 
-/// Logs what a look led to, and forgets an object that is no longer there.
-pub(super) async fn conclude<K, F>(outcome: Outcome<K>, forget: impl FnOnce(ObjectRef<K>) -> F) -> Conclusion
-where
+/// Logs and counts what a look led to, and forgets an object that is no longer there.
+pub(super) async fn conclude<K, F>(
+    outcome: Outcome<K>,
+    metrics: &Metrics,
+    forget: impl FnOnce(ObjectRef<K>) -> F,
+) where
     K: Resource<DynamicType = ()>,
     F: Future<Output = ()>,
 {
     match outcome {
-        Ok(_) => return Conclusion::Looked,
+        Ok(_) => {}
         Err(Error::ObjectNotFound(object)) => {
             // It is that of this kind: `applier` has erased the type.
             let mut gone = ObjectRef::new(&object.name);
@@ -100,8 +103,8 @@ where
             forget(gone).await;
         }
         Err(Error::ReconcilerFailed(error, object)) => {
+            metrics.cluster_failed();
             tracing::warn!(error = chain(&error), %object, "the API server failed; trying again");
-            return Conclusion::ClusterFailed;
         }
         Err(Error::QueueError(error)) => {
             let kind = K::kind(&()).into_owned();
@@ -109,16 +112,6 @@ where
         }
         Err(Error::RunnerError(error)) => tracing::error!(error = chain(&error), "the queue failed"),
     }
-    Conclusion::Looked
-}
-
-/// What is to be counted of a look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Conclusion {
-    /// Nothing.
-    Looked,
-    /// The API server failed.
-    ClusterFailed,
 }
 
 /// A defect of ours that one object shows must not stop the others: a panic is told by the hook, and this object is left

@@ -46,7 +46,7 @@ use tokio::{
 use self::{
     connection::{Context, Guarded},
     gateway::{GatewayContext, GuardedGateway},
-    looks::{Calls, Conclusion, conclude, looks},
+    looks::{Calls, conclude, looks},
     records::Change,
 };
 use crate::{
@@ -156,9 +156,7 @@ fn scope_of(
                     let namespace = object.namespace.unwrap_or_default();
                     connection::forget(&ConnectionRef { namespace, name: object.name }, &context).await;
                 };
-                if conclude(outcome, forget).await == Conclusion::ClusterFailed {
-                    context.checker.metrics.cluster_failed();
-                }
+                conclude(outcome, &context.checker.metrics, forget).await;
             }
         });
         let (follow, looks, gateways) = (pin!(follow), pin!(looks), pin!(gateways));
@@ -204,9 +202,7 @@ async fn gateways_of(
                     let namespace = object.namespace.unwrap_or_default();
                     gateway::forget(&GatewayName { namespace, name: object.name }, &context).await;
                 };
-                if conclude(outcome, forget).await == Conclusion::ClusterFailed {
-                    context.shared.checker.metrics.cluster_failed();
-                }
+                conclude(outcome, &context.shared.checker.metrics, forget).await;
             }
         })
         .await;
