@@ -7,7 +7,10 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 
-use crate::api::condition::{ConditionType, Reason, Truth};
+use crate::{
+    api::condition::{ConditionType, Reason, Truth},
+    text,
+};
 
 /// Longest message of a condition, in bytes. Longer ones are cut: a status is read on a terminal.
 pub const MAX_MESSAGE_BYTES: usize = 1024;
@@ -39,7 +42,7 @@ pub fn fold(previous: &[Condition], verdicts: &[Verdict], generation: i64, now: 
             type_: verdict.condition.as_str().to_owned(),
             status: status.to_owned(),
             reason: verdict.reason.as_str().to_owned(),
-            message: cut(&verdict.message).to_owned(),
+            message: cut(&text::printable(&verdict.message)).to_owned(),
             observed_generation: Some(generation),
             last_transition_time: since.unwrap_or(Time(now)),
         }
@@ -72,6 +75,16 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("in range")
+    }
+
+    #[test]
+    fn no_message_moves_the_text_around_it() {
+        let message = "the spec cannot be read: unknown field `\u{202e}\u{1b}[2J\u{2028}`";
+        let folded = fold(&[], &[verdict(Truth::False, Reason::InvalidSpec, message)], 1, at(0));
+        assert_eq!(
+            folded[0].message,
+            "the spec cannot be read: unknown field `\\u{202e}\\u{1b}[2J\\u{2028}`"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
 
 /// The layers, lowest first: the modules of each, and whether it is pure. A longer path wins over a shorter one.
 const LAYERS: &[(&[&str], Purity)] = &[
+    (&["text"], Purity::Pure),
     (&["refs"], Purity::Pure),
     (&["api"], Purity::Pure),
     (&["conditions"], Purity::Pure),

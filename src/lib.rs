@@ -3,6 +3,7 @@
 //! Layers, lowest first; a module uses only what stands above it. `layers.rs` holds that.
 //!
 //! ```text
+//!   text         which characters may be shown                                  pure
 //!   refs         names and addresses, valid by construction                     pure
 //!   api          what users write and read                                      pure
 //!   conditions   the only code that builds a condition                          pure
@@ -30,5 +31,6 @@ pub mod secrets;
 #[cfg(test)]
 mod supply_chain;
 pub mod telemetry;
+pub mod text;
 pub mod vault;
 pub mod verify;

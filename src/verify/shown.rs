@@ -6,6 +6,7 @@
 use super::observation::{Fault, Observation};
 use crate::{
     secrets::known::Known,
+    text,
     vault::{answer::ServerFault, health::Health, token::TokenInfo},
 };
 
@@ -45,7 +46,7 @@ pub fn clean_fault(fault: &mut Fault, known: &Known) {
 }
 
 fn may_be_shown(text: &str, known: &Known) -> bool {
-    text.len() <= LONGEST && !text.contains(char::is_control) && !known.is_in(text)
+    text.len() <= LONGEST && text.chars().all(text::is_printable) && !known.is_in(text)
 }
 
 #[cfg(test)]
@@ -97,6 +98,11 @@ mod tests {
             ("too long", &long, false),
             ("an escape sequence", "\u{1b}[2J", false),
             ("two lines", "a\nb", false),
+            ("two lines of Unicode", "a\u{2028}b", false),
+            ("a text that is turned around", "a\u{202e}b", false),
+            ("an isolate", "a\u{2067}b", false),
+            ("a text with something invisible", "a\u{200b}b", false),
+            ("a byte order mark", "\u{feff}a", false),
         ];
         for (name, text, shown) in table {
             let mut seen = observation(text);
