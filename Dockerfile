@@ -1,8 +1,15 @@
-# docker build --tag REGISTRY/vault-connection-operator:0.1.0 .
+# docker build --build-arg RUST_IMAGE=rust:1.95-alpine@sha256:... --tag REGISTRY/vault-connection-operator:0.1.0 .
+#
+# RUST_IMAGE is the image to build in, with its digest: a tag can be moved, a digest cannot. It has no default, because a
+# digest that nobody has compared is worth nothing; the README shows how to look it up. A build without a digest fails.
 #
 # The result holds one static binary and the CA certificates of Alpine, and runs as a user without a name.
 
-FROM rust:1.95-alpine AS build
+ARG RUST_IMAGE
+
+FROM ${RUST_IMAGE} AS build
+ARG RUST_IMAGE
+RUN printf '%s' "$RUST_IMAGE" | grep -Eq '@sha256:[0-9a-f]{64}$' || { echo "RUST_IMAGE needs a digest: NAME@sha256:DIGEST" >&2; exit 1; }
 # ring compiles C and assembly; the targets of this image link statically by default.
 RUN apk add --no-cache ca-certificates gcc musl-dev
 WORKDIR /build

@@ -1,7 +1,7 @@
-//! Holds what may become part of the operator, as far as files of ours can tell: `cargo deny check` knows more, but not
-//! everybody has it.
+//! Holds what may become part of the operator, as far as files of ours can tell. `cargo deny check`, which `make test`
+//! runs, knows more, but takes a program that `cargo test` alone does not have.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 
 /// A file of the package. Asked when the tests run: a binary may have been built in another checkout.
 fn read(name: &str) -> String {
@@ -54,4 +54,29 @@ fn unsafe_code_is_forbidden() {
     let (_, lints) = manifest.split_once("[lints.rust]\n").expect("there are lints");
     let lints = lints.split("\n[").next().unwrap_or_default();
     assert!(lints.lines().any(|line| line == "unsafe_code = \"forbid\""), "{lints}");
+}
+
+#[test]
+fn a_base_image_without_a_digest_is_refused() {
+    let dockerfile = read("Dockerfile");
+    let bases: Vec<_> = dockerfile.lines().filter_map(|line| line.strip_prefix("FROM ")).collect();
+    assert_eq!(bases, ["${RUST_IMAGE} AS build", "scratch"], "no other image is built from");
+    let defaults = dockerfile.lines().filter(|line| line.starts_with("ARG RUST_IMAGE"));
+    assert!(defaults.clone().count() > 0 && defaults.into_iter().all(|line| line == "ARG RUST_IMAGE"));
+    let (_, build) = dockerfile.split_once(" AS build\n").expect("there is a stage");
+    let guard = build.lines().find_map(|line| line.strip_prefix("RUN ")).expect("it begins with the guard");
+    let digest = "0123456789abcdef".repeat(4);
+    for (image, accepted) in [
+        (format!("rust@sha256:{digest}"), true),
+        (format!("registry.example.com:5000/rust:1.95-alpine@sha256:{digest}"), true),
+        ("rust:1.95-alpine".to_owned(), false),
+        ("rust:1.95-alpine@sha256:".to_owned(), false),
+        (format!("rust@sha256:{digest}:latest"), false),
+        (format!("rust:sha256-{digest}"), false),
+        (String::new(), false),
+    ] {
+        let outcome = Command::new("sh").args(["-c", guard]).env("RUST_IMAGE", &image).output();
+        let outcome = outcome.expect("there is a shell");
+        assert_eq!(outcome.status.success(), accepted, "{image:?}");
+    }
 }

@@ -15,6 +15,13 @@ struct Right {
     verbs: &'static [Verb],
 }
 
+/// What the operator may do to the one object of a resource that has its name, and what no rule can limit to a name.
+struct NamedRight {
+    /// Kubernetes does not know the name of an object that is being created, so these hold for any name.
+    any_name: Right,
+    own_name: Right,
+}
+
 /// One verb of a right: what it is for, and what happens without it.
 struct Verb(&'static str, &'static str, &'static str);
 
@@ -109,25 +116,39 @@ const RIGHTS: &[Right] = &[
     },
 ];
 
-/// What the operator may do in its own namespace: hold a Lease.
-const LEASE_RIGHTS: &[Right] = &[Right {
-    group: "coordination.k8s.io",
-    resource: "leases",
-    verbs: &[
-        Verb("create", "to make it at the first start", "none works, until somebody makes it"),
-        Verb("get", "to see who holds it", "none works"),
-        Verb("update", "to take it, keep it and give it back", "none works"),
-    ],
-}];
+/// What the operator may do in its own namespace: hold the Lease that it is started with.
+const LEASE_RIGHT: NamedRight = NamedRight {
+    any_name: Right {
+        group: LEASE_GROUP,
+        resource: "leases",
+        verbs: &[Verb(
+            "create",
+            "to create its own at the first start",
+            "no replica works until somebody creates it",
+        )],
+    },
+    own_name: Right {
+        group: LEASE_GROUP,
+        resource: "leases",
+        verbs: &[
+            Verb("get", "to see who holds it", "no replica works"),
+            Verb("update", "to take it, renew it and release it", "no replica works"),
+        ],
+    },
+};
+
+const LEASE_GROUP: &str = "coordination.k8s.io";
 
 /// What the operator may do in the cluster, or in each namespace that it watches.
 pub fn rules() -> Vec<PolicyRule> {
     RIGHTS.iter().map(Right::rule).collect()
 }
 
-/// What the operator may do in its own namespace.
-pub fn lease_rules() -> Vec<PolicyRule> {
-    LEASE_RIGHTS.iter().map(Right::rule).collect()
+/// What the operator may do in its own namespace, with the name of its Lease.
+pub fn lease_rules(lease: &str) -> Vec<PolicyRule> {
+    let NamedRight { any_name, own_name } = &LEASE_RIGHT;
+    let named = PolicyRule { resource_names: Some(vec![lease.to_owned()]), ..own_name.rule() };
+    vec![any_name.rule(), named]
 }
 
 /// The table of all rights, for people.
@@ -135,10 +156,14 @@ pub(super) fn table() -> String {
     let mut text = String::from(
         "| API group | Resource | Verb | What it is for | Without it |\n| --- | --- | --- | --- | --- |\n",
     );
-    for Right { group, resource, verbs } in RIGHTS.iter().chain(LEASE_RIGHTS) {
+    let NamedRight { any_name, own_name } = &LEASE_RIGHT;
+    let rights = RIGHTS.iter().map(|right| (right, ""));
+    for (Right { group, resource, verbs }, limit) in
+        rights.chain([(any_name, ""), (own_name, ", its own only")])
+    {
         let group = if group.is_empty() { "core" } else { group };
         for Verb(verb, purpose, without) in *verbs {
-            let _ = writeln!(text, "| {group} | `{resource}` | `{verb}` | {purpose} | {without} |");
+            let _ = writeln!(text, "| {group} | `{resource}`{limit} | `{verb}` | {purpose} | {without} |");
         }
     }
     text

@@ -1,11 +1,11 @@
 //! A cluster that gives the operator less than it wants, or objects that it cannot read.
 
-use std::{path::Path, time::Duration};
+use std::{fmt::Debug, path::Path, time::Duration};
 
-use k8s_openapi::ByteString;
+use k8s_openapi::{ByteString, api::coordination::v1::Lease, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Api, Client, Config, CustomResourceExt,
-    api::{ApiResource, DynamicObject, ListParams, PostParams},
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
     runtime::wait::await_condition,
 };
@@ -17,8 +17,8 @@ use vault_connection_operator::{
 
 use crate::support::{
     access::{OtherBed, apply, grant, kubeconfig_with},
-    bed::variable,
-    cluster::Cluster,
+    bed::{package, program, run, unique, variable},
+    cluster::{Cluster, RELEASE, RELEASE_NAMESPACE, operator_kubeconfig},
     operator::Operator,
     process::Process,
     specs,
@@ -188,4 +188,59 @@ async fn the_values_of_a_secret_without_the_label_never_reach_the_operator() {
     cluster.wait("connection", "Ready", SOON, is_ready).await;
     assert_eq!(tamper.spoiled(), 1, "one answer to one reading, and none of a watch");
     operator.stop();
+}
+
+fn is_forbidden<T: Debug>(outcome: Result<T, kube::Error>) -> bool {
+    matches!(outcome, Err(kube::Error::Api(status)) if status.code == 403)
+}
+
+#[tokio::test]
+async fn the_operator_may_hold_its_own_lease_and_no_other() {
+    let admin = Cluster::new("lease-rights").await;
+    let leases = |client| Api::<Lease>::namespaced(client, RELEASE_NAMESPACE);
+    let (admins, operators) = (leases(admin.client), leases(client(&operator_kubeconfig()).await));
+    let somebodys = unique("somebodys");
+    let metadata = ObjectMeta { name: Some(somebodys.clone()), ..ObjectMeta::default() };
+    let lease = Lease { metadata, spec: None };
+    let lease = admins.create(&PostParams::default(), &lease).await.expect("an administrator may");
+
+    assert!(is_forbidden(operators.get(&somebodys).await), "get another");
+    let taken = operators.replace(&somebodys, &PostParams::default(), &lease).await;
+    assert!(is_forbidden(taken), "update another");
+    assert!(is_forbidden(operators.list(&ListParams::default()).await), "list");
+    for name in [&somebodys, RELEASE] {
+        let patch = Patch::Merge(json!({"spec": {"holderIdentity": "thief"}}));
+        assert!(is_forbidden(operators.patch(name, &PatchParams::default(), &patch).await), "patch {name}");
+        assert!(is_forbidden(operators.delete(name, &DeleteParams::default()).await), "delete {name}");
+    }
+    // Another test may hold it at the moment.
+    operators.get_opt(RELEASE).await.expect("it may read its own");
+    admins.delete(&somebodys, &DeleteParams::default()).await.expect("an administrator may");
+}
+
+/// The names that the rules of a role are limited to, and the Lease that its Deployment is started with.
+fn lease_of(yaml: &str) -> (Vec<Value>, String) {
+    let objects: Vec<Value> = serde_saphyr::from_multiple(yaml).expect("manifests are YAML");
+    let role = objects.iter().find(|object| object["kind"] == "Role").expect("there is a role for the Lease");
+    let names =
+        role["rules"].as_array().into_iter().flatten().filter_map(|rule| rule["resourceNames"].as_array());
+    let deployment = objects.iter().find(|object| object["kind"] == "Deployment").expect("there is one");
+    let args = &deployment["spec"]["template"]["spec"]["containers"][0]["args"];
+    let mut args = args.as_array().into_iter().flatten().filter_map(Value::as_str);
+    let lease = args.find_map(|arg| arg.strip_prefix("--lease=")).expect("it takes a Lease");
+    (names.flatten().cloned().collect(), lease.to_owned())
+}
+
+#[test]
+fn the_role_is_limited_to_the_lease_that_the_deployment_takes() {
+    let chart = package().join("charts/vault-connection-operator");
+    for helm in ["helm3", "helm4"] {
+        for release in [RELEASE, "another"] {
+            let (names, lease) = lease_of(&run(program(helm).args(["template", release]).arg(&chart)));
+            assert_eq!(names, [json!(lease)], "{helm}: {release}");
+        }
+    }
+    let (names, lease) =
+        lease_of(&run(program("kubectl").arg("kustomize").arg(package().join("config/default"))));
+    assert_eq!(names, [json!(lease)]);
 }

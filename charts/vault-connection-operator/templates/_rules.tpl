@@ -58,6 +58,13 @@
   - leases
   verbs:
   - create
+- apiGroups:
+  - coordination.k8s.io
+  resourceNames:
+  - "{{ include `vault-connection-operator.fullname` . }}"
+  resources:
+  - leases
+  verbs:
   - get
   - update
 {{- end -}}

@@ -24,8 +24,8 @@ use super::{
     wait::PATIENCE,
 };
 
-/// The chart's release, its ServiceAccount and its Deployment.
-const RELEASE: &str = "vault-connection-operator";
+/// The chart's release, its ServiceAccount, its Deployment and its Lease.
+pub const RELEASE: &str = "vault-connection-operator";
 
 /// Where the chart is installed.
 pub const RELEASE_NAMESPACE: &str = "vault-connection-operator-system";
