@@ -1,0 +1,432 @@
+//! Whole checks: any spec, against a server that answers anything, through the real check. Nothing panics, every
+//! condition has a verdict, nothing is Ready that the server did not accept, and no credential is shown.
+//!
+//! Input, a line each:
+//!
+//! ```text
+//!   the spec of a VaultConnection, in JSON
+//!   the spec of every VaultGateway that it may name, in JSON
+//!   the value of every Secret: CANARY stands for a credential; or !missing, !forbidden, !unlabelled
+//!   then the server's answers: WORD STATUS[;HEADER:VALUE] BODY, or WORD raw BYTES, WORD more BYTES, WORD hang, WORD close
+//! ```
+//!
+//! The first answer that was not given yet, and whose WORD is in the first line of the request, is given; the last such one
+//! is given again. After raw bytes the connection is closed. `tls` and `socks` are the words for a client that does not speak HTTP. In a BODY, CANARY is the
+//! credential that the server was sent, LONG a very long text, MANY a very long list.
+//!
+//! With SHOW_STATUS in its environment, it prints the status after each check.
+//!
+//! The server is in this process and on loopback, where every name leads; the address policy lets nothing else be dialled.
+//! The clock stands still but for waiting, so that a server that says nothing costs no time.
+
+#![no_main]
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use k8s_openapi::jiff::Timestamp;
+use libfuzzer_sys::{Corpus, fuzz_target};
+use secrecy::zeroize::Zeroizing;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    runtime::{Builder, Runtime},
+    time::Instant,
+};
+use vault_connection_operator::{
+    api::{
+        condition::ConditionType, connection::VaultConnectionSpec, desired::Desired,
+        status::VaultConnectionStatus,
+    },
+    conditions::{self, MAX_MESSAGE_BYTES},
+    controller::connection::{
+        checker::{Checker, Subject},
+        instances::Instances,
+        logins::Logins,
+        observe::Kept,
+    },
+    gateway::{
+        connect::{Addresses, Names},
+        dial::Dialer,
+        policy::PolicyHandle,
+        route::{AddressPolicy, Contact},
+    },
+    refs::{ConnectionRef, ObjectKind, ObjectName},
+    secrets::{Lookup, Object, References, Version, gateway::lookup_of_spec, ledger::Ledger},
+    telemetry::metrics::Metrics,
+    verify::report::{self, Circumstances},
+};
+
+/// What stands for a credential in an input, and the credential: longer than what a word of a server's own may hold.
+const MARK: &str = "CANARY";
+const CREDENTIAL: &str = "hvs.4f1c0ffee8d6canary2b7e9a";
+
+/// Most bytes of a status in JSON. An object of Kubernetes may have 1.5 MiB; this is what etcd and every watch carry.
+const MAX_STATUS_BYTES: usize = 64 * 1024;
+
+/// Where a CA is read from.
+const CA_KEY: &str = "ca.crt";
+const CA: &str = include_str!("../corpus/pem/ca");
+
+fuzz_target!(|input: &str| -> Corpus {
+    let mut lines = input.lines();
+    let mut next = || lines.next().unwrap_or_default();
+    let (spec, gateway, secret) = (next(), next(), next());
+    let Ok(spec_read) = serde_json::from_str::<VaultConnectionSpec>(spec) else { return Corpus::Reject };
+    let desired = match Desired::parse(&spec_read) {
+        Ok(desired) => desired,
+        Err(error) => {
+            let status = report::invalid_spec(&<_>::default(), &around(0), &error.to_string());
+            assert_sound(&status);
+            assert!(!is_ready(&status), "an invalid spec is never Ready");
+            return Corpus::Keep;
+        }
+    };
+    let script = Script { answers: lines.filter_map(Answer::parse).collect(), ..Script::default() };
+    let objects = Objects { keys: keys(spec, gateway), gateway: json(gateway), secret: secret.to_owned() };
+    WORLD.with_borrow_mut(|world| {
+        let world = world.get_or_insert_with(World::new);
+        world.checks(&desired, script, objects, secret == MARK);
+    });
+    Corpus::Keep
+});
+
+thread_local! {
+    static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
+}
+
+/// What serves one input after the other: finding the system's CAs takes longer than many checks.
+struct World {
+    runtime: Runtime,
+    script: Arc<Mutex<Script>>,
+    dialer: Option<Dialer>,
+}
+
+/// What the server says, and what it said.
+#[derive(Default)]
+struct Script {
+    answers: Vec<Answer>,
+    /// Whether it accepted a login, and a request with the token that this gave.
+    accepted_login: bool,
+    accepted_token: bool,
+}
+
+#[derive(Clone)]
+struct Answer {
+    word: String,
+    says: Says,
+    given: bool,
+}
+
+#[derive(Clone)]
+enum Says {
+    Http {
+        status: String,
+        headers: String,
+        body: String,
+    },
+    /// Bytes, and whether the connection goes on.
+    Raw(Vec<u8>, bool),
+    Hang,
+    Close,
+}
+
+/// Every object that is asked for.
+struct Objects {
+    keys: Vec<String>,
+    gateway: Value,
+    secret: String,
+}
+
+/// Leads everywhere to the server.
+struct OneAddress(SocketAddr);
+
+// === the assertions ===
+
+/// What holds of every status.
+fn assert_sound(status: &VaultConnectionStatus) {
+    for kind in [ConditionType::Ready].into_iter().chain(ConditionType::STEPS) {
+        let verdict = conditions::find(&status.conditions, kind).expect("every condition has a verdict");
+        assert!(!verdict.reason.is_empty() && !verdict.message.is_empty(), "{}", verdict.type_);
+        assert!(verdict.message.len() <= MAX_MESSAGE_BYTES, "{}", verdict.message.len());
+    }
+    let steps = ConditionType::STEPS.into_iter().all(|step| conditions::is_true(&status.conditions, step));
+    assert_eq!(is_ready(status), steps, "Ready is the sum of the steps");
+    let text = serde_json::to_string(status).expect("a status serializes");
+    assert!(text.len() <= MAX_STATUS_BYTES, "{} bytes", text.len());
+}
+
+fn assert_hides_the_credential(status: &VaultConnectionStatus) {
+    let text = serde_json::to_string(status).expect("a status serializes").to_lowercase();
+    assert!(!text.contains(CREDENTIAL), "{text}");
+}
+
+fn is_ready(status: &VaultConnectionStatus) -> bool {
+    conditions::is_true(&status.conditions, ConditionType::Ready)
+}
+
+// === impl World ===
+
+impl World {
+    fn new() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = Builder::new_current_thread().enable_all().start_paused(true).build();
+        let runtime = runtime.expect("a runtime can be made");
+        let script: Arc<Mutex<Script>> = Arc::default();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("there is a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let grant = |entry: String| entry.parse().expect("an entry");
+        let allow = vec![grant(address.to_string()), grant("*.test".to_owned())];
+        let policy = PolicyHandle::fixed(AddressPolicy::new(allow, Vec::new(), Contact::default()));
+        let guard = runtime.enter();
+        let dialer = Dialer::new(policy, true, Arc::new(OneAddress(address)));
+        drop(guard);
+        let scripts = Arc::clone(&script);
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, Arc::clone(&scripts)));
+            }
+        });
+        Self { runtime, script, dialer: Some(dialer) }
+    }
+
+    /// Two checks of a connection: the first with nothing, the second with what the first kept.
+    fn checks(&mut self, desired: &Desired, script: Script, references: Objects, is_secret: bool) {
+        *self.script.lock().expect("nobody panics") = script;
+        let checker = Checker {
+            references,
+            dialer: self.dialer.take().expect("it was given back"),
+            instances: Instances::default(),
+            logins: Logins::new(1000),
+            metrics: Metrics::new(),
+            known: Mutex::default(),
+        };
+        let script = Arc::clone(&self.script);
+        let checker = self.runtime.block_on(async move {
+            let (mut kept, mut status) = (Kept::default(), VaultConnectionStatus::default());
+            for second in [0, desired.interval.as_secs()] {
+                status = check(&checker, desired, &mut kept, &status, second).await;
+                if std::env::var_os("SHOW_STATUS").is_some() {
+                    eprintln!("{}", serde_json::to_string_pretty(&status).expect("a status serializes"));
+                }
+                assert_sound(&status);
+                if is_secret {
+                    assert_hides_the_credential(&status);
+                }
+                let script = script.lock().expect("nobody panics");
+                if is_ready(&status) {
+                    assert!(script.accepted_token, "Ready, and no answer said so");
+                    assert!(script.accepted_login || is_token(desired), "Ready, and no login was accepted");
+                }
+            }
+            checker
+        });
+        self.dialer = Some(checker.dialer);
+    }
+}
+
+fn around(second: i64) -> Circumstances<'static> {
+    let now = Timestamp::from_second(1_800_000_000 + second).expect("it is in range");
+    Circumstances { generation: 1, requested_at: None, now, jitter: 0.5 }
+}
+
+async fn check(
+    checker: &Checker<Objects>,
+    desired: &Desired,
+    kept: &mut Kept,
+    before: &VaultConnectionStatus,
+    second: u64,
+) -> VaultConnectionStatus {
+    let connection = ConnectionRef { namespace: "fuzz".to_owned(), name: "connection".to_owned() };
+    let around = around(i64::try_from(second).expect("an interval is short"));
+    let ledger = Mutex::new(Ledger::default());
+    let subject = Subject {
+        connection: &connection,
+        desired,
+        ledger: &ledger,
+        stale: second > 0 && second.is_multiple_of(2),
+        register: &|_| {},
+        now: around.now,
+        deadline: None,
+    };
+    let checked = checker.check(&subject, kept).await.unwrap_or_else(|never| match never {});
+    let deadline = Instant::now() + desired.timeout;
+    checker.revoke(&connection.namespace, checked.leftovers, deadline).await;
+    report::checked(before, &around, desired, &checked.observation).0
+}
+
+fn is_token(desired: &Desired) -> bool {
+    use vault_connection_operator::api::desired::Method;
+    match desired.target.method {
+        Method::Token(_) => true,
+        Method::AppRole { .. } => false,
+    }
+}
+
+// === what the check reads ===
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// Every text in the specs: the keys of objects are among them.
+fn keys(spec: &str, gateway: &str) -> Vec<String> {
+    let mut keys = vec!["username".to_owned(), "password".to_owned()];
+    let mut rest = vec![json(spec), json(gateway)];
+    while let Some(value) = rest.pop() {
+        match value {
+            Value::String(text) => keys.push(text),
+            Value::Array(items) => rest.extend(items),
+            Value::Object(fields) => rest.extend(fields.into_iter().map(|(_, value)| value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    keys
+}
+
+impl References for Objects {
+    type Error = Infallible;
+
+    async fn read(&self, _: &str, object: &ObjectName) -> Result<Lookup, Infallible> {
+        let version = Version { uid: object.name.clone(), resource_version: "1".to_owned() };
+        Ok(match (object.kind, self.secret.as_str()) {
+            (_, "!missing") => Lookup::Missing,
+            (_, "!forbidden") => Lookup::Forbidden,
+            (_, "!unlabelled") => Lookup::NotLabelled,
+            (ObjectKind::VaultGateway, _) => lookup_of_spec(&self.gateway, version),
+            (ObjectKind::Secret | ObjectKind::ConfigMap, secret) => {
+                let text = secret.replace(MARK, CREDENTIAL);
+                let value = |key: &String| {
+                    let text = if key == CA_KEY { CA } else { &text };
+                    (key.clone(), Zeroizing::new(text.as_bytes().to_vec()))
+                };
+                let data: BTreeMap<_, _> = self.keys.iter().map(value).collect();
+                Lookup::Found(Object { version, labelled: true, data })
+            }
+        })
+    }
+}
+
+impl Names for OneAddress {
+    fn addresses<'a>(&'a self, _: &'a str, _: u16) -> Addresses<'a> {
+        Box::pin(async { Ok(vec![self.0]) })
+    }
+}
+
+// === the server ===
+
+impl Answer {
+    fn parse(line: &str) -> Option<Self> {
+        let (word, rest) = line.split_once(' ')?;
+        let (kind, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+        let says = match kind {
+            "hang" => Says::Hang,
+            "close" => Says::Close,
+            "raw" | "more" => Says::Raw(bytes(rest), kind == "more"),
+            _ => {
+                let (status, header) = kind.split_once(';').unwrap_or((kind, "x:y"));
+                let many = || format!("\"{}\"", vec!["policy-with-a-name"; 4096].join("\",\""));
+                let body = rest.replace(MARK, CREDENTIAL).replace("LONG", &"long ".repeat(4096));
+                let body = if body.contains("MANY") { body.replace("MANY", &many()) } else { body };
+                Says::Http { status: status.to_owned(), headers: header.to_owned(), body }
+            }
+        };
+        Some(Self { word: word.to_owned(), says, given: false })
+    }
+}
+
+impl Script {
+    /// What is said to a request with this first line.
+    fn answer(&mut self, line: &str) -> Says {
+        let fits = |answer: &&mut Answer| line.contains(&answer.word);
+        let first = self.answers.iter_mut().filter(fits).find(|answer| !answer.given);
+        let Some(answer) = first else {
+            let last = self.answers.iter().rev().find(|answer| line.contains(&answer.word));
+            return last.map_or(Says::Close, |answer| answer.says.clone());
+        };
+        answer.given = true;
+        answer.says.clone()
+    }
+
+    /// Notes what an answer grants, more generously than anybody may read it.
+    fn note(&mut self, line: &str, says: &Says) {
+        let (is_success, body) = match says {
+            Says::Http { status, body, .. } => (status == "200", json(body).to_string().to_lowercase()),
+            Says::Raw(bytes, _) => (true, String::from_utf8_lossy(bytes).to_lowercase()),
+            Says::Hang | Says::Close => return,
+        };
+        let is_login = line.split(' ').nth(1).is_some_and(|path| path.ends_with("/login"));
+        self.accepted_login |= is_success && is_login && body.contains("client_token");
+        self.accepted_token |= is_success && line.contains("-self") && body.contains("data");
+    }
+}
+
+/// Bytes as an input has them: `\n` is the end of a line of HTTP, `\xNN` any byte.
+fn bytes(text: &str) -> Vec<u8> {
+    let text = text.replace("\\n", "\r\n").replace(MARK, CREDENTIAL);
+    let mut parts = text.split("\\x");
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let byte = part.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.extend(byte);
+        bytes
+            .extend_from_slice(part.get(if byte.is_some() { 2 } else { 0 }..).unwrap_or_default().as_bytes());
+    }
+    bytes
+}
+
+async fn serve(mut stream: TcpStream, script: Arc<Mutex<Script>>) {
+    while let Some(line) = request(&mut stream).await {
+        let says = {
+            let mut script = script.lock().expect("nobody panics");
+            let says = script.answer(&line);
+            script.note(&line, &says);
+            says
+        };
+        let (bytes, goes_on) = match says {
+            Says::Http { status, headers, body } => {
+                let length = body.len();
+                let head = format!("HTTP/1.1 {status} x\r\n{headers}\r\ncontent-length: {length}\r\n\r\n");
+                let body = if line.starts_with("CONNECT") { String::new() } else { body };
+                let head =
+                    if body.is_empty() { head.replace(&format!(": {length}\r\n"), ": 0\r\n") } else { head };
+                ((head + &body).into_bytes(), true)
+            }
+            Says::Raw(bytes, goes_on) => (bytes, goes_on),
+            Says::Hang => std::future::pending().await,
+            Says::Close => return,
+        };
+        if stream.write_all(&bytes).await.is_err() || !goes_on {
+            return;
+        }
+    }
+}
+
+/// Reads a request whole: its first line, or the word for what is not HTTP.
+async fn request(stream: &mut TcpStream) -> Option<String> {
+    let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
+    loop {
+        let read = stream.read(&mut chunk).await.ok().filter(|read| *read > 0)?;
+        bytes.extend_from_slice(&chunk[..read]);
+        match bytes[0] {
+            0x16 => return Some("tls".to_owned()),
+            0x05 => return Some("socks".to_owned()),
+            _ => {}
+        }
+        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        let length = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+        });
+        if bytes.len() >= end + 4 + length.unwrap_or(0) {
+            return head.lines().next().map(str::to_owned);
+        }
+    }
+}
