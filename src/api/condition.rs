@@ -237,6 +237,12 @@ reasons! {
     NothingRequired: Authorized True, Fine, Connected;
     /// The login lacks capabilities that `spec.require` asks for.
     MissingCapabilities: Authorized False, NeedsPerson, Denied;
+    /// No secrets engine is mounted where `spec.require.secretSync` says.
+    SecretsMountNotFound: Authorized False, NeedsPerson, Misconfigured;
+    /// The secrets engine that `spec.require.secretSync` names is not a KV engine.
+    NotKv: Authorized False, NeedsPerson, Misconfigured;
+    /// The KV engine that `spec.require.secretSync` names has another version.
+    KvVersionMismatch: Authorized False, NeedsPerson, Misconfigured;
 
     /// The user's token ends within 7 days, or within the last third of a shorter life, and cannot be renewed further.
     TokenExpiring: CredentialsExpiring True, Fine, Connected;

@@ -101,8 +101,8 @@ pub struct GatewayRef {
 #[x_kube(validation = Rule::new("has(self.secretSync) || (has(self.capabilities) && self.capabilities.size() > 0)").message(
     "set secretSync, capabilities or both; leave out `require` to demand nothing"))]
 pub struct Require {
-    /// Demand what a sync of secrets into a KV version 2 engine needs: create, read, update and delete on
-    /// `MOUNT/data/PATH`, and read on `sys/mounts`.
+    /// Demand what a sync of secrets into a KV engine needs: that it is mounted there in this version; create, read,
+    /// update and delete on `MOUNT/data/PATH` (version 1: `MOUNT/PATH`); and read on `sys/mounts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_sync: Option<SecretSync>,
     /// Demand these capabilities on these paths.
@@ -115,7 +115,7 @@ pub struct Require {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretSync {
-    /// Path at which the KV version 2 engine is mounted.
+    /// Path at which the KV engine is mounted: the mount only, without `data/`.
     #[schemars(length(min = 1, max = 256))]
     #[x_kube(validation = Rule::new("self.matches('^/?[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?$')").message(
         "write the path of the mount as `vault secrets list` shows it, such as kv or team-a/kv: letters, digits, '.', '_' and '-'"))]
@@ -124,6 +124,19 @@ pub struct SecretSync {
     #[serde(default = "everything")]
     #[schemars(length(min = 1, max = 512))]
     pub path: String,
+    /// Version of the KV engine. Version 1 has no history, and no protection against lost writes.
+    #[serde(default)]
+    pub kv_version: KvVersion,
+}
+
+/// Version of a KV engine: <https://developer.hashicorp.com/vault/docs/secrets/kv>.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum KvVersion {
+    /// Version 1: one value for each path.
+    V1,
+    /// Version 2: versioned values.
+    #[default]
+    V2,
 }
 
 /// Capabilities on one path.
@@ -185,6 +198,18 @@ pub struct Check {
 impl Default for Check {
     fn default() -> Self {
         Self { interval: every_minute(), timeout: ten_seconds() }
+    }
+}
+
+// === impl KvVersion ===
+
+impl KvVersion {
+    /// The number, as Vault's tools show it.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::V1 => 1,
+            Self::V2 => 2,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ pub mod capabilities;
 pub mod client;
 pub mod health;
 pub mod login;
+pub mod mounts;
 pub mod tls;
 pub mod token;
 pub mod transport;
@@ -43,6 +44,8 @@ pub enum Operation {
     LookupSelf,
     /// Ask what our own token may do.
     CapabilitiesSelf,
+    /// Ask which secrets engine is mounted at a path.
+    MountLookup,
     /// Extend the life of our own token.
     RenewSelf,
     /// End our own token.
@@ -63,6 +66,7 @@ impl Operation {
             Self::Login => "login",
             Self::LookupSelf => "lookup_self",
             Self::CapabilitiesSelf => "capabilities_self",
+            Self::MountLookup => "mount_lookup",
             Self::RenewSelf => "renew_self",
             Self::RevokeSelf => "revoke_self",
             Self::WrappingLookup => "wrapping_lookup",
@@ -74,9 +78,12 @@ impl Operation {
     pub fn carries_a_secret_id(self) -> bool {
         match self {
             Self::Login | Self::WrappingLookup | Self::Unwrap => true,
-            Self::Health | Self::LookupSelf | Self::CapabilitiesSelf | Self::RenewSelf | Self::RevokeSelf => {
-                false
-            }
+            Self::Health
+            | Self::LookupSelf
+            | Self::CapabilitiesSelf
+            | Self::MountLookup
+            | Self::RenewSelf
+            | Self::RevokeSelf => false,
         }
     }
 
@@ -87,6 +94,7 @@ impl Operation {
             Self::Login
             | Self::LookupSelf
             | Self::CapabilitiesSelf
+            | Self::MountLookup
             | Self::RenewSelf
             | Self::RevokeSelf
             | Self::WrappingLookup

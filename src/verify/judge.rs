@@ -193,6 +193,8 @@ fn login(desired: &Desired, login: Option<&LoginSeen>) -> String {
 mod tests {
     use super::*;
     use crate::{
+        api::{connection::KvVersion, desired::DesiredEngine},
+        refs::MountPath,
         secrets::resolve::{Problem, ReferenceFault},
         vault::{
             answer::ServerFault,
@@ -201,7 +203,7 @@ mod tests {
             transport::{EndpointFault, EndpointProblem, TlsFault, TransportFault},
             wrapping::WrapFault,
         },
-        verify::testing,
+        verify::{observation::EngineFault, testing},
     };
 
     fn summary(verdicts: &[Verdict]) -> String {
@@ -211,7 +213,10 @@ mod tests {
     }
 
     fn judged(fault: Option<Fault>) -> Vec<Verdict> {
-        judge(&testing::app_role(), &Observation { fault, ..Observation::default() }, testing::at(0))
+        let mount = MountPath::parse("kv/data").expect("valid");
+        let engine = Some(DesiredEngine { mount, version: KvVersion::V2 });
+        let desired = Desired { engine, ..testing::app_role() };
+        judge(&desired, &Observation { fault, ..Observation::default() }, testing::at(0))
     }
 
     #[test]
@@ -337,6 +342,10 @@ mod tests {
             (Fault::BudgetSpent, Reason::LoginBudgetSpent),
             (Fault::LoginQueued, Reason::LoginQueued),
             (testing::missing(), Reason::MissingCapabilities),
+            (Fault::Engine(EngineFault::NotFound), Reason::SecretsMountNotFound),
+            (Fault::Engine(EngineFault::Inside("kv".to_owned())), Reason::SecretsMountNotFound),
+            (Fault::Engine(EngineFault::NotKv), Reason::NotKv),
+            (Fault::Engine(EngineFault::Version(KvVersion::V1)), Reason::KvVersionMismatch),
         ];
         for (fault, reason) in table {
             let verdicts = judged(Some(fault.clone()));

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How many settled checks go by between two looks at the server's health, which tell its version and role.
-const CHECKS_BETWEEN_HEALTH: u32 = 10;
+pub(super) const CHECKS_BETWEEN_HEALTH: u32 = 10;
 
 /// What the operator remembers of a connection between two checks.
 #[derive(Debug, Default)]

@@ -11,6 +11,7 @@
 
 pub mod belief;
 pub mod budget;
+pub mod engine;
 pub mod events;
 pub mod gateway;
 pub mod judge;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::{
-    api::connection::Verb,
+    api::connection::{KvVersion, Verb},
     secrets::{Versions, resolve::ReferenceFault},
     vault::{
         answer::ServerFault,
@@ -72,6 +72,21 @@ pub enum Fault {
     LoginQueued,
     /// The login lacks these verbs on these paths.
     Missing(BTreeMap<String, Vec<Verb>>),
+    /// The login works, and the secrets engine that it is for is not as required.
+    Engine(EngineFault),
+}
+
+/// Why a secrets engine cannot be used as required.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EngineFault {
+    /// None is mounted there.
+    NotFound,
+    /// None is mounted there: the path lies inside of the one that is mounted at this beginning of it.
+    Inside(String),
+    /// It is no KV engine.
+    NotKv,
+    /// It is a KV engine of this other version.
+    Version(KvVersion),
 }
 
 // === impl Fault ===
@@ -92,7 +107,8 @@ impl Fault {
             | Self::Own(_)
             | Self::BudgetSpent
             | Self::LoginQueued
-            | Self::Missing(_) => None,
+            | Self::Missing(_)
+            | Self::Engine(_) => None,
         }
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn app_role() -> Desired {
             gateway: None,
         },
         require: BTreeMap::new(),
+        engine: None,
         interval: Duration::from_mins(1),
         timeout: Duration::from_secs(10),
     }

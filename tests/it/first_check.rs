@@ -59,9 +59,10 @@ async fn first_check(require: Option<serde_json::Value>) -> (Cost, String) {
     (Cost { health, vault, kube }, role.mount)
 }
 
-fn assert_cost(cost: &Cost, mount: &str, self_check: &str) {
+fn assert_cost(cost: &Cost, mount: &str, self_check: &[&str]) {
     assert_eq!(cost.health, 1, "sys/health is counted by the operator: Vault does not audit it");
-    let expected = [&format!("auth/{mount}/login"), self_check, "auth/token/revoke-self"];
+    let login = format!("auth/{mount}/login");
+    let expected = [&[login.as_str()], self_check, &["auth/token/revoke-self"]].concat();
     assert_eq!(cost.vault, expected, "one login, one self-check, and the end of the session at the stop");
     assert_eq!(cost.kube("patch", "vaultconnections/status"), 1, "{:#?}", cost.kube);
     assert_eq!(cost.writes(), 1, "no event and nothing else is written: {:#?}", cost.kube);
@@ -71,11 +72,18 @@ fn assert_cost(cost: &Cost, mount: &str, self_check: &str) {
 #[tokio::test]
 async fn the_first_check_is_one_health_one_login_one_lookup_and_one_status() {
     let (cost, mount) = first_check(None).await;
-    assert_cost(&cost, &mount, "auth/token/lookup-self");
+    assert_cost(&cost, &mount, &["auth/token/lookup-self"]);
 }
 
 #[tokio::test]
 async fn with_requirements_the_self_check_is_the_question_for_them() {
+    let capabilities = json!({"capabilities": [{"path": "demo_mount/data/app", "verbs": ["read"]}]});
+    let (cost, mount) = first_check(Some(capabilities)).await;
+    assert_cost(&cost, &mount, &["sys/capabilities-self"]);
+}
+
+#[tokio::test]
+async fn with_a_sync_of_secrets_its_engine_is_looked_up_too() {
     let (cost, mount) = first_check(Some(json!({"secretSync": {"mount": "demo_mount"}}))).await;
-    assert_cost(&cost, &mount, "sys/capabilities-self");
+    assert_cost(&cost, &mount, &["sys/capabilities-self", "sys/internal/ui/mounts/demo_mount"]);
 }

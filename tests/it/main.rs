@@ -13,6 +13,7 @@ mod bad_input;
 mod check;
 mod check_gateways;
 mod crash;
+mod engines;
 mod fakes_gateway;
 mod fakes_tls;
 mod fakes_tunnel;

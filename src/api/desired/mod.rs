@@ -16,7 +16,7 @@ pub use self::{
 };
 use super::{
     auth::{AppRole, Auth, RoleId, SecretKeyRef, Token},
-    connection::{Check, GatewayRef, Require, VaultConnectionSpec, Verb},
+    connection::{Check, GatewayRef, KvVersion, Require, SecretSync, VaultConnectionSpec, Verb},
 };
 use crate::refs::{
     EndpointUrlError, InstanceUrl, InstanceUrlError, MountPath, MountPathError, ObjectName, ServerNameError,
@@ -36,10 +36,21 @@ pub struct Desired {
     pub target: Target,
     /// What the login must be allowed to do, by path.
     pub require: BTreeMap<String, Vec<Verb>>,
+    /// The secrets engine that must be there.
+    pub engine: Option<DesiredEngine>,
     /// Time between checks.
     pub interval: Duration,
     /// Longest time that one check may take.
     pub timeout: Duration,
+}
+
+/// A secrets engine that secrets are to be synced to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredEngine {
+    /// Where it is mounted.
+    pub mount: MountPath,
+    /// The version of KV that it is.
+    pub version: KvVersion,
 }
 
 /// Where and how to log in. A session that was made for one target says nothing about another.
@@ -175,6 +186,7 @@ impl Desired {
         Ok(Self {
             target,
             require: spec.require.as_ref().map(require).transpose()?.unwrap_or_default(),
+            engine: spec.require.as_ref().map(engine).transpose()?.flatten(),
             interval,
             timeout,
         })
@@ -251,7 +263,11 @@ fn require(require: &Require) -> Result<BTreeMap<String, Vec<Verb>>, SpecError> 
     if let Some(sync) = &require.secret_sync {
         let engine = mount("spec.require.secretSync.mount", &sync.mount)?;
         bounded("spec.require.secretSync.path", &sync.path, 1, 512)?;
-        let path = format!("{}/data/{}", engine.as_str(), sync.path.trim_start_matches('/'));
+        let path = sync.path.trim_start_matches('/');
+        let path = match sync.kv_version {
+            KvVersion::V1 => format!("{}/{path}", engine.as_str()),
+            KvVersion::V2 => format!("{}/data/{path}", engine.as_str()),
+        };
         demands.insert(path, vec![Verb::Create, Verb::Read, Verb::Update, Verb::Delete]);
         demands.insert("sys/mounts".to_owned(), vec![Verb::Read]);
     }
@@ -273,6 +289,14 @@ fn require(require: &Require) -> Result<BTreeMap<String, Vec<Verb>>, SpecError> 
         verbs.dedup();
     }
     Ok(demands)
+}
+
+fn engine(require: &Require) -> Result<Option<DesiredEngine>, SpecError> {
+    let engine = |sync: &SecretSync| {
+        let mount = mount("spec.require.secretSync.mount", &sync.mount)?;
+        Ok(DesiredEngine { mount, version: sync.kv_version })
+    };
+    require.secret_sync.as_ref().map(engine).transpose()
 }
 
 fn times(check: &Check) -> Result<(Duration, Duration), SpecError> {

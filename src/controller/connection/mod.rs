@@ -14,6 +14,7 @@
 //! An `Err` means that the Kubernetes API failed us. Everything else is an observation.
 
 pub mod checker;
+mod engine;
 pub mod instances;
 pub mod logins;
 pub mod observe;

@@ -35,6 +35,7 @@ use crate::{
     },
     verify::{
         belief,
+        engine::EngineMemory,
         memory::Memory,
         observation::{Fault, Observation},
         session::{Plan, Session},
@@ -55,6 +56,8 @@ pub struct Kept {
     pub read_again: Option<Timestamp>,
     /// The objects that the gateway of the connection names.
     pub named_by_gateway: Vec<ObjectName>,
+    /// What is remembered of the secrets engine.
+    pub engine: EngineMemory,
     pub(super) link: Option<Link>,
 }
 
@@ -314,12 +317,13 @@ impl<R: References> Check<'_, R> {
         }
         if fault.is_some() {
             self.kept.memory.forget_health();
+            self.kept.engine.forget();
         }
         if matches!(fault, Some(Fault::Transport(_) | Fault::Server(_))) {
             self.seen.health = None;
         }
-        // A login that the check could not use says nothing about now. One that lacks a capability was used.
-        if !matches!(fault, None | Some(Fault::Missing(_))) {
+        // A login that the check could not use says nothing about now. One that lacks a capability, or its engine, was used.
+        if !matches!(fault, None | Some(Fault::Missing(_) | Fault::Engine(_))) {
             self.seen.login = None;
         }
         self.seen.fault = fault;

@@ -172,7 +172,7 @@ impl<R: References> Check<'_, R> {
         if let Err(Fault::Own(fault)) = &outcome {
             self.hold_unusable(&session, fault);
         }
-        if !matches!(outcome, Ok(()) | Err(Fault::Missing(_))) {
+        if !matches!(outcome, Ok(()) | Err(Fault::Missing(_) | Fault::Engine(_))) {
             self.leave(session);
             return outcome;
         }
@@ -210,6 +210,7 @@ impl<R: References> Check<'_, R> {
         }
         let answer = self.ask(client, capabilities::request(require), Some(&session.token)).await?;
         let missing = capabilities::read_missing(&answer, require)?;
+        self.check_engine(client, session, missing.is_empty()).await?;
         if missing.is_empty() { Ok(()) } else { Err(Fault::Missing(missing)) }
     }
 

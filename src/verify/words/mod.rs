@@ -3,6 +3,7 @@
 //! No message holds a value, a body, a URL query or a time: equal faults have equal messages, so that an unchanged
 //! status is not written again.
 
+mod engine;
 mod reference;
 mod transport;
 
@@ -47,6 +48,7 @@ pub(super) fn of_fault(fault: &Fault, desired: &Desired) -> (Reason, String) {
                 capabilities(missing)
             ),
         ),
+        Fault::Engine(fault) => engine::of_engine(fault, desired),
     }
 }
 

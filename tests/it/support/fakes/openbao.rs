@@ -6,6 +6,10 @@ use serde_json::{Value, json};
 /// The mount of the role.
 pub const MOUNT: &str = "approle";
 
+/// What it says of a mount that is not there, or that the token may not use.
+pub const NO_ENGINE: &str =
+    "preflight capability check returned 403, please ensure client's policies grant access to path \"nope/\"";
+
 pub fn health(cluster_id: &str) -> Value {
     json!({
         "initialized": true, "sealed": false, "standby": false, "replication_performance_mode": "primary",
@@ -60,6 +64,19 @@ pub fn unwrapped(secret_id: &str) -> Value {
     let mut answer = envelope();
     answer["data"] = json!({
         "secret_id": secret_id, "secret_id_accessor": "fake", "secret_id_num_uses": 0, "secret_id_ttl": 0,
+    });
+    answer
+}
+
+/// Of the engine of the documented policy.
+pub fn engine() -> Value {
+    let mut answer = envelope();
+    answer["data"] = json!({
+        "accessor": "kv_fake", "config": {"default_lease_ttl": 2_764_800, "force_no_cache": false, "max_lease_ttl": 2_764_800},
+        "deprecation_status": "supported", "description": "", "external_entropy_access": false, "local": false,
+        "options": {"version": "2"}, "path": "demo_mount/", "plugin_version": "",
+        "running_plugin_version": "v2.7.2+builtin.bao", "running_sha256": "", "seal_wrap": false, "type": "kv",
+        "uuid": "7d3b6a4e-0000-4000-8000-00000000e005",
     });
     answer
 }

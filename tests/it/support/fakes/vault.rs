@@ -316,6 +316,12 @@ impl State {
             }
             Some(Ask::LookupSelf) => Answer::json(200, &openbao::lookup(&token)),
             Some(Ask::CapabilitiesSelf) => Answer::json(200, &openbao::capabilities(&request.body["paths"])),
+            Some(Ask::MountLookup) => {
+                match request.path.strip_prefix("/v1/sys/internal/ui/mounts/demo_mount") {
+                    Some(_) => Answer::json(200, &openbao::engine()),
+                    None => Answer::error(403, openbao::NO_ENGINE),
+                }
+            }
             Some(Ask::RevokeSelf) => {
                 self.tokens.remove(&token);
                 Answer::new(204, "").with("content-type: application/json")

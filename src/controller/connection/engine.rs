@@ -1,0 +1,42 @@
+//! The part of a check that concerns the secrets engine that the login is for.
+
+use super::observe::Check;
+use crate::{
+    secrets::References,
+    vault::{client::Client, mounts},
+    verify::{engine, observation::Fault, session::Session},
+};
+
+impl<R: References> Check<'_, R> {
+    /// Makes sure that the engine of `spec.require.secretSync` is there, when that is due. `is_granted` tells whether the
+    /// login has every capability that is required; without them the engine is looked at always, since the mount may be
+    /// what is wrong.
+    pub(super) async fn check_engine(
+        &mut self,
+        client: &Client,
+        session: &Session,
+        is_granted: bool,
+    ) -> Result<(), Fault> {
+        let desired = self.subject.desired;
+        let Some(required) = &desired.engine else { return Ok(()) };
+        let versions = self.kept.memory.versions();
+        if is_granted && !self.kept.engine.is_due(desired, required, &versions) {
+            self.kept.engine.skipped();
+            return Ok(());
+        }
+        let answer = self.ask(client, mounts::request(&required.mount), Some(&session.token)).await?;
+        let one = mounts::read(&answer, &required.mount)?;
+        // The first question costs no use of a token that has few; the second does.
+        let all = if engine::needs_list(&one) && !session.is_limited() {
+            let answer = self.ask(client, mounts::request_all(), Some(&session.token)).await?;
+            Some(mounts::read_all(&answer, &required.mount)?)
+        } else {
+            None
+        };
+        engine::judge(required, &one, all.as_ref(), is_granted)?;
+        if is_granted {
+            self.kept.engine.saw_good(desired, required, &versions);
+        }
+        Ok(())
+    }
+}
