@@ -1,7 +1,6 @@
 //! The command line: `run` the operator, or `check` manifests without a cluster.
 
 mod check;
-mod files;
 mod run;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
@@ -18,6 +17,7 @@ use crate::{
         route::{AddressPolicy, Contact},
     },
     telemetry::logs::LogFormat,
+    text::printable,
 };
 
 /// Checks connections to HashiCorp Vault and OpenBao, and keeps their status true.
@@ -70,15 +70,46 @@ struct RunArgs {
 
 #[derive(Debug, Args)]
 struct CheckArgs {
-    /// A file of VaultConnection, VaultGateway, Secret and ConfigMap manifests (YAML or JSON), or - for standard input; may be given
-    /// several times.
-    #[arg(short = 'f', long = "filename", value_name = "FILE", required = true)]
-    files: Vec<PathBuf>,
+    #[command(flatten)]
+    input: InputArgs,
     /// How to print the status.
     #[arg(short, long, default_value = "table")]
     output: Output,
     #[command(flatten)]
+    memory: MemoryArgs,
+    #[command(flatten)]
     addresses: AddressArgs,
+}
+
+#[derive(Debug, Args)]
+struct InputArgs {
+    /// A file of VaultConnection, VaultGateway, Secret and ConfigMap manifests (YAML or JSON), a folder of such files, a quoted
+    /// pattern such as 'conn-*.yaml', or - for standard input; may be given several times.
+    #[arg(short = 'f', long = "filename", value_name = "FILE", required_unless_present = "kustomize")]
+    files: Vec<PathBuf>,
+    /// A folder with a kustomization, which kubectl must be there to build; may be given several times.
+    #[arg(short = 'k', long, value_name = "FOLDER")]
+    kustomize: Vec<PathBuf>,
+    /// Look into the folders of a folder, too.
+    #[arg(short = 'R', long)]
+    recursive: bool,
+    /// Name every object that is ignored.
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+#[derive(Debug, Args)]
+struct MemoryArgs {
+    /// Try logins even if Vault refused them lately. Five refused logins within 15 minutes lock the role for everybody.
+    #[arg(long)]
+    force: bool,
+    /// Where to remember refused logins between runs; it holds no credential. Without it, the file is
+    /// vault-connection-operator/refused-logins.json in the user's folder for caches (`$XDG_CACHE_HOME` or `~/.cache`).
+    #[arg(long, value_name = "FILE", conflicts_with = "no_state_file")]
+    state_file: Option<PathBuf>,
+    /// Remember nothing between runs. Runs with a wrong credential can then lock its role.
+    #[arg(long)]
+    no_state_file: bool,
 }
 
 #[derive(Debug, Args)]
@@ -132,7 +163,7 @@ pub fn main() -> ExitCode {
 
 /// One line on standard error.
 fn failure(error: &(dyn std::error::Error + 'static), code: u8) -> ExitCode {
-    eprintln!("error: {}", chain(error));
+    eprintln!("error: {}", printable(&chain(error)));
     ExitCode::from(code)
 }
 
@@ -183,5 +214,10 @@ mod tests {
         assert_eq!(kind(&["run", "--log-format=xml"]), Some(ErrorKind::InvalidValue));
         assert_eq!(kind(&["check"]), Some(ErrorKind::MissingRequiredArgument));
         assert_eq!(kind(&["check", "-f", "-", "-o", "json"]), None);
+        assert_eq!(kind(&["check", "-k", ".", "-f", "a", "-f", "b", "-R", "-v", "--force"]), None);
+        assert_eq!(
+            kind(&["check", "-f", "-", "--state-file=a", "--no-state-file"]),
+            Some(ErrorKind::ArgumentConflict)
+        );
     }
 }

@@ -114,10 +114,15 @@ impl Credentials {
 
 /// Takes the values that a target names, also by its gateway, out of the objects that were read.
 pub fn resolve(target: &Target, objects: &Lookups) -> Result<Resolved, ReferenceFault> {
+    Ok(Resolved { credentials: credentials(target, objects)?, way: way(target, objects)? })
+}
+
+/// Takes what a target logs in with out of the objects that were read.
+pub fn credentials(target: &Target, objects: &Lookups) -> Result<Credentials, ReferenceFault> {
     let value = |field, reference: &SecretKeyRef| {
         text(objects, field, &ObjectName::secret(&reference.name), &reference.key)
     };
-    let credentials = match &target.method {
+    Ok(match &target.method {
         Method::AppRole { mount, role_id, secret_id, wrapped } => Credentials::AppRole(AppRolePair {
             mount: mount.clone(),
             role_id: match role_id {
@@ -128,8 +133,7 @@ pub fn resolve(target: &Target, objects: &Lookups) -> Result<Resolved, Reference
             wrapped: *wrapped,
         }),
         Method::Token(reference) => Credentials::Token(value("spec.auth.token", reference)?),
-    };
-    Ok(Resolved { credentials, way: way(target, objects)? })
+    })
 }
 
 fn way(target: &Target, objects: &Lookups) -> Result<WayMaterial, ReferenceFault> {

@@ -1,61 +1,19 @@
 //! `check`: the same check without a cluster.
 
-use std::{fs, path::Path, process::Output};
+use std::fs;
 
 use serde_json::{Value, json};
 
 use crate::support::{
-    bed::{self, unique},
+    check::{check, check_with, connection, documents, folder, secret, text},
     cluster::Cluster,
     fakes::Fake,
-    operator::{Operator, bare_command, run_to_end},
+    operator::Operator,
     specs,
     vault::{AppRole, Vault},
     verdict::is_current,
     wait::PATIENCE,
 };
-
-/// Runs `check` with nothing that could name a cluster.
-fn check(arguments: &[&str], input: &str) -> Output {
-    check_with(&[], arguments, input)
-}
-
-/// The same, with variables in its environment.
-fn check_with(variables: &[(&str, &str)], arguments: &[&str], input: &str) -> Output {
-    let mut command = bare_command(Path::new("no-such-kubeconfig"));
-    command.envs(variables.iter().copied());
-    command.env_remove("KUBECONFIG").arg("check").args([
-        "--allow-address",
-        "127.0.0.1",
-        "--allow-plain-http",
-    ]);
-    run_to_end(command.args(arguments), input)
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).expect("it prints UTF-8")
-}
-
-fn connection(name: &str, spec: &Value) -> Value {
-    json!({
-        "apiVersion": "appconnections.dev/v1alpha1", "kind": "VaultConnection",
-        "metadata": {"name": name, "namespace": "team-a"}, "spec": spec,
-    })
-}
-
-fn secret(name: &str, data: &[(&str, &str)]) -> Value {
-    let data: serde_json::Map<_, _> =
-        data.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
-    json!({
-        "apiVersion": "v1", "kind": "Secret", "stringData": data,
-        "metadata": {"name": name, "namespace": "team-a", "labels": {"appconnections.dev/credentials": "true"}},
-    })
-}
-
-/// Several documents in one text; JSON is YAML.
-fn documents(manifests: &[Value]) -> String {
-    manifests.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n")
-}
 
 async fn a_role(vault: &Vault) -> (AppRole, String) {
     let role = vault.app_role("check", json!({"token_ttl": "1h"})).await;
@@ -67,8 +25,7 @@ async fn a_role(vault: &Vault) -> (AppRole, String) {
 async fn a_connection_that_works_is_printed_in_each_format_and_leaves_no_session() {
     let vault = Vault::shared();
     let (role, secret_id) = a_role(&vault).await;
-    let folder = bed::folder("it").join(unique("check"));
-    fs::create_dir(&folder).expect("the bed's folder can be written");
+    let folder = folder();
     let (connections, secrets) = (folder.join("connection.yaml"), folder.join("secret.yaml"));
     let spec = specs::app_role(&vault.address, &role.mount, "credentials");
     fs::write(&connections, documents(&[connection("mine", &spec)])).expect("a file is written");

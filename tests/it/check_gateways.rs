@@ -90,7 +90,8 @@ async fn a_check_from_files_goes_through_the_gateway_in_them_or_nowhere() {
 
 #[test]
 fn a_gateway_that_makes_no_sense_is_bad_input() {
-    let spec = app_role("https://vault.example.com", MOUNT, "approle");
+    let mut spec = app_role("https://vault.example.com", MOUNT, "approle");
+    spec["gatewayRef"] = json!({"name": "private"});
     let connection = object("VaultConnection", "mine", &spec);
     let good = json!({"url": "http://proxy.example.com"});
     let typo = json!({"url": "http://other.example.com", "credential": {"secretRef": {"name": "login"}}});

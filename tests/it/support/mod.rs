@@ -4,6 +4,7 @@ pub mod access;
 pub mod audit;
 pub mod bed;
 pub mod canary;
+pub mod check;
 pub mod cluster;
 pub mod curl;
 pub mod docs;
