@@ -131,6 +131,10 @@ reasons! {
     NotUtf8: ReferencesResolved False, NeedsPerson, Misconfigured;
     /// The value under the key starts or ends with white space, most often a trailing newline.
     WhitespaceInValue: ReferencesResolved False, NeedsPerson, Misconfigured;
+    /// The value under the key is longer than 16 KiB.
+    CredentialTooLong: ReferencesResolved False, NeedsPerson, Misconfigured;
+    /// The value cannot be the credential, but holds it in another form: in quotes, encoded once more, within a document.
+    MalformedCredential: ReferencesResolved False, NeedsPerson, Misconfigured;
     /// The CA bundle holds no certificate, or one that does not parse.
     InvalidCertificate: ReferencesResolved False, NeedsPerson, Misconfigured;
     /// The Secret of a client certificate holds no certificate with the private key that belongs to it.

@@ -8,6 +8,7 @@ pub mod gateway;
 pub mod known;
 pub mod ledger;
 pub mod resolve;
+pub mod slips;
 pub mod tls;
 
 use std::{collections::BTreeMap, fmt, future::Future};

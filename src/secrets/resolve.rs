@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     Lookup, Versions,
     gateway::{self, Gateway},
+    slips::{self, Purpose, Slip},
     tls::{self, TlsMaterial},
 };
 use crate::{
@@ -16,6 +17,9 @@ use crate::{
     },
     refs::{MountPath, ObjectName},
 };
+
+/// Longest credential, in bytes. Vault's own have at most a few KiB, and it refuses long requests.
+pub const MAX_CREDENTIAL_BYTES: usize = 16 * 1024;
 
 /// What a connection logs in with. Its Debug is redacted.
 #[derive(Debug)]
@@ -44,8 +48,21 @@ pub struct AppRolePair {
 pub struct Resolved {
     /// What to log in with.
     pub credentials: Credentials,
+    /// What may be wrong with that.
+    pub suspicion: Option<Suspicion>,
     /// The way to the instance.
     pub way: WayMaterial,
+}
+
+/// What would explain that a credential is refused. It may as well be as it is meant to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspicion {
+    /// The field of the spec that names the credential.
+    pub field: &'static str,
+    /// The object and key that it names; none when the value is in the spec itself.
+    pub source: Option<(ObjectName, String)>,
+    /// What seems to be wrong.
+    pub slip: Slip,
 }
 
 /// What the way to an instance needs of the objects.
@@ -87,6 +104,10 @@ pub enum Problem {
     NotUtf8,
     /// The value starts or ends with white space.
     Whitespace,
+    /// The value is longer than any credential.
+    TooLong,
+    /// The value cannot be meant.
+    Malformed(Slip),
     /// The value holds no CA certificate.
     InvalidCertificate,
     /// The object holds no certificate with the key that belongs to it.
@@ -97,6 +118,13 @@ pub enum Problem {
 
 /// The objects that a check read.
 pub type Lookups = BTreeMap<ObjectName, Lookup>;
+
+/// Where a credential is, and what it is for.
+struct Place {
+    field: &'static str,
+    source: Option<(ObjectName, String)>,
+    purpose: Purpose,
+}
 
 // === impl Credentials ===
 
@@ -112,27 +140,92 @@ impl Credentials {
     }
 }
 
+// === impl Place ===
+
+impl Place {
+    fn of_role_id(role_id: &RoleId) -> Self {
+        let (field, source) = match role_id {
+            RoleId::Value(_) => ("spec.auth.appRole.roleId.value", None),
+            RoleId::SecretRef(reference) => ("spec.auth.appRole.roleId", Some(source(reference))),
+        };
+        Self { field, source, purpose: Purpose::RoleId }
+    }
+
+    fn of_secret_id(reference: &SecretKeyRef, wrapped: bool) -> Self {
+        let purpose = if wrapped { Purpose::WrappingToken } else { Purpose::SecretId };
+        Self { field: "spec.auth.appRole.secretId", source: Some(source(reference)), purpose }
+    }
+
+    fn of_token(reference: &SecretKeyRef) -> Self {
+        Self { field: "spec.auth.token", source: Some(source(reference)), purpose: Purpose::Token }
+    }
+
+    /// The value, unless it cannot be meant: no login is spent on it.
+    fn take(&self, value: SecretString) -> Result<SecretString, ReferenceFault> {
+        match slips::certain(self.purpose, value.expose_secret()) {
+            None => Ok(value),
+            Some(slip) => Err(ReferenceFault {
+                field: self.field.to_owned(),
+                source: self.source.clone(),
+                problem: Problem::Malformed(slip),
+            }),
+        }
+    }
+
+    fn suspect(&self, value: &SecretString) -> Option<Suspicion> {
+        slips::suspected(self.purpose, value.expose_secret()).map(|slip| self.suspicion(slip))
+    }
+
+    fn suspicion(&self, slip: Slip) -> Suspicion {
+        Suspicion { field: self.field, source: self.source.clone(), slip }
+    }
+}
+
+fn source(reference: &SecretKeyRef) -> (ObjectName, String) {
+    (ObjectName::secret(&reference.name), reference.key.clone())
+}
+
 /// Takes the values that a target names, also by its gateway, out of the objects that were read.
 pub fn resolve(target: &Target, objects: &Lookups) -> Result<Resolved, ReferenceFault> {
-    Ok(Resolved { credentials: credentials(target, objects)?, way: way(target, objects)? })
+    let (credentials, suspicion) = suspected_credentials(target, objects)?;
+    Ok(Resolved { credentials, suspicion, way: way(target, objects)? })
 }
 
 /// Takes what a target logs in with out of the objects that were read.
 pub fn credentials(target: &Target, objects: &Lookups) -> Result<Credentials, ReferenceFault> {
-    let value = |field, reference: &SecretKeyRef| {
-        text(objects, field, &ObjectName::secret(&reference.name), &reference.key)
+    suspected_credentials(target, objects).map(|(credentials, _)| credentials)
+}
+
+/// The credentials, and what may be wrong with them.
+fn suspected_credentials(
+    target: &Target,
+    objects: &Lookups,
+) -> Result<(Credentials, Option<Suspicion>), ReferenceFault> {
+    let from = |place: &Place, reference: &SecretKeyRef| {
+        let value = text(objects, place.field, &ObjectName::secret(&reference.name), &reference.key)?;
+        place.take(value)
     };
     Ok(match &target.method {
-        Method::AppRole { mount, role_id, secret_id, wrapped } => Credentials::AppRole(AppRolePair {
-            mount: mount.clone(),
-            role_id: match role_id {
-                RoleId::Value(value) => SecretString::from(value.as_str()),
-                RoleId::SecretRef(reference) => value("spec.auth.appRole.roleId", reference)?,
-            },
-            secret_id: value("spec.auth.appRole.secretId", secret_id)?,
-            wrapped: *wrapped,
-        }),
-        Method::Token(reference) => Credentials::Token(value("spec.auth.token", reference)?),
+        Method::AppRole { mount, role_id, secret_id, wrapped } => {
+            let (of_role, of_secret) = (Place::of_role_id(role_id), Place::of_secret_id(secret_id, *wrapped));
+            let role_id = match role_id {
+                RoleId::Value(value) => of_role.take(SecretString::from(value.as_str()))?,
+                RoleId::SecretRef(reference) => from(&of_role, reference)?,
+            };
+            let secret_id = from(&of_secret, secret_id)?;
+            let same = role_id.expose_secret() == secret_id.expose_secret();
+            let suspicion = same.then(|| of_secret.suspicion(Slip::Twice));
+            let suspicion = suspicion.or_else(|| of_secret.suspect(&secret_id));
+            let suspicion = suspicion.or_else(|| of_role.suspect(&role_id));
+            let pair = AppRolePair { mount: mount.clone(), role_id, secret_id, wrapped: *wrapped };
+            (Credentials::AppRole(pair), suspicion)
+        }
+        Method::Token(reference) => {
+            let place = Place::of_token(reference);
+            let token = from(&place, reference)?;
+            let suspicion = place.suspect(&token);
+            (Credentials::Token(token), suspicion)
+        }
     })
 }
 
@@ -166,7 +259,9 @@ pub(super) fn text(
     object: &ObjectName,
     key: &str,
 ) -> Result<SecretString, ReferenceFault> {
-    let problem = match std::str::from_utf8(bytes(objects, field, object, key)?) {
+    let bytes = bytes(objects, field, object, key)?;
+    let problem = match std::str::from_utf8(bytes) {
+        _ if bytes.len() > MAX_CREDENTIAL_BYTES => Problem::TooLong,
         Err(_) => Problem::NotUtf8,
         // Trimming would hide that other users of the same Secret see the newline.
         Ok(text) if text.trim() != text => Problem::Whitespace,
@@ -260,6 +355,22 @@ mod tests {
             ("a trailing newline", secret(&[good, ("secretId", b"s\n")]), Problem::Whitespace),
             ("a leading blank", secret(&[good, ("secretId", b" s")]), Problem::Whitespace),
             ("not UTF-8", secret(&[good, ("secretId", b"\xff\xfe")]), Problem::NotUtf8),
+            ("too long", secret(&[good, ("secretId", &[b's'; MAX_CREDENTIAL_BYTES + 1])]), Problem::TooLong),
+            (
+                "too long, and nothing else",
+                secret(&[good, ("secretId", &[0xff; MAX_CREDENTIAL_BYTES + 1])]),
+                Problem::TooLong,
+            ),
+            (
+                "a document",
+                secret(&[good, ("secretId", b"{\"data\": {}}")]),
+                Problem::Malformed(Slip::Document),
+            ),
+            (
+                "a byte order mark",
+                secret(&[good, ("secretId", b"\xef\xbb\xbfs")]),
+                Problem::Malformed(Slip::Invisible),
+            ),
         ];
         for (name, lookup, problem) in table {
             let fault = resolve(&target(), &with(lookup)).expect_err(name);
@@ -270,6 +381,35 @@ mod tests {
                 matches!(problem, Problem::Missing | Problem::NotLabelled | Problem::Forbidden);
             assert_eq!(key, if first_or_second { "roleId" } else { "secretId" }, "{name}");
         }
+    }
+
+    #[test]
+    fn the_longest_credential_is_taken() {
+        let longest = vec![b's'; MAX_CREDENTIAL_BYTES];
+        assert!(resolve(&target(), &with(secret(&[("roleId", b"r"), ("secretId", &longest)]))).is_ok());
+    }
+
+    #[test]
+    fn a_slip_is_told_of_the_value_that_has_it() {
+        let id: &[u8] = b"7d3b6a4e-0000-4000-8000-00000000b002";
+        let suspicion = |role_id: &[u8], secret_id: &[u8]| {
+            let found = resolve(&target(), &with(secret(&[("roleId", role_id), ("secretId", secret_id)])));
+            found.expect("resolved").suspicion.map(|found| (found.field, found.slip))
+        };
+        let (role, secret_id) = ("spec.auth.appRole.roleId", "spec.auth.appRole.secretId");
+        assert_eq!(suspicion(id, b"custom"), None);
+        assert_eq!(suspicion(b"demo", b"custom"), Some((role, Slip::NameForId)));
+        assert_eq!(suspicion(b"demo", b"'custom'"), Some((secret_id, Slip::Quoted)));
+        assert_eq!(suspicion(id, id), Some((secret_id, Slip::Twice)));
+        let inline = |value: &str| {
+            let Method::AppRole { mount, secret_id, .. } = target().method else { panic!("an AppRole") };
+            let role_id = RoleId::Value(value.to_owned());
+            let method = Method::AppRole { mount, secret_id, role_id, wrapped: false };
+            resolve(&Target { method, ..target() }, &with(secret(&[("secretId", b"custom")])))
+        };
+        let fault = inline("\"7d3b6a4e-0000-4000-8000-00000000b002\"").expect_err("in quotes");
+        assert_eq!((fault.field.as_str(), fault.source), ("spec.auth.appRole.roleId.value", None));
+        assert!(inline("7d3b6a4e-0000-4000-8000-00000000b002").is_ok());
     }
 
     #[test]

@@ -29,7 +29,7 @@ const CERTIFICATE_WARNING: Duration = Duration::from_hours(14 * 24);
 
 /// The verdicts of a check.
 pub fn judge(desired: &Desired, observation: &Observation, now: Timestamp) -> Vec<Verdict> {
-    let failed = observation.fault.as_ref().map(|fault| words::of_fault(fault, desired));
+    let failed = words::of_observation(observation, desired);
     let mut verdicts = ladder(&ConditionType::STEPS, failed, |step| passed(step, desired, observation));
     verdicts.extend(observation.login.as_ref().and_then(|login| expiring(login, desired)));
     verdicts.extend(observation.certificate_end.and_then(|end| certificate_expiring(end, desired, now)));
@@ -195,7 +195,10 @@ mod tests {
     use crate::{
         api::{connection::KvVersion, desired::DesiredEngine},
         refs::MountPath,
-        secrets::resolve::{Problem, ReferenceFault},
+        secrets::{
+            resolve::{Problem, ReferenceFault, Suspicion},
+            slips::Slip,
+        },
         vault::{
             answer::ServerFault,
             login::LoginFault,
@@ -245,6 +248,41 @@ mod tests {
              ServerReady=True/Active Authenticated=False/InvalidCredentials Authorized=Unknown/NotChecked \
              Stalled=True/InvalidCredentials"
         );
+    }
+
+    #[test]
+    fn a_refused_credential_has_a_hint_and_nothing_else_has() {
+        let slips = [
+            Slip::Quoted,
+            Slip::EncodedTwice,
+            Slip::Spaced,
+            Slip::Prefixed,
+            Slip::Document,
+            Slip::IdForToken,
+            Slip::Placeholder,
+            Slip::NameForId,
+            Slip::AccessorForToken,
+            Slip::CutOff,
+            Slip::Twice,
+        ];
+        for slip in slips {
+            let source = Some((ObjectName::secret("vault"), "secretId".to_owned()));
+            let suspicion = Some(Suspicion { field: "spec.auth.appRole.secretId", source, slip });
+            let ready = |fault: Fault| {
+                let seen = Observation {
+                    fault: Some(fault),
+                    suspicion: suspicion.clone(),
+                    ..Observation::default()
+                };
+                judge(&testing::app_role(), &seen, testing::at(0)).swap_remove(0).message
+            };
+            let refused = ready(LoginFault::InvalidCredentials.into());
+            assert!(refused.contains("Perhaps the cause: the value of key \"secretId\""), "{refused}");
+            assert!(refused.len() <= 1024, "{}", refused.len());
+            assert!(ready(WrapFault::Spent.into()).contains("Perhaps"));
+            assert!(!ready(LoginFault::Denied.into()).contains("Perhaps"));
+            assert!(!ready(ServerFault::Sealed.into()).contains("Perhaps"));
+        }
     }
 
     #[test]
@@ -298,6 +336,8 @@ mod tests {
             (reference(Problem::NotUtf8), Reason::NotUtf8),
             (reference(Problem::Whitespace), Reason::WhitespaceInValue),
             (reference(Problem::InvalidCertificate), Reason::InvalidCertificate),
+            (reference(Problem::TooLong), Reason::CredentialTooLong),
+            (reference(Problem::Malformed(Slip::Quoted)), Reason::MalformedCredential),
             (reference(Problem::InvalidKeyPair), Reason::InvalidKeyPair),
             (reference(Problem::InvalidGateway("why".to_owned())), Reason::InvalidGateway),
             (transport(TransportFault::PlainHttp), Reason::PlainHttpNotAllowed),

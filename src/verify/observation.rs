@@ -6,7 +6,10 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::{
     api::connection::{KvVersion, Verb},
-    secrets::{Versions, resolve::ReferenceFault},
+    secrets::{
+        Versions,
+        resolve::{ReferenceFault, Suspicion},
+    },
     vault::{
         answer::ServerFault,
         health::Health,
@@ -34,6 +37,8 @@ pub struct Observation {
     pub certificate_end: Option<Timestamp>,
     /// When logins of the connection were refused that still count.
     pub refused: Vec<Timestamp>,
+    /// What would explain that the credential is refused.
+    pub suspicion: Option<Suspicion>,
 }
 
 /// The login that a check used.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine;
 use serde_json::{Value, json};
 use vault_connection_operator::api::condition::Reason;
 
@@ -56,6 +57,7 @@ async fn what_is_wrong_with_a_secret_is_told() {
     cluster.secret("empty", &[("token", "")]).await;
     cluster.secret("newline", &[("token", &format!("{token}\n"))]).await;
     cluster.raw_secret("binary", &[("token", &[0xff, 0xfe, b'a'])], true).await;
+    cluster.secret("long", &[("token", &"s".repeat(16 * 1024 + 1))]).await;
     let _operator = Operator::start(&cluster).await;
     let spec = |secret| specs::token(&vault.address, secret);
     let rows = [
@@ -74,9 +76,43 @@ async fn what_is_wrong_with_a_secret_is_told() {
             Reason::WhitespaceInValue,
             "kubectl create secret --from-literal",
         ),
-        row("not-utf8", spec("binary"), Reason::NotUtf8, "encoded in base64 a second time"),
+        row("not-utf8", spec("binary"), Reason::NotUtf8, "use `stringData`"),
+        row("too-long", spec("long"), Reason::CredentialTooLong, "16 KiB"),
     ];
     assert_rows(&cluster, &rows).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slip_in_a_credential_is_told_before_a_login_is_spent() {
+    let (cluster, vault) = (Cluster::new("slips").await, Vault::shared());
+    let (role, secret_id) = a_role(&vault).await;
+    let wrapping = vault.issue_token(&json!({"policies": ["default"], "ttl": "1h"})).await;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(&secret_id);
+    let values = [
+        ("quotes", format!("\"{secret_id}\""), "is in quotes"),
+        ("encoded", encoded, "base64 once more"),
+        ("mark", format!("\u{feff}{secret_id}"), "invisible characters"),
+        ("variable", format!("secret_id={secret_id}"), "name of a variable"),
+        ("answer", format!("{{\"data\": {{\"secret_id\": \"{secret_id}\"}}}}"), "is a document"),
+        ("lines", format!("{}\n{}", &secret_id[..18], &secret_id[18..]), "white space or a line break"),
+        ("wrapped", wrapping, "wrapped: true"),
+    ];
+    let operator = Operator::start(&cluster).await;
+    for (name, value, _) in &values {
+        cluster.secret(name, &specs::pair(&role, value)).await;
+        cluster.connect(name, &specs::app_role(&vault.address, &role.mount, name)).await;
+    }
+    for (name, value, advice) in &values {
+        let told = cluster.wait_reason(name, Reason::MalformedCredential).await;
+        assert_failed(name, &told, Reason::MalformedCredential, advice);
+        assert!(!json!(told.status).to_string().contains(&value[4..12]), "{name}: no value is shown");
+    }
+    assert_eq!(operator.count("vault_requests_total{operation=\"login\"").await, 0);
+    // A name in the place of the role id may be meant: it is tried, and then there is a hint.
+    cluster.secret("name", &[("roleId", "demo"), ("secretId", &secret_id)]).await;
+    cluster.connect("name", &specs::app_role(&vault.address, &role.mount, "name")).await;
+    let told = cluster.wait_reason("name", Reason::InvalidCredentials).await;
+    assert_failed("name", &told, Reason::InvalidCredentials, "if it is the role's name");
 }
 
 #[tokio::test]

@@ -203,6 +203,7 @@ impl<R: References> Check<'_, R> {
         }
         let resolved = resolve::resolve(&desired.target, &objects)?;
         self.kept.memory.has_read(versions.clone());
+        self.seen.suspicion.clone_from(&resolved.suspicion);
         self.learn(resolved.credentials.values());
         self.learn(resolved.way.gateway.iter().flat_map(Gateway::passwords));
         self.read = Some((resolved, versions));

@@ -5,12 +5,13 @@
 
 mod engine;
 mod reference;
+mod slip;
 mod transport;
 
 use std::collections::BTreeMap;
 
 pub(super) use self::{reference::of_reference, transport::of_endpoint};
-use super::observation::Fault;
+use super::observation::{Fault, Observation};
 use crate::{
     api::{
         condition::Reason,
@@ -19,6 +20,34 @@ use crate::{
     },
     vault::{answer::ServerFault, login::LoginFault, token::SelfFault, wrapping::WrapFault},
 };
+
+/// The reason and the message of the fault that a check saw. A refused credential has a hint, if its value gives one.
+pub(super) fn of_observation(seen: &Observation, desired: &Desired) -> Option<(Reason, String)> {
+    let fault = seen.fault.as_ref()?;
+    let (reason, message) = of_fault(fault, desired);
+    let hint = seen.suspicion.as_ref().filter(|_| is_a_refusal(fault));
+    Some((reason, hint.map_or(message.clone(), |hint| format!("{message}. {}", slip::suspected(hint)))))
+}
+
+/// Whether a fault says that the credential is wrong.
+fn is_a_refusal(fault: &Fault) -> bool {
+    match fault {
+        Fault::Login(LoginFault::InvalidCredentials)
+        | Fault::Own(SelfFault::Rejected)
+        | Fault::Wrapping(WrapFault::Spent) => true,
+        Fault::Overdue
+        | Fault::Reference(_)
+        | Fault::Transport(_)
+        | Fault::Server(_)
+        | Fault::Login(_)
+        | Fault::Wrapping(_)
+        | Fault::Own(_)
+        | Fault::BudgetSpent
+        | Fault::LoginQueued
+        | Fault::Missing(_)
+        | Fault::Engine(_) => false,
+    }
+}
 
 /// The reason and the message of a fault.
 pub(super) fn of_fault(fault: &Fault, desired: &Desired) -> (Reason, String) {

@@ -1,15 +1,19 @@
 //! What is wrong with an object that a connection or a gateway names.
 
+use super::slip;
 use crate::{
     api::{CREDENTIALS_LABEL, CREDENTIALS_LABEL_VALUE, condition::Reason},
     refs::ObjectKind,
-    secrets::resolve::{Problem, ReferenceFault},
+    secrets::resolve::{MAX_CREDENTIAL_BYTES, Problem, ReferenceFault},
 };
 
 /// The reason and the message.
 pub(in crate::verify) fn of_reference(fault: &ReferenceFault) -> (Reason, String) {
     let field = &fault.field;
     let Some((object, key)) = &fault.source else {
+        if let Problem::Malformed(slip) = fault.problem {
+            return (Reason::MalformedCredential, format!("{field} {}", slip::certain(slip)));
+        }
         return (
             Reason::InvalidCertificate,
             format!(
@@ -58,7 +62,7 @@ pub(in crate::verify) fn of_reference(fault: &ReferenceFault) -> (Reason, String
         Problem::NotUtf8 => (
             Reason::NotUtf8,
             format!(
-                "{value} is not UTF-8 text: was it encoded in base64 a second time, or is it another file?"
+                "{value} is not UTF-8 text: was the text itself written into `data`, which takes it encoded (use `stringData`), is it a file in UTF-16, or another file?"
             ),
         ),
         Problem::Whitespace => (
@@ -67,6 +71,16 @@ pub(in crate::verify) fn of_reference(fault: &ReferenceFault) -> (Reason, String
                 "{value} starts or ends with white space, most often a newline: write it without, as `kubectl create secret --from-literal` or `echo -n` do"
             ),
         ),
+        Problem::TooLong => (
+            Reason::CredentialTooLong,
+            format!(
+                "{value} is longer than {} KiB: write the credential alone, not the file or answer that it came in",
+                MAX_CREDENTIAL_BYTES / 1024
+            ),
+        ),
+        Problem::Malformed(slip) => {
+            (Reason::MalformedCredential, format!("{value} {}", slip::certain(*slip)))
+        }
         Problem::InvalidKeyPair => (
             Reason::InvalidKeyPair,
             format!(
