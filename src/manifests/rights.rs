@@ -1,6 +1,6 @@
 //! What the operator may do in Kubernetes: one list, from which come the rules of the chart and the table for people.
 //!
-//! It is the least that works. A right stands here with what it is for, and with what happens where it is taken away.
+//! It is the least that works. A right stands here with what it is for, and what happens without it.
 
 use std::fmt::Write as _;
 
@@ -34,10 +34,10 @@ const RIGHTS: &[Right] = &[
         verbs: &[
             Verb(
                 "list",
-                "to find them at the start, and after a watch has ended",
-                "it does not start, and says why",
+                "to find them at startup, and after a watch ends",
+                "the operator does not start, and says why",
             ),
-            Verb("watch", "to hear of changes", "changes, and new ones, are not noticed"),
+            Verb("watch", "to notice changes", "changes and new objects are not noticed"),
         ],
     },
     Right {
@@ -49,23 +49,19 @@ const RIGHTS: &[Right] = &[
                 "to read the gateway that a connection names",
                 "connections that name one fail with `ReadForbidden`",
             ),
-            Verb(
-                "list",
-                "to find them at the start, and after a watch has ended",
-                "gateways are not checked",
-            ),
-            Verb("watch", "to hear of changes", "changes, and new ones, are not noticed"),
+            Verb("list", "to find them at startup, and after a watch ends", "gateways are not checked"),
+            Verb("watch", "to notice changes", "changes and new objects are not noticed"),
         ],
     },
     Right {
         group: GROUP,
         resource: "vaultconnections/status",
-        verbs: &[Verb("patch", "to write what it found", "no status is written; the log says so")],
+        verbs: &[Verb("patch", "to write the result of a check", "no status is written; the log says so")],
     },
     Right {
         group: GROUP,
         resource: "vaultgateways/status",
-        verbs: &[Verb("patch", "to write what it found", "no status is written; the log says so")],
+        verbs: &[Verb("patch", "to write the result of a check", "no status is written; the log says so")],
     },
     Right {
         group: "",
@@ -73,14 +69,14 @@ const RIGHTS: &[Right] = &[
         verbs: &[
             Verb(
                 "get",
-                "to read the CA certificates that are named",
+                "to read CA certificates that a connection names",
                 "connections that name one fail with `ReadForbidden`",
             ),
-            Verb("list", "to begin the watch: metadata of labelled ones", "as without `watch`"),
+            Verb("list", "to start the watch: only metadata of labelled objects", "as without `watch`"),
             Verb(
                 "watch",
-                "to hear of changes of labelled ones: metadata only",
-                "a change is not noticed until they are read again",
+                "to notice changes of labelled objects: only metadata",
+                "a change is not noticed until the object is read again",
             ),
         ],
     },
@@ -90,19 +86,19 @@ const RIGHTS: &[Right] = &[
         verbs: &[
             Verb(
                 "get",
-                "to tell one without the label from one that is missing: metadata only",
+                "to distinguish a Secret without the label from a missing one: only metadata",
                 "connections that name one of these fail with `ReadForbidden`",
             ),
             Verb(
                 "list",
-                "to read one by its name *and* the label, so that the values of another never come; and to begin the \
-                 watch: metadata of labelled ones",
+                "to read a Secret by its name *and* the label, so that the API server never sends the values of others; \
+                 and to start the watch: only metadata of labelled objects",
                 "connections that name one fail with `ReadForbidden`",
             ),
             Verb(
                 "watch",
-                "to hear of changes of labelled ones: metadata only",
-                "a change is not noticed until they are read again, such as for a login",
+                "to notice changes of labelled objects: only metadata",
+                "a change is not noticed until the Secret is read again, such as for a login",
             ),
         ],
     },
@@ -110,8 +106,8 @@ const RIGHTS: &[Right] = &[
         group: "events.k8s.io",
         resource: "events",
         verbs: &[
-            Verb("create", "to tell of transitions", "no event; the log says so"),
-            Verb("patch", "to count one that repeats", "no count; the log says so"),
+            Verb("create", "to report transitions", "no event; the log says so"),
+            Verb("patch", "to count a repeated event", "no count; the log says so"),
         ],
     },
 ];
