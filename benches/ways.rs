@@ -135,7 +135,6 @@ fn checker(references: Objects) -> Checker<Objects> {
         instances: Instances::default(),
         logins: Logins::new(1000),
         metrics: Metrics::new(),
-        known: Mutex::default(),
     }
 }
 

@@ -205,7 +205,6 @@ impl World {
             instances: Instances::default(),
             logins: Logins::new(1000),
             metrics: Metrics::new(),
-            known: Mutex::default(),
         };
         let script = Arc::clone(&self.script);
         let checker = self.runtime.block_on(async move {

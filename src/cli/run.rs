@@ -1,9 +1,6 @@
 //! `run`: the operator.
 
-use std::{
-    env,
-    sync::{Arc, Mutex},
-};
+use std::{env, sync::Arc};
 
 use anyhow::Context as _;
 use kube::{
@@ -53,7 +50,6 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
         instances: Instances::default(),
         logins: Logins::new(args.logins_per_second),
         metrics: metrics.clone(),
-        known: Mutex::default(),
     };
     let pod = env::var("POD_NAME").ok();
     let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: pod.clone() };

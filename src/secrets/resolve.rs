@@ -129,13 +129,14 @@ struct Place {
 // === impl Credentials ===
 
 impl Credentials {
-    /// The values themselves.
-    pub fn values(&self) -> Vec<&SecretString> {
-        match self {
-            Self::AppRole(AppRolePair { mount: _, role_id, secret_id, wrapped: _ }) => {
-                vec![role_id, secret_id]
+    /// The values that only the Secrets hold. A role id in the spec is in the status, too.
+    pub fn secrets(&self, method: &Method) -> Vec<&SecretString> {
+        match (self, method) {
+            (Self::AppRole(pair), Method::AppRole { role_id: RoleId::Value(_), .. }) => vec![&pair.secret_id],
+            (Self::AppRole(pair), Method::AppRole { .. } | Method::Token(_)) => {
+                vec![&pair.role_id, &pair.secret_id]
             }
-            Self::Token(token) => vec![token],
+            (Self::Token(token), _) => vec![token],
         }
     }
 }

@@ -30,8 +30,8 @@ pub fn clean(observation: &mut Observation, known: &Known) {
         for text in [kind, display_name] {
             text.take_if(|text| !may_be_shown(text, known));
         }
-        policies.retain(|policy| may_be_shown(policy, known));
         policies.truncate(MOST_POLICIES);
+        policies.retain(|policy| may_be_shown(policy, known));
     }
     if let Some(fault) = &mut observation.fault {
         clean_fault(fault, known);

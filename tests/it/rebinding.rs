@@ -149,7 +149,6 @@ impl Bench {
             instances: Instances::default(),
             logins: Logins::new(10),
             metrics: Metrics::new(),
-            known: Mutex::default(),
         };
         let desired = Desired::parse(&spec).expect("a good spec");
         Self { checker, names, desired, kept: Kept::default() }

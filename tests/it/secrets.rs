@@ -13,7 +13,7 @@ use kube::{
     core::GroupVersionKind,
 };
 use serde_json::{Value, json};
-use vault_connection_operator::api::connection::VaultConnection;
+use vault_connection_operator::api::{condition::Reason, connection::VaultConnection};
 
 use crate::support::{
     canary::{Canary, shown},
@@ -22,7 +22,7 @@ use crate::support::{
         echo::Echo,
         openbao::MOUNT,
         pki::Ca,
-        vault::{Ask, FakeVault, Misdeed, Secrets},
+        vault::{Ask, FakeVault, Misdeed, ROLE_ID, SECRET_ID, Secrets},
     },
     operator::{Operator, bare_command, run_to_end},
     specs,
@@ -300,6 +300,22 @@ async fn a_secret_in_an_answer_that_makes_no_sense_is_not_shown() {
     let (reads, last) = tamper.reads();
     assert!(reads > rows.len() && reads == last, "{reads} reads of a Secret, {last} end their connection");
     assert_nothing_shown(&cluster, operator, &canaries, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_into_a_secret_hides_nothing_of_another_connection() {
+    let (cluster, fake) = (Cluster::new("hiding").await, FakeVault::new().await);
+    let body = fake.health_body();
+    let name = body["cluster_name"].as_str().expect("it has a name").to_owned();
+    cluster.secret("mine", &[("roleId", ROLE_ID), ("secretId", SECRET_ID)]).await;
+    cluster.secret("yours", &[("roleId", &name), ("secretId", "7d3b6a4e-0000-4000-8000-00000000ffff")]).await;
+    let _operator = Operator::start(&cluster).await;
+    cluster.connect("yours", &specs::app_role(&fake.url, MOUNT, "yours")).await;
+    cluster.wait_reason("yours", Reason::InvalidCredentials).await;
+    cluster.connect("mine", &specs::app_role(&fake.url, MOUNT, "mine")).await;
+    let mine = cluster.wait("mine", "Ready", PATIENCE, is_ready).await;
+    let server = mine.status.and_then(|status| status.server).expect("the server is told");
+    assert_eq!((server.cluster_name, server.version.as_deref()), (Some(name), Some("2.7.2")));
 }
 
 fn manifest(kind: &str, name: &str, fields: &Value) -> Value {

@@ -111,7 +111,6 @@ pub(super) async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
         instances: Instances::default(),
         logins: Logins::new(10),
         metrics: Metrics::new(),
-        known: Mutex::default(),
     };
     let mut run = Run { checker, ledger: ledger_file(args.memory) };
     let mut found = Vec::new();

@@ -1,6 +1,6 @@
 //! What all checks share: where objects are read, the way to instances, who may log in, what is counted.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use k8s_openapi::jiff::Timestamp;
 use secrecy::SecretString;
@@ -36,8 +36,6 @@ pub struct Checker<R> {
     pub logins: Logins,
     /// What is counted.
     pub metrics: Metrics,
-    /// The credentials of all connections: whoever got one may say it back to another.
-    pub known: Mutex<Known>,
 }
 
 /// What is checked, and why now.
@@ -101,15 +99,11 @@ impl<R: References> Checker<R> {
                 self.ask(&client, token::revoke(), Some(&token), deadline).await.map_err(Fault::from);
             let outcome = answer.and_then(|answer| token::refusal(&answer).map_err(Fault::from));
             if let Err(mut fault) = outcome {
-                self.with_known(|known| shown::clean_fault(&mut fault, known));
+                // Which credentials its connection has used, nobody may know any more.
+                shown::clean_fault(&mut fault, &Known::wary());
                 tracing::warn!(?fault, "a token of ours could not be revoked; it ends by its TTL");
             }
         }
-    }
-
-    /// Looks at the credentials that are known, or adds one.
-    pub(super) fn with_known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
-        look(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Sends a request, and counts it.

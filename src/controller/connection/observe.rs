@@ -24,6 +24,7 @@ use crate::{
     secrets::{
         Lookup, References, Versions,
         gateway::{self, Gateway},
+        known::Known,
         resolve::{self, Lookups, Resolved},
     },
     vault::{
@@ -56,6 +57,8 @@ pub struct Kept {
     pub read_again: Option<Timestamp>,
     /// The objects that the gateway of the connection names.
     pub named_by_gateway: Vec<ObjectName>,
+    /// The credentials that the connection has used, so that a server that says one back is noticed.
+    pub known: Known,
     /// What is remembered of the secrets engine.
     pub engine: EngineMemory,
     pub(super) link: Option<Link>,
@@ -204,7 +207,7 @@ impl<R: References> Check<'_, R> {
         let resolved = resolve::resolve(&desired.target, &objects)?;
         self.kept.memory.has_read(versions.clone());
         self.seen.suspicion.clone_from(&resolved.suspicion);
-        self.learn(resolved.credentials.values());
+        self.learn(resolved.credentials.secrets(&desired.target.method));
         self.learn(resolved.way.gateway.iter().flat_map(Gateway::passwords));
         self.read = Some((resolved, versions));
         Ok(())
@@ -308,8 +311,8 @@ impl<R: References> Check<'_, R> {
     }
 
     /// Remembers credentials, so that a server that says them back is noticed.
-    pub(super) fn learn<'c>(&self, credentials: impl IntoIterator<Item = &'c SecretString>) {
-        self.checker.with_known(|known| credentials.into_iter().for_each(|it| known.learn(it)));
+    pub(super) fn learn<'c>(&mut self, credentials: impl IntoIterator<Item = &'c SecretString>) {
+        credentials.into_iter().for_each(|it| self.kept.known.learn(it));
     }
 
     fn conclude(mut self, fault: Option<Fault>) -> Checked {
@@ -329,7 +332,7 @@ impl<R: References> Check<'_, R> {
         }
         self.seen.fault = fault;
         self.seen.refused = self.kept.memory.refused_lately(self.subject.now);
-        self.checker.with_known(|known| shown::clean(&mut self.seen, known));
+        shown::clean(&mut self.seen, &self.kept.known);
         Checked { observation: self.seen, leftovers: self.leftovers, waited: self.waited }
     }
 }

@@ -59,7 +59,8 @@ impl Standing {
     /// Recalls what an earlier process learned, if its status is about this generation. Called before the first check.
     pub fn recall(&mut self, target: &Target, generation: i64) {
         if self.written.observed_generation == Some(generation) {
-            self.kept = Kept::restored(Memory::restore(target, &self.written));
+            let known = std::mem::take(&mut self.kept.known);
+            self.kept = Kept { known, ..Kept::restored(Memory::restore(target, &self.written)) };
         }
     }
 
