@@ -3,12 +3,18 @@
 //! A leaf: it knows no Kubernetes type and no Vault request. Whoever holds one of these values need not check it again.
 
 mod endpoint;
+pub mod path;
+pub mod written;
 
 use std::fmt;
 
 use url::{Host, Url};
 
-pub use self::endpoint::{EndpointUrl, EndpointUrlError, Scheme, ServerName, ServerNameError};
+use self::written::{Written, WrittenError};
+pub use self::{
+    endpoint::{EndpointUrl, EndpointUrlError, Scheme, ServerName, ServerNameError},
+    path::{MountPath, MountPathError, VaultNamespace, VaultNamespaceError},
+};
 
 /// Identity of a `VaultConnection` in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,27 +70,15 @@ pub enum InstanceUrlError {
     /// It carries a query or a fragment.
     #[error("it must not hold a query or a fragment")]
     QueryOrFragment,
+    /// Its host is neither a name nor an address.
+    #[error(
+        "the host must be a name of letters, digits, '-', '_' and '.', an IPv4 address such as 10.0.0.7, or an IPv6 address in brackets such as [2001:db8::1]"
+    )]
+    Host,
+    /// Its port is no number, or too large.
+    #[error("the port must be a number from 1 to 65535; leave it out for the usual one")]
+    Port,
 }
-
-/// Path of an auth method or secrets engine, without slashes at its ends: `approle`, `team-a/approle`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct MountPath(String);
-
-/// A text is no mount path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a mount is a path of letters, digits, '.', '_' and '-', such as approle or team-a/approle")]
-pub struct MountPathError;
-
-/// A Vault namespace other than the root one: `admin/team-a`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct VaultNamespace(String);
-
-/// A text is no Vault namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a Vault namespace is a path of letters, digits, '.', '_' and '-', such as admin/team-a; leave it empty for the root namespace"
-)]
-pub struct VaultNamespaceError;
 
 // === impl ConnectionRef ===
 
@@ -146,6 +140,18 @@ impl fmt::Display for ObjectName {
 // === impl InstanceUrl ===
 
 impl InstanceUrl {
+    /// Parses what a user wrote: the plain form alone, which the CRD's rules accept too.
+    pub fn written(text: &str) -> Result<Self, InstanceUrlError> {
+        match Written::parse(text) {
+            Ok(_) => Self::parse(text),
+            Err(WrittenError::Form) => Err(InstanceUrlError::Form),
+            Err(WrittenError::UserInfo) => Err(InstanceUrlError::UserInfo),
+            Err(WrittenError::QueryOrFragment) => Err(InstanceUrlError::QueryOrFragment),
+            Err(WrittenError::Host) => Err(InstanceUrlError::Host),
+            Err(WrittenError::Port) => Err(InstanceUrlError::Port),
+        }
+    }
+
     /// Parses by the WHATWG rules, so that the host seen here is the host that is dialled.
     pub fn parse(text: &str) -> Result<Self, InstanceUrlError> {
         let url = Url::parse(text).map_err(|_| InstanceUrlError::Form)?;
@@ -158,13 +164,18 @@ impl InstanceUrl {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(InstanceUrlError::QueryOrFragment);
         }
+        // The WHATWG rules let a name hold quotes and braces, on which other parsers fail.
+        let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if matches!(url.host(), Some(Host::Domain(name)) if !name.chars().all(sound)) {
+            return Err(InstanceUrlError::Host);
+        }
         Ok(Self(url))
     }
 
-    /// The URL of an API path: `sys/health` becomes `https://HOST/PREFIX/v1/sys/health`.
+    /// The URL of an API path, which is not escaped yet: `sys/health` becomes `https://HOST/PREFIX/v1/sys/health`.
     pub fn api(&self, path: &str) -> Url {
         let mut url = self.0.clone();
-        url.set_path(&format!("{}/v1/{path}", self.0.path().trim_end_matches('/')));
+        url.set_path(&format!("{}/v1/{}", self.0.path().trim_end_matches('/'), path::escaped(path)));
         url
     }
 
@@ -204,49 +215,6 @@ impl fmt::Debug for InstanceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
-}
-
-// === impl MountPath ===
-
-impl MountPath {
-    /// Accepts one slash at each end, as Vault's own tools do.
-    pub fn parse(text: &str) -> Result<Self, MountPathError> {
-        path_segments(text).map(Self).ok_or(MountPathError)
-    }
-
-    /// The path without slashes at its ends.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-// === impl VaultNamespace ===
-
-impl VaultNamespace {
-    /// Empty, `/` and `root` all mean the root namespace, for which no header is sent.
-    pub fn parse(text: &str) -> Result<Option<Self>, VaultNamespaceError> {
-        if matches!(text, "" | "/" | "root" | "root/") {
-            return Ok(None);
-        }
-        path_segments(text).map(|path| Some(Self(path))).ok_or(VaultNamespaceError)
-    }
-
-    /// The path without slashes at its ends, as the `X-Vault-Namespace` header takes it.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// Joins the segments of a path, or tells that one of them could change the request's meaning.
-fn path_segments(text: &str) -> Option<String> {
-    let text = text.strip_prefix('/').unwrap_or(text);
-    let text = text.strip_suffix('/').unwrap_or(text);
-    let sound = |segment: &str| {
-        !segment.is_empty()
-            && !segment.starts_with('.')
-            && segment.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
-    };
-    text.split('/').all(sound).then(|| text.to_owned())
 }
 
 #[cfg(test)]
@@ -294,38 +262,45 @@ mod tests {
     }
 
     #[test]
-    fn mounts_cannot_leave_their_place_in_the_path() {
-        for text in ["approle", "/approle/", "team-a/approle", "a.b_c-d"] {
-            assert!(MountPath::parse(text).is_ok(), "{text}");
+    fn of_what_a_user_writes_only_the_plain_form_is_taken() {
+        use InstanceUrlError::{Form, Host, Port, QueryOrFragment, UserInfo};
+        let table: &[(&str, Result<&str, InstanceUrlError>)] = &[
+            ("HTTPS://Vault.Example.Com:8200/", Ok("https://vault.example.com:8200")),
+            ("https://bücher.example", Ok("https://xn--bcher-kva.example")),
+            ("ftp://vault.example.com", Err(Form)),
+            (" https://vault.example.com", Err(Form)),
+            ("https:vault.example.com", Err(Form)),
+            ("https://a@b", Err(UserInfo)),
+            ("https://a?b", Err(QueryOrFragment)),
+            ("https://a\"b.example", Err(Host)),
+            ("https://10.0.0.256", Err(Host)),
+            ("https://xn--a.example", Err(Form)),
+            ("https://a:65536", Err(Port)),
+        ];
+        for (text, expected) in table {
+            let parsed = InstanceUrl::written(text);
+            assert_eq!(parsed.as_ref().map(InstanceUrl::as_str), expected.as_ref().copied(), "{text}");
         }
-        for text in ["", "/", "a//b", "..", "a/../b", "a?b", "a#b", "a b", "a%2fb", "ä"] {
-            assert_eq!(MountPath::parse(text), Err(MountPathError), "{text}");
+        for text in ["https://a\"b.example", "https://{a}.example", "https://a'b", "https://a*"] {
+            assert_eq!(InstanceUrl::parse(text), Err(Host), "{text}");
         }
-    }
-
-    #[test]
-    fn the_root_namespace_has_several_spellings_and_no_header() {
-        for text in ["", "/", "root", "root/"] {
-            assert_eq!(VaultNamespace::parse(text), Ok(None), "{text}");
-        }
-        let nested = VaultNamespace::parse("/admin/team-a/").expect("valid").expect("not root");
-        assert_eq!(nested.as_str(), "admin/team-a");
-        assert_eq!(VaultNamespace::parse("a b"), Err(VaultNamespaceError));
     }
 
     proptest! {
         #[test]
         fn no_text_changes_the_host_or_leaves_its_place(
             url in "https?://(a|b\\.c|\\[::1\\]|0x7f\\.1|u@h)(:[0-9]{1,3})?(/[a-z.%?#]{0,4}){0,2}",
-            path in "/?[a-z.?#%@:]{1,3}(/[a-z.?#]{1,2})?/?",
+            path in "/?[a-z.?#%@: \\\\ü]{1,3}(/[a-z.?#+\"]{1,2})?/?",
         ) {
             let Ok(instance) = InstanceUrl::parse(&url) else { return Ok(()) };
             let Ok(mount) = MountPath::parse(&path) else { return Ok(()) };
             let request = instance.api(&format!("auth/{}/login", mount.as_str()));
             prop_assert_eq!(request.host(), Some(instance.host()));
             prop_assert_eq!(request.port_or_known_default(), Some(instance.port()));
-            let place = format!("/v1/auth/{}/login", mount.as_str());
+            let place = format!("/v1/auth/{}/login", path::escaped(mount.as_str()));
             prop_assert!(request.path().ends_with(&place), "{}", request);
+            let segments = request.path().split('/').count() - instance.api("").path().split('/').count();
+            prop_assert_eq!(segments, 2 + mount.as_str().matches('/').count(), "{}", request);
             prop_assert!(request.query().is_none() && request.fragment().is_none());
             prop_assert!(request.username().is_empty() && request.password().is_none());
         }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 /// Invisible characters and characters that reorder or end lines, beside the control characters: general category Cf, the
 /// line and paragraph separators, and whatever else Unicode calls default-ignorable. First and last of each range.
-const HIDDEN: &[(char, char)] = &[
+pub const HIDDEN: &[(char, char)] = &[
     ('\u{ad}', '\u{ad}'),
     ('\u{34f}', '\u{34f}'),
     ('\u{600}', '\u{605}'),

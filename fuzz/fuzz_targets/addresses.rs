@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 use vault_connection_operator::{
     api::desired::Desired,
-    refs::{InstanceUrl, MountPath, VaultNamespace},
+    refs::{InstanceUrl, MountPath, VaultNamespace, path::escaped},
 };
 
 fuzz_target!(|input: &str| {
@@ -48,13 +48,15 @@ fuzz_target!(|input: &str| {
         assert!(desired.timeout <= desired.interval);
         assert!((10..=86_400).contains(&desired.interval.as_secs()) && desired.timeout.as_secs() >= 1);
         assert!(desired.require.keys().all(|path| !path.is_empty() && !path.starts_with('/')));
+        assert!(InstanceUrl::written(url).is_ok() && url.chars().count() <= 2048);
     }
 });
 
 fn assert_is_path(path: &str) {
     for segment in path.split('/') {
-        assert!(!segment.is_empty() && !segment.starts_with('.'), "{path:?}");
-        assert!(segment.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)), "{path:?}");
+        assert!(!matches!(segment, "" | "." | ".."), "{path:?}");
+        assert!(!segment.contains(|c: char| c.is_control() || "?#%\u{feff}\u{200b}".contains(c)), "{path:?}");
+        assert_eq!(segment.trim(), segment, "{path:?}");
     }
 }
 
@@ -66,6 +68,8 @@ fn assert_reaches_its_host(url: &InstanceUrl, path: &str) {
     assert!(api.username().is_empty() && api.password().is_none(), "{api}");
     assert!(api.query().is_none() && api.fragment().is_none(), "{api}");
     assert_eq!(api.scheme() == "http", url.is_plain_http(), "{api}");
-    assert!(api.path().ends_with(&format!("/v1/{path}")), "{api}");
+    assert!(api.path().ends_with(&format!("/v1/{}", escaped(path))), "{api}");
+    let base = url.api("x").path().split('/').count();
+    assert_eq!(api.path().split('/').count(), base + path.matches('/').count(), "{api}");
     assert_eq!(again.api(path), api, "what is shown is what is asked");
 }

@@ -2,9 +2,9 @@
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{auth::Auth, status::VaultConnectionStatus, tls::Tls};
+use super::{auth::Auth, null, rules, status::VaultConnectionStatus, tls::Tls};
 
 /// A named connection to a HashiCorp Vault or OpenBao instance. The operator logs in with the credentials that it
 /// names, checks that the login is usable, keeps checking, and reports what it found in `status`.
@@ -20,8 +20,7 @@ use super::{auth::Auth, status::VaultConnectionStatus, tls::Tls};
     shortname = "vconn",
     category = "vault",
     doc = "A named connection to a HashiCorp Vault or OpenBao instance, checked again and again; `status` tells whether it works.",
-    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')").message(
-        "metadata.name must be a DNS label of at most 63 characters: lower case letters, digits and '-'"),
+    validation = rules::metadata_name(),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Instance", type_ = "string", json_path = ".spec.instanceUrl"),
@@ -37,21 +36,20 @@ use super::{auth::Auth, status::VaultConnectionStatus, tls::Tls};
 #[serde(rename_all = "camelCase")]
 pub struct VaultConnectionSpec {
     /// What this connection is for, in a user's words.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "null::default", skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 256))]
     pub description: String,
 
     /// Address of the instance: scheme, host, optional port and path prefix, such as `https://vault.example.com:8200`.
     #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = Rule::new("self.matches('^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\\\\s]+(/[^?#@\\\\s]*)?$') && isURL(self) && url(self).getHostname() != ''").message(
-        "write https://HOST[:PORT][/PREFIX], such as https://vault.example.com:8200; credentials, a query and a fragment do not belong there"))]
+    #[x_kube(validation = rules::instance_url(), validation = rules::host(), validation = rules::port())]
     pub instance_url: String,
 
     /// Vault namespace (Vault Enterprise, HCP Vault Dedicated, OpenBao). Empty, `/` and `root` mean the root namespace.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    /// Write it as Vault lists it, not escaped: blanks, `@`, `:` and letters beyond ASCII are allowed.
+    #[serde(default, deserialize_with = "null::default", skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 256))]
-    #[x_kube(validation = Rule::new("self == '' || self == '/' || self.matches('^/?[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?$')").message(
-        "write the path of the Vault namespace, such as admin/team-a: letters, digits, '.', '_' and '-'; leave it out for the root namespace"))]
+    #[x_kube(validation = rules::vault_namespace())]
     pub namespace: String,
 
     /// How to log in: exactly one of `appRole` and `token`. The method cannot be changed after creation.
@@ -64,7 +62,7 @@ pub struct VaultConnectionSpec {
     pub auth: Auth,
 
     /// How to verify Vault's TLS certificate, and which certificate to show to Vault.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "null::optional_object", skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
 
     /// The gateway through which every request of this connection goes. While it cannot be used, the connection fails:
@@ -77,11 +75,11 @@ pub struct VaultConnectionSpec {
     pub require: Option<Require>,
 
     /// When and how long to check.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::object")]
     pub check: Check,
 
     /// Whether to stop checking. A suspended connection is never Ready, and what it logged in for is revoked.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::default")]
     pub suspend: bool,
 }
 
@@ -90,8 +88,7 @@ pub struct VaultConnectionSpec {
 pub struct GatewayRef {
     /// Name of the `VaultGateway`.
     #[schemars(length(min = 1, max = 63))]
-    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message(
-        "write the name of a VaultGateway: lower case letters, digits and '-'"))]
+    #[x_kube(validation = rules::gateway_name())]
     pub name: String,
 }
 
@@ -106,7 +103,7 @@ pub struct Require {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_sync: Option<SecretSync>,
     /// Demand these capabilities on these paths.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "null::default", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub capabilities: Vec<Capability>,
 }
@@ -115,17 +112,18 @@ pub struct Require {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretSync {
-    /// Path at which the KV engine is mounted: the mount only, without `data/`.
+    /// Path at which the KV engine is mounted, as `vault secrets list` shows it and not escaped: the mount only, without
+    /// `data/`.
     #[schemars(length(min = 1, max = 256))]
-    #[x_kube(validation = Rule::new("self.matches('^/?[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?$')").message(
-        "write the path of the mount as `vault secrets list` shows it, such as kv or team-a/kv: letters, digits, '.', '_' and '-'"))]
+    #[x_kube(validation = rules::mount("vault secrets list", "kv or team-a/kv"))]
     pub mount: String,
     /// Path below the mount; `*` means everything.
-    #[serde(default = "everything")]
+    #[serde(default = "everything", deserialize_with = "or_everything")]
     #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = rules::plain())]
     pub path: String,
     /// Version of the KV engine. Version 1 has no history, and no protection against lost writes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::default")]
     pub kv_version: KvVersion,
 }
 
@@ -145,8 +143,7 @@ pub enum KvVersion {
 pub struct Capability {
     /// Path as a Vault policy names it, such as `demo_mount/data/app`.
     #[schemars(length(min = 1, max = 512))]
-    #[x_kube(validation = Rule::new("!self.startsWith('/')").message(
-        "write the path without a leading slash, as in a Vault policy: demo_mount/data/app"))]
+    #[x_kube(validation = rules::no_leading_slash(), validation = rules::plain())]
     pub path: String,
     /// What the login must be allowed to do there.
     #[schemars(length(min = 1, max = 8))]
@@ -176,20 +173,17 @@ pub enum Verb {
 /// When and how long to check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!self.interval.matches('^([0-9]{1,6}(ms|s|m|h))+$') || !self.timeout.matches('^([0-9]{1,6}(ms|s|m|h))+$') || duration(self.timeout) <= duration(self.interval)").message(
-    "timeout must not be longer than interval"))]
+#[x_kube(validation = rules::timeout_within_interval())]
 pub struct Check {
     /// Time between checks, from `10s` to `24h`.
-    #[serde(default = "every_minute")]
+    #[serde(default = "every_minute", deserialize_with = "or_every_minute")]
     #[schemars(length(max = 32))]
-    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('10s') && duration(self) <= duration('24h')").message(
-        "write a duration from 10s to 24h, such as 1m or 1h30m"))]
+    #[x_kube(validation = rules::duration("10s", "24h", "1m or 1h30m"))]
     pub interval: String,
     /// Longest time that one check may take, from `1s` to `60s`.
-    #[serde(default = "ten_seconds")]
+    #[serde(default = "ten_seconds", deserialize_with = "or_ten_seconds")]
     #[schemars(length(max = 32))]
-    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('1s') && duration(self) <= duration('60s')").message(
-        "write a duration from 1s to 60s, such as 10s"))]
+    #[x_kube(validation = rules::duration("1s", "60s", "10s"))]
     pub timeout: String,
 }
 
@@ -235,12 +229,24 @@ fn every_minute() -> String {
     "1m".to_owned()
 }
 
+fn or_every_minute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    null::or(deserializer, every_minute)
+}
+
 /// More than a healthy Vault ever takes, and less than kubectl's users wait.
 fn ten_seconds() -> String {
     "10s".to_owned()
 }
 
+fn or_ten_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    null::or(deserializer, ten_seconds)
+}
+
 /// The documented policy of a secret sync covers the whole mount.
 fn everything() -> String {
     "*".to_owned()
+}
+
+fn or_everything<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    null::or(deserializer, everything)
 }

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{auth::SecretRef, connection::Check, status::CredentialVersion, tls::Tls};
+use super::{auth::SecretRef, connection::Check, null, rules, status::CredentialVersion, tls::Tls};
 
 /// A way into a private network: proxies through which `VaultConnection`s of the same namespace reach their instances.
 /// The operator keeps checking them, and reports in `status` which of them work.
@@ -20,8 +20,7 @@ use super::{auth::SecretRef, connection::Check, status::CredentialVersion, tls::
     shortname = "vgw",
     category = "vault",
     doc = "A way into a private network: proxies through which VaultConnections reach their instances, checked again and again; `status` tells which of them work.",
-    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')").message(
-        "metadata.name must be a DNS label of at most 63 characters: lower case letters, digits and '-'"),
+    validation = rules::metadata_name(),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Healthy", type_ = "integer", json_path = ".status.healthyEndpoints"),
     printcolumn(name = "Connections", type_ = "integer", json_path = ".status.connections"),
@@ -34,19 +33,18 @@ use super::{auth::SecretRef, connection::Check, status::CredentialVersion, tls::
 #[serde(rename_all = "camelCase")]
 pub struct VaultGatewaySpec {
     /// What this gateway is for, in a user's words.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "null::default", skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 256))]
     pub description: String,
 
     /// Proxies, each of which leads to the instances. Healthy ones are used in random order; when one fails, the same
     /// check goes on with the next.
     #[schemars(length(min = 1, max = 8))]
-    #[x_kube(validation = Rule::new("self.all(one, self.exists_one(other, other.url == one.url))").message(
-        "list each url once"))]
+    #[x_kube(validation = rules::each_endpoint_once())]
     pub endpoints: Vec<Endpoint>,
 
     /// When and how long to check.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::object")]
     pub check: Check,
 }
 
@@ -60,14 +58,13 @@ pub struct Endpoint {
     /// SOCKS version 5. The name of the Vault host is resolved by the proxy, but for `socks5://`, where the operator does
     /// it. Without a port, 80, 443 and 1080 are meant.
     #[schemars(length(min = 1, max = 512))]
-    #[x_kube(validation = Rule::new("self.matches('^([Hh][Tt][Tt][Pp][Ss]?|[Ss][Oo][Cc][Kk][Ss]5[Hh]?)://[^/?#@\\\\s]+/?$') && isURL(self) && url(self).getHostname() != ''").message(
-        "write http://HOST[:PORT], https://HOST[:PORT], socks5://HOST[:PORT] or socks5h://HOST[:PORT]; a login belongs into the Secret that credentials names"))]
+    #[x_kube(validation = rules::endpoint_url(), validation = rules::host(), validation = rules::port())]
     pub url: String,
     /// The login at the proxy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<EndpointCredentials>,
     /// How to verify the proxy's own certificate, and which certificate to show to the proxy; for `https://` only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "null::optional_object", skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
 }
 

@@ -7,6 +7,8 @@ pub mod condition;
 pub mod connection;
 pub mod desired;
 pub mod gateway;
+mod null;
+mod rules;
 pub mod status;
 pub mod tls;
 

@@ -4,7 +4,10 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::auth::{SecretKeyRef, SecretRef};
+use super::{
+    auth::{SecretKeyRef, SecretRef},
+    null, rules,
+};
 
 /// How to verify the server's TLS certificate, and which certificate to show to it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -20,8 +23,7 @@ pub struct Tls {
     /// Connections are still made to the host of the URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9_]([-A-Za-z0-9_.]*[A-Za-z0-9_])?$')").message(
-        "write the name in the server's certificate, such as vault.internal, without scheme and port"))]
+    #[x_kube(validation = rules::server_name())]
     pub server_name: Option<String>,
 }
 
@@ -51,7 +53,7 @@ pub struct CaBundle {
     #[schemars(length(min = 1, max = 65536))]
     pub inline: Option<String>,
     /// Whether these certificates are trusted alone, or added to those of the operator's image.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null::default")]
     pub trust: Trust,
 }
 
@@ -60,13 +62,11 @@ pub struct CaBundle {
 pub struct ConfigMapKeyRef {
     /// Name of the `ConfigMap`.
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message(
-        "write the name of a ConfigMap: lower case letters, digits, '-' and '.'"))]
+    #[x_kube(validation = rules::object_name("ConfigMap"))]
     pub name: String,
     /// Key within the `ConfigMap`'s data.
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new("self.matches('^[-._A-Za-z0-9]+$')").message(
-        "write a key of the ConfigMap's data: letters, digits, '-', '_' and '.'"))]
+    #[x_kube(validation = rules::key("ConfigMap"))]
     pub key: String,
 }
 

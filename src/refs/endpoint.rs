@@ -4,6 +4,8 @@ use std::fmt;
 
 use url::{Host, Url};
 
+use super::written::{self, Written};
+
 /// How a proxy is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
@@ -75,19 +77,20 @@ impl EndpointUrl {
     /// Parses the host by the rules for web addresses, whatever the scheme is, so that an address in disguise is seen
     /// as what it is.
     pub fn parse(text: &str) -> Result<Self, EndpointUrlError> {
-        let (scheme, rest) = text.split_once("://").ok_or(EndpointUrlError)?;
+        let Written { scheme, path } = Written::parse(text).map_err(|_| EndpointUrlError)?;
         let named = |known: &Scheme| known.as_str().eq_ignore_ascii_case(scheme);
         let scheme = Scheme::ALL.into_iter().find(named).ok_or(EndpointUrlError)?;
+        if !matches!(path, "" | "/") {
+            return Err(EndpointUrlError);
+        }
+        let rest = &text[scheme.as_str().len()..];
         // A scheme of the web that has a default port which no proxy uses.
-        let url = Url::parse(&format!("ftp://{rest}")).map_err(|_| EndpointUrlError)?;
-        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-        let anonymous = url.username().is_empty() && url.password().is_none() && !rest.contains('@');
-        let host = url.host().map(|host| host.to_owned()).filter(|_| bare && anonymous);
+        let url = Url::parse(&format!("ftp{rest}")).map_err(|_| EndpointUrlError)?;
+        let host = url.host().map(|host| host.to_owned());
         let port = match url.port() {
             // The parser drops a port that is the default of its scheme.
             None if rest.trim_end_matches('/').ends_with(":21") => 21,
             None => scheme.default_port(),
-            Some(0) => return Err(EndpointUrlError),
             Some(port) => port,
         };
         Ok(Self { scheme, host: host.ok_or(EndpointUrlError)?, port })
@@ -110,13 +113,12 @@ impl fmt::Display for EndpointUrl {
 impl ServerName {
     /// Accepts what stays the same when it becomes the host of a URL, but for upper case.
     pub fn parse(text: &str) -> Result<Self, ServerNameError> {
-        let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         let lower = text.to_ascii_lowercase();
-        if text.is_empty() || text.len() > 253 || !text.chars().all(sound) || text.starts_with(['.', '-']) {
+        if !text.is_ascii() || !written::is_name(text) {
             return Err(ServerNameError);
         }
         match Host::parse(&lower) {
-            Ok(host) if host.to_string() == lower && !lower.ends_with(['.', '-']) => Ok(Self(lower)),
+            Ok(host) if host.to_string() == lower => Ok(Self(lower)),
             _ => Err(ServerNameError),
         }
     }
@@ -156,6 +158,11 @@ mod tests {
             ("http://user@proxy", None),
             ("http://user:password@proxy", None),
             ("http://@proxy", None),
+            ("http://pro\"xy", None),
+            ("http://<proxy>", None),
+            ("http://10.0.0.256", None),
+            ("http://proxy:65536", None),
+            ("http://proxy//", None),
             ("http://proxy/path", None),
             ("http://proxy?x", None),
             ("http://proxy#x", None),
@@ -185,6 +192,11 @@ mod tests {
             "ä",
             "::1",
             "a.",
+            "1.2.3",
+            "10.0.0.256",
+            "a..b",
+            "a-",
+            "-a.example",
         ] {
             assert_eq!(ServerName::parse(text), Err(ServerNameError), "{text}");
         }

@@ -41,6 +41,7 @@ mod kube_watch;
 mod leases;
 mod lifecycle;
 mod manifests;
+mod names;
 mod outages;
 mod overdue;
 mod rebinding;

@@ -19,12 +19,17 @@ struct RawRow {
     name: String,
     #[serde(default)]
     change: Value,
+    /// Fields that are then set to null, as JSON pointers.
+    #[serde(default)]
+    nulls: Vec<String>,
     #[serde(default)]
     update: Option<Value>,
     #[serde(default)]
     refused: Option<String>,
     #[serde(default)]
     only_schema: bool,
+    #[serde(default)]
+    only_operator: bool,
 }
 
 /// One manifest.
@@ -37,8 +42,10 @@ pub(crate) struct Row {
     pub(crate) updated: Option<Value>,
     /// Words of the refusal of the last of these two; none when it is accepted.
     pub(crate) refused: Option<String>,
-    /// Whether the operator itself would accept what the schema refuses.
+    /// Whether the operator itself would accept what the schema refuses: it sees a spec, without a name and a history.
     pub(crate) only_schema: bool,
+    /// Whether the API server accepts what the operator itself refuses.
+    pub(crate) only_operator: bool,
 }
 
 /// Every row of the table of connections.
@@ -54,9 +61,13 @@ pub(crate) fn gateways() -> Vec<Row> {
 fn rows(text: &str) -> Vec<Row> {
     let table: Table = serde_saphyr::from_str(text).expect("the table is YAML");
     let row = |raw: RawRow| {
-        let created = merged(&table.good, &raw.change);
-        let updated = raw.update.map(|change| merged(&created, &change));
-        Row { name: raw.name, created, updated, refused: raw.refused, only_schema: raw.only_schema }
+        let RawRow { name, change, nulls, update, refused, only_schema, only_operator } = raw;
+        let mut created = merged(&table.good, &change);
+        for pointer in nulls {
+            set_null(&mut created, &pointer);
+        }
+        let updated = update.map(|change| merged(&created, &change));
+        Row { name, created, updated, refused, only_schema, only_operator }
     };
     table.rows.into_iter().map(row).collect()
 }
@@ -76,4 +87,11 @@ fn merged(base: &Value, change: &Value) -> Value {
         }
     }
     Value::Object(result)
+}
+
+/// Sets a field, which may be absent, to null.
+fn set_null(manifest: &mut Value, pointer: &str) {
+    let (parent, field) = pointer.rsplit_once('/').expect("a pointer begins with a slash");
+    let parent = manifest.pointer_mut(parent).expect("what holds the field is there");
+    parent[field] = Value::Null;
 }

@@ -2,19 +2,19 @@
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use super::SecretKeyRef;
+use crate::api::{null, rules};
 
 /// An AppRole login.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AppRole {
-    /// Path at which the AppRole auth method is mounted; it may be nested.
-    #[serde(default = "default_mount")]
+    /// Path at which the AppRole auth method is mounted, as `vault auth list` shows it and not escaped; it may be nested.
+    #[serde(default = "default_mount", deserialize_with = "or_default_mount")]
     #[schemars(length(min = 1, max = 256))]
-    #[x_kube(validation = Rule::new("self.matches('^/?[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?$')").message(
-        "write the path of the mount as `vault auth list` shows it, such as approle or team-a/approle: letters, digits, '.', '_' and '-'"))]
+    #[x_kube(validation = rules::mount("vault auth list", "approle or team-a/approle"))]
     pub mount: String,
     /// The role id: written here, or kept in a Secret.
     #[x_kube(validation = Rule::new("has(self.value) != has(self.secretRef)").message(
@@ -25,7 +25,7 @@ pub struct AppRole {
 }
 
 /// A role id: exactly one of its forms.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum RoleId {
     /// The role id itself. It is no secret on its own, and the status shows it.
@@ -43,11 +43,36 @@ pub struct SecretId {
     /// Whether the Secret holds a response-wrapping token instead, as `vault write -wrap-ttl=...` gives it. It is opened
     /// once, and the secret id is kept in the operator's memory only: after a restart of the operator a new wrapping
     /// token is needed.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, deserialize_with = "null::default", skip_serializing_if = "std::ops::Not::not")]
     pub wrapped: bool,
+}
+
+// === impl RoleId ===
+
+impl<'de> Deserialize<'de> for RoleId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// Each form, for a null is none.
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Written {
+            value: Option<String>,
+            secret_ref: Option<SecretKeyRef>,
+        }
+        match Written::deserialize(deserializer)? {
+            Written { value: Some(value), secret_ref: None } => Ok(Self::Value(value)),
+            Written { value: None, secret_ref: Some(secret) } => Ok(Self::SecretRef(secret)),
+            Written { value: None, secret_ref: None } | Written { value: Some(_), secret_ref: Some(_) } => {
+                Err(D::Error::custom("roleId: set exactly one of value and secretRef"))
+            }
+        }
+    }
 }
 
 /// Vault's own default path for the method.
 fn default_mount() -> String {
     "approle".to_owned()
+}
+
+fn or_default_mount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    null::or(deserializer, default_mount)
 }

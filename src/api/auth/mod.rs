@@ -5,15 +5,16 @@ mod token;
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 pub use self::{
     app_role::{AppRole, RoleId, SecretId},
     token::Token,
 };
+use super::rules;
 
 /// How to log in to Vault: exactly one method.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Auth {
     /// Log in with an AppRole (recommended): a role id and a secret id.
@@ -28,13 +29,11 @@ pub enum Auth {
 pub struct SecretKeyRef {
     /// Name of the Secret.
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message(
-        "write the name of a Secret: lower case letters, digits, '-' and '.'"))]
+    #[x_kube(validation = rules::object_name("Secret"))]
     pub name: String,
     /// Key within the Secret's data.
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new("self.matches('^[-._A-Za-z0-9]+$')").message(
-        "write a key of the Secret's data: letters, digits, '-', '_' and '.'"))]
+    #[x_kube(validation = rules::key("Secret"))]
     pub key: String,
 }
 
@@ -44,8 +43,7 @@ pub struct SecretKeyRef {
 pub struct SecretRef {
     /// Name of the Secret.
     #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')").message(
-        "write the name of a Secret: lower case letters, digits, '-' and '.'"))]
+    #[x_kube(validation = rules::object_name("Secret"))]
     pub name: String,
 }
 
@@ -57,6 +55,25 @@ impl Auth {
         match self {
             Self::AppRole(_) => "app-role",
             Self::Token(_) => "token",
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Auth {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// Each method, for a null is none.
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Written {
+            app_role: Option<AppRole>,
+            token: Option<Token>,
+        }
+        match Written::deserialize(deserializer)? {
+            Written { app_role: Some(app_role), token: None } => Ok(Self::AppRole(app_role)),
+            Written { app_role: None, token: Some(token) } => Ok(Self::Token(token)),
+            Written { app_role: None, token: None } | Written { app_role: Some(_), token: Some(_) } => {
+                Err(D::Error::custom("auth: set exactly one of appRole and token"))
+            }
         }
     }
 }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{SpecError, bounded, object_name, times, tls};
+use super::{
+    SpecError,
+    text::{bounded, object_name},
+    times, tls,
+};
 use crate::{
     api::{
         desired::TlsSettings,
@@ -51,7 +55,7 @@ impl DesiredGateway {
         let mut endpoints: Vec<DesiredEndpoint> = Vec::new();
         for endpoint in &spec.endpoints {
             let endpoint = DesiredEndpoint::parse(endpoint)?;
-            if endpoints.iter().any(|other| other.url == endpoint.url) {
+            if endpoints.iter().any(|other| other.is_written_as(&endpoint)) {
                 return Err(SpecError::SameEndpoint);
             }
             endpoints.push(endpoint);
@@ -88,5 +92,16 @@ impl DesiredEndpoint {
         }
         let tls = TlsSettings::parse(tls.as_ref(), &tls::OF_ENDPOINT)?;
         Ok(Self { url, written: written.clone(), credentials, tls })
+    }
+
+    /// Whether two addresses differ in nothing but upper case, a slash at the end, or a port that is meant anyway. Two
+    /// spellings of one IP address differ.
+    fn is_written_as(&self, other: &Self) -> bool {
+        let host = |endpoint: &Self| {
+            let written = endpoint.written.trim_end_matches('/').to_ascii_lowercase();
+            let port = format!(":{}", endpoint.url.port);
+            written.strip_suffix(&port).map(str::to_owned).unwrap_or(written)
+        };
+        self.url.port == other.url.port && host(self) == host(other)
     }
 }

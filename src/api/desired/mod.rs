@@ -4,12 +4,12 @@
 //! older than the operator, and because `check` reads manifests that no API server has seen.
 
 mod gateway;
+mod text;
 mod tls;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use kube::core::Duration as KubeDuration;
-
+use self::text::{bounded, duration, mount, policy_path, reference};
 pub use self::{
     gateway::{DesiredEndpoint, DesiredGateway},
     tls::{Ca, CaSource, TlsSettings},
@@ -25,6 +25,10 @@ use crate::refs::{
 
 /// Shortest and longest time between checks.
 const INTERVAL_BOUNDS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(24));
+
+/// Most paths in `require`, and most verbs of one path.
+const MOST_CAPABILITIES: usize = 32;
+const MOST_VERBS: usize = 8;
 
 /// Shortest and longest time that a check may take.
 const TIMEOUT_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
@@ -103,14 +107,25 @@ pub enum SpecError {
         /// Why not.
         error: MountPathError,
     },
-    /// A text is empty or too long.
-    #[error("{field}: write between 1 and {max} bytes")]
+    /// A text is too short or too long.
+    #[error("{field}: write between {min} and {max} characters")]
     Length {
         /// The field that holds it.
         field: &'static str,
-        /// Its limit.
+        /// The fewest characters.
+        min: usize,
+        /// The most characters.
         max: usize,
     },
+    /// A text holds what cannot be seen.
+    #[error("{field}: write it on one line, without blanks at its ends and characters that cannot be seen")]
+    NotPlain {
+        /// The field that holds it.
+        field: &'static str,
+    },
+    /// A gateway's name is none.
+    #[error("spec.gatewayRef.name: write the name of a VaultGateway: lower case letters, digits and '-'")]
+    GatewayName,
     /// An object's name is none.
     #[error("{field}: write the name of an object: lower case letters, digits, '-' and '.'")]
     ObjectName {
@@ -155,9 +170,12 @@ pub enum SpecError {
     /// A required path starts with a slash.
     #[error("spec.require.capabilities: write the path without a leading slash, as in a Vault policy")]
     CapabilityPath,
-    /// A required path lists no verb.
-    #[error("spec.require.capabilities: list at least one verb for each path")]
-    NoVerbs,
+    /// A required path lists no verb, or too many.
+    #[error("spec.require.capabilities: list between 1 and 8 verbs for each path")]
+    Verbs,
+    /// Too many paths are required.
+    #[error("spec.require.capabilities: list at most 32 paths")]
+    Capabilities,
     /// The interval does not parse or is out of bounds.
     #[error("spec.check.interval: write a duration from 10s to 24h, such as 1m or 1h30m")]
     Interval,
@@ -176,8 +194,10 @@ impl Desired {
     pub fn parse(spec: &VaultConnectionSpec) -> Result<Self, SpecError> {
         bounded("spec.description", &spec.description, 0, 256)?;
         let (interval, timeout) = times(&spec.check)?;
+        bounded("spec.instanceUrl", &spec.instance_url, 1, 2048)?;
+        bounded("spec.namespace", &spec.namespace, 0, 256)?;
         let target = Target {
-            instance: InstanceUrl::parse(&spec.instance_url).map_err(SpecError::InstanceUrl)?,
+            instance: InstanceUrl::written(&spec.instance_url).map_err(SpecError::InstanceUrl)?,
             namespace: VaultNamespace::parse(&spec.namespace).map_err(SpecError::Namespace)?,
             method: method(&spec.auth)?,
             tls: TlsSettings::parse(spec.tls.as_ref(), &tls::OF_CONNECTION)?,
@@ -253,8 +273,7 @@ fn method(auth: &Auth) -> Result<Method, SpecError> {
 }
 
 fn gateway_name(reference: &GatewayRef) -> Result<String, SpecError> {
-    object_name("spec.gatewayRef", &reference.name)?;
-    Ok(reference.name.clone())
+    if text::label(&reference.name) { Ok(reference.name.clone()) } else { Err(SpecError::GatewayName) }
 }
 
 /// Joins both ways to demand something into one list by path; verbs of the same path are merged.
@@ -262,7 +281,7 @@ fn require(require: &Require) -> Result<BTreeMap<String, Vec<Verb>>, SpecError> 
     let mut demands: BTreeMap<String, Vec<Verb>> = BTreeMap::new();
     if let Some(sync) = &require.secret_sync {
         let engine = mount("spec.require.secretSync.mount", &sync.mount)?;
-        bounded("spec.require.secretSync.path", &sync.path, 1, 512)?;
+        policy_path("spec.require.secretSync.path", &sync.path)?;
         let path = sync.path.trim_start_matches('/');
         let path = match sync.kv_version {
             KvVersion::V1 => format!("{}/{path}", engine.as_str()),
@@ -271,13 +290,16 @@ fn require(require: &Require) -> Result<BTreeMap<String, Vec<Verb>>, SpecError> 
         demands.insert(path, vec![Verb::Create, Verb::Read, Verb::Update, Verb::Delete]);
         demands.insert("sys/mounts".to_owned(), vec![Verb::Read]);
     }
+    if require.capabilities.len() > MOST_CAPABILITIES {
+        return Err(SpecError::Capabilities);
+    }
     for capability in &require.capabilities {
-        bounded("spec.require.capabilities.path", &capability.path, 1, 512)?;
+        policy_path("spec.require.capabilities.path", &capability.path)?;
         if capability.path.starts_with('/') {
             return Err(SpecError::CapabilityPath);
         }
-        if capability.verbs.is_empty() {
-            return Err(SpecError::NoVerbs);
+        if !(1..=MOST_VERBS).contains(&capability.verbs.len()) {
+            return Err(SpecError::Verbs);
         }
         demands.entry(capability.path.clone()).or_default().extend(&capability.verbs);
     }
@@ -306,41 +328,4 @@ fn times(check: &Check) -> Result<(Duration, Duration), SpecError> {
         return Err(SpecError::TimeoutOverInterval);
     }
     Ok((interval, timeout))
-}
-
-fn mount(field: &'static str, text: &str) -> Result<MountPath, SpecError> {
-    MountPath::parse(text).map_err(|error| SpecError::Mount { field, error })
-}
-
-/// A name and a key as Kubernetes has them.
-fn reference(field: &'static str, name: &str, key: &str) -> Result<(), SpecError> {
-    object_name(field, name)?;
-    bounded(field, key, 1, 253)?;
-    if !key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')) {
-        return Err(SpecError::Key { field });
-    }
-    Ok(())
-}
-
-/// A name as Kubernetes has them. It goes into a field selector, where a comma would change the question.
-fn object_name(field: &'static str, name: &str) -> Result<(), SpecError> {
-    bounded(field, name, 1, 253)?;
-    let at_the_ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    if !name.chars().all(|c| at_the_ends(c) || matches!(c, '-' | '.'))
-        || !name.starts_with(at_the_ends)
-        || !name.ends_with(at_the_ends)
-    {
-        return Err(SpecError::ObjectName { field });
-    }
-    Ok(())
-}
-
-fn bounded(field: &'static str, text: &str, min: usize, max: usize) -> Result<(), SpecError> {
-    if (min..=max).contains(&text.len()) { Ok(()) } else { Err(SpecError::Length { field, max }) }
-}
-
-/// Go's duration format, as everywhere in Kubernetes.
-fn duration(text: &str, (min, max): (Duration, Duration)) -> Option<Duration> {
-    let parsed: KubeDuration = text.parse().ok().filter(|d: &KubeDuration| !d.is_negative())?;
-    Some(Duration::from(parsed)).filter(|d| (min..=max).contains(d))
 }

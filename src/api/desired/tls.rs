@@ -1,6 +1,9 @@
 //! How a server's certificate is verified, and which one it is shown, parsed.
 
-use super::{SpecError, bounded, object_name, reference};
+use super::{
+    SpecError,
+    text::{bounded, object_name, reference},
+};
 use crate::{
     api::{
         auth::SecretKeyRef,

@@ -146,7 +146,7 @@ impl Vault {
         assert_eq!(status, 404, "{path}: {answer}");
     }
 
-    async fn read(&self, path: &str) -> Value {
+    pub async fn read(&self, path: &str) -> Value {
         self.expect(path, None).await
     }
 

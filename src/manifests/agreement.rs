@@ -1,0 +1,394 @@
+//! Holds the schema with its CEL rules to the operator's parser: both accept the same specs.
+//!
+//! What the table of manifests says of single ones is said here of generated ones: each field of the schema with values of every
+//! type, and each text with texts of its grammar, near it, and far from it.
+
+mod texts;
+
+use jsonschema::Validator as Bounds;
+use kube::{
+    CustomResourceExt,
+    core::cel::{CompiledSchema, Validator, compile_schema},
+};
+use proptest::{prelude::*, test_runner::TestCaseResult};
+use serde_json::{Value, json};
+
+use self::texts::{anything, around, duration, host, instance_url, is_exotic, name, path, url};
+use super::crd;
+use crate::api::{
+    connection::VaultConnection,
+    desired::{Desired, DesiredGateway},
+    gateway::VaultGateway,
+};
+
+/// What the API server makes of a manifest before it looks at it: nulls are absent, and defaults are there.
+pub(crate) fn admitted(schema: &Value, manifest: &Value) -> Value {
+    match manifest {
+        Value::Object(fields) => {
+            let mut fields = fields.clone();
+            for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+                let absent = fields.get(name).is_none_or(Value::is_null);
+                match field.get("default") {
+                    Some(default) if absent => drop(fields.insert(name.clone(), default.clone())),
+                    None if absent => drop(fields.remove(name)),
+                    Some(_) | None => {}
+                }
+                if let Some(value) = fields.get_mut(name) {
+                    *value = admitted(field, value);
+                }
+            }
+            Value::Object(fields)
+        }
+        Value::Array(items) => items.iter().map(|item| admitted(&schema["items"], item)).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => manifest.clone(),
+    }
+}
+
+/// The schema of a kind of ours.
+pub(super) fn schema<K: CustomResourceExt>() -> Value {
+    crd::<K>()["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+}
+
+/// Whether the operator would go on with a connection.
+pub(super) fn connection_parses(manifest: Value) -> bool {
+    let parsed = serde_json::from_value::<VaultConnection>(manifest);
+    parsed.is_ok_and(|connection| Desired::parse(&connection.spec).is_ok())
+}
+
+/// Whether the operator would go on with a gateway.
+pub(super) fn gateway_parses(manifest: Value) -> bool {
+    let parsed = serde_json::from_value::<VaultGateway>(manifest);
+    parsed.is_ok_and(|gateway| DesiredGateway::parse(&gateway.spec).is_ok())
+}
+
+/// A kind: a manifest that uses every field, its schema made ready, and its parser.
+struct Kind {
+    full: Value,
+    schema: Value,
+    bounds: Bounds,
+    rules: CompiledSchema,
+    parses: fn(Value) -> bool,
+}
+
+impl Kind {
+    fn new<K: CustomResourceExt>(full: Value, parses: fn(Value) -> bool) -> Self {
+        let schema = schema::<K>();
+        let bounds = jsonschema::validator_for(&schema).expect("a JSON schema");
+        let kind = Self { full, bounds, rules: compile_schema(&schema), schema, parses };
+        assert!(!kind.rules.has_errors(), "{:?}", kind.rules.compilation_errors());
+        assert!(kind.accepts(&kind.full) && (kind.parses)(kind.full.clone()), "the whole one is good");
+        kind
+    }
+
+    fn connection(auth: &Value) -> Self {
+        let reference = json!({"name": "s", "key": "k"});
+        let full = json!({
+            "apiVersion": "appconnections.dev/v1alpha1",
+            "kind": "VaultConnection",
+            "metadata": {"name": "full"},
+            "spec": {
+                "description": "d",
+                "instanceUrl": "https://vault.example.com",
+                "namespace": "n",
+                "auth": auth,
+                "tls": {
+                    "caBundle": {"configMapRef": reference, "trust": "Only"},
+                    "clientCertificate": {"secretRef": {"name": "s"}},
+                    "serverName": "vault.internal",
+                },
+                "gatewayRef": {"name": "g"},
+                "require": {
+                    "secretSync": {"mount": "kv", "path": "*", "kvVersion": "V2"},
+                    "capabilities": [{"path": "kv/data/a", "verbs": ["read"]}],
+                },
+                "check": {"interval": "1m", "timeout": "10s"},
+                "suspend": false,
+            },
+        });
+        Self::new::<VaultConnection>(full, connection_parses)
+    }
+
+    fn with_app_role() -> Self {
+        let reference = json!({"name": "s", "key": "k"});
+        Self::connection(&json!({"appRole": {
+            "mount": "approle",
+            "roleId": {"secretRef": reference},
+            "secretId": {"secretRef": reference, "wrapped": false},
+        }}))
+    }
+
+    fn with_token() -> Self {
+        Self::connection(&json!({"token": {"secretRef": {"name": "s", "key": "k"}}}))
+    }
+
+    fn gateway() -> Self {
+        let reference = json!({"name": "s", "key": "k"});
+        let full = json!({
+            "apiVersion": "appconnections.dev/v1alpha1",
+            "kind": "VaultGateway",
+            "metadata": {"name": "full"},
+            "spec": {
+                "description": "d",
+                "endpoints": [
+                    {"url": "https://a.example:8443", "credentials": {"secretRef": {"name": "s"}}, "tls": {
+                        "caBundle": {"secretRef": reference, "trust": "WithSystem"},
+                        "clientCertificate": {"secretRef": {"name": "s"}},
+                        "serverName": "proxy.internal",
+                    }},
+                    {"url": "https://b.example"},
+                ],
+                "check": {"interval": "1m", "timeout": "10s"},
+            },
+        });
+        Self::new::<VaultGateway>(full, gateway_parses)
+    }
+
+    /// Whether the API server would take it.
+    fn accepts(&self, manifest: &Value) -> bool {
+        let manifest = admitted(&self.schema, manifest);
+        self.bounds.is_valid(&manifest)
+            && Validator::new().validate_compiled(&self.rules, &manifest, None).is_ok()
+    }
+
+    /// Why the two verdicts on a manifest differ, if they do.
+    fn difference(&self, manifest: &Value) -> Option<String> {
+        let (accepted, parsed) = (self.accepts(manifest), (self.parses)(manifest.clone()));
+        (accepted != parsed).then(|| format!("the schema says {accepted}, the parser {parsed}"))
+    }
+
+    /// The whole manifest with another value in one place.
+    fn with(&self, pointer: &str, value: Value) -> Value {
+        let mut manifest = self.full.clone();
+        let (parent, field) = pointer.rsplit_once('/').expect("a pointer begins with a slash");
+        let parent = manifest.pointer_mut(parent).expect("what holds the field is there");
+        match (parent, field.parse::<usize>()) {
+            (Value::Array(items), Ok(index)) => items[index] = value,
+            (parent, _) => parent[field] = value,
+        }
+        manifest
+    }
+
+    /// The rules of one part of the manifest, for quick verdicts: what stands outside of it has to be good.
+    fn part<'a>(&'a self, pointer: &'a str) -> Part<'a> {
+        let schema = at(&self.schema, pointer);
+        let bounds = jsonschema::validator_for(schema).expect("a JSON schema");
+        Part { kind: self, pointer, bounds, rules: compile_schema(schema) }
+    }
+}
+
+/// A part of a manifest.
+struct Part<'a> {
+    kind: &'a Kind,
+    pointer: &'a str,
+    bounds: Bounds,
+    rules: CompiledSchema,
+}
+
+impl Part<'_> {
+    /// Holds both verdicts on a text in this part to each other.
+    fn agrees(&self, pointer: &str, text: &str) -> TestCaseResult {
+        let manifest = self.kind.with(pointer, json!(text));
+        let part = manifest.pointer(self.pointer).expect("the part is there");
+        let part = admitted(at(&self.kind.schema, self.pointer), part);
+        let accepted = self.bounds.is_valid(&part)
+            && Validator::new().validate_compiled(&self.rules, &part, None).is_ok();
+        let parsed = (self.kind.parses)(manifest);
+        prop_assert_eq!(accepted, parsed, "the schema and the parser of {} {:?}", pointer, text);
+        Ok(())
+    }
+}
+
+/// Every place in a manifest, and whether an object holds it.
+fn places(prefix: &str, value: &Value, found: &mut Vec<String>) {
+    let mut visit = |name: String, child: &Value| {
+        let pointer = format!("{prefix}/{name}");
+        places(&pointer, child, found);
+        found.push(pointer);
+    };
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(name, child)| visit(name.clone(), child)),
+        Value::Array(items) => items.iter().enumerate().for_each(|(at, child)| visit(at.to_string(), child)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The subschema of a place.
+fn at<'a>(schema: &'a Value, pointer: &str) -> &'a Value {
+    pointer.split('/').skip(1).fold(schema, |schema, name| match name.parse::<usize>() {
+        Ok(_) => &schema["items"],
+        Err(_) => &schema["properties"][name],
+    })
+}
+
+#[test]
+fn every_field_of_the_schema_is_read_alike_with_values_of_every_type() {
+    let odd = [
+        json!(null),
+        json!(true),
+        json!(false),
+        json!(0),
+        json!(-1),
+        json!(1.5),
+        json!(""),
+        json!("a"),
+        json!("true"),
+        json!("\n"),
+        json!([]),
+        json!([null]),
+        json!([{}]),
+        json!({}),
+        json!({"name": "s"}),
+        json!({"name": null, "key": null}),
+    ];
+    let mut wrong = Vec::new();
+    for kind in [Kind::with_app_role(), Kind::with_token(), Kind::gateway()] {
+        let mut found = Vec::new();
+        places("/spec", &kind.full["spec"], &mut found);
+        found.push("/spec".to_owned());
+        assert!(found.len() > 20, "{found:?}");
+        for place in &found {
+            let long = match at(&kind.schema, place)["maxLength"].as_u64() {
+                Some(most) => vec![json!("あ".repeat(usize::try_from(most).expect("it fits") + 1))],
+                None => Vec::new(),
+            };
+            for value in odd.iter().chain(&long) {
+                let manifest = kind.with(place, value.clone());
+                wrong.extend(kind.difference(&manifest).map(|why| format!("{place} {value}: {why}")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn a_null_is_read_as_if_it_were_absent() {
+    for kind in [Kind::with_app_role(), Kind::with_token(), Kind::gateway()] {
+        let mut found = Vec::new();
+        places("/spec", &kind.full["spec"], &mut found);
+        for place in found.iter().filter(|place| !place.ends_with(|c: char| c.is_ascii_digit())) {
+            let mut absent = kind.full.clone();
+            let (parent, field) = place.rsplit_once('/').expect("a pointer");
+            let parent = absent.pointer_mut(parent).and_then(Value::as_object_mut).expect("it is an object");
+            parent.remove(field);
+            let null = kind.with(place, Value::Null);
+            assert_eq!(
+                (kind.accepts(&null), (kind.parses)(null)),
+                (kind.accepts(&absent), (kind.parses)(absent)),
+                "{place}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_list_may_be_as_long_as_the_schema_says() {
+    let kind = Kind::with_app_role();
+    for (pointer, item) in [
+        ("/spec/require/capabilities", json!({"path": "a", "verbs": ["read"]})),
+        ("/spec/require/capabilities/0/verbs", json!("read")),
+    ] {
+        for length in 0..40 {
+            let list = Value::from(vec![item.clone(); length]);
+            assert_eq!(kind.difference(&kind.with(pointer, list)), None, "{pointer} {length}");
+        }
+    }
+    let kind = Kind::gateway();
+    for length in 0..12 {
+        let list = (0..length).map(|number| json!({"url": format!("http://proxy{number}")})).collect();
+        assert_eq!(kind.difference(&kind.with("/spec/endpoints", list)), None, "{length}");
+    }
+}
+
+/// Runs a property over fields, each with the part of the manifest whose rules are about it.
+fn check(cases: u32, texts: impl Strategy<Value = String>, kind: &Kind, fields: &[(&str, &str)]) {
+    let parts: Vec<_> = fields.iter().map(|(part, field)| (kind.part(part), field)).collect();
+    proptest!(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }, |(text in texts)| {
+        for (part, field) in &parts {
+            part.agrees(field, &text)?;
+        }
+    });
+}
+
+/// The same over fields whose rules are their own.
+fn check_alone(cases: u32, texts: impl Strategy<Value = String>, kind: &Kind, fields: &[&str]) {
+    let fields: Vec<_> = fields.iter().map(|field| (*field, *field)).collect();
+    check(cases, texts, kind, &fields);
+}
+
+#[test]
+fn instance_urls_are_read_alike() {
+    check_alone(512, instance_url(), &Kind::with_token(), &["/spec/instanceUrl"]);
+}
+
+#[test]
+fn endpoint_urls_are_read_alike() {
+    let texts = prop_oneof![
+        6 => url("(https?|HTTP|socks5h?|SOCKS5H|socks4|)", "/{0,2}[a-z?#]?"),
+        1 => around(512, "http://"),
+        1 => instance_url(),
+    ];
+    let texts = texts.prop_filter("only the operator knows IDNA", |text| !text.chars().any(is_exotic));
+    check(256, texts, &Kind::gateway(), &[("/spec/endpoints", "/spec/endpoints/1/url")]);
+}
+
+#[test]
+fn an_endpoint_is_the_same_for_both() {
+    let kind = Kind::gateway();
+    let url = "(http|https|HTTP|socks5|socks5h)://(a|A|b|10\\.0\\.0\\.7|\\[::1\\])(:80|:443|:1080|:8080|)/?";
+    let config = ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(one in url, other in url)| {
+        let manifest = kind.with("/spec/endpoints", json!([{"url": one}, {"url": other}]));
+        prop_assert_eq!(kind.difference(&manifest), None, "{} {}", one, other);
+    });
+}
+
+#[test]
+fn server_names_are_read_alike() {
+    let texts = prop_oneof![3 => host(), 1 => around(253, ""), 1 => anything()]
+        .prop_filter("only the operator knows IDNA", |text| !text.to_ascii_lowercase().contains("xn--"));
+    check_alone(512, texts, &Kind::with_token(), &["/spec/tls/serverName"]);
+}
+
+#[test]
+fn paths_are_read_alike() {
+    let pointers = [
+        "/spec/namespace",
+        "/spec/auth/appRole/mount",
+        "/spec/require/secretSync/mount",
+        "/spec/require/secretSync/path",
+        "/spec/require/capabilities/0/path",
+    ];
+    check_alone(512, path(), &Kind::with_app_role(), &pointers);
+}
+
+#[test]
+fn names_and_keys_are_read_alike() {
+    let pointers = [
+        "/spec/gatewayRef/name",
+        "/spec/auth/appRole/secretId/secretRef/name",
+        "/spec/auth/appRole/roleId/secretRef/key",
+        "/spec/tls/caBundle/configMapRef/name",
+        "/spec/tls/caBundle/configMapRef/key",
+        "/spec/tls/clientCertificate/secretRef/name",
+    ];
+    check_alone(256, name(), &Kind::with_app_role(), &pointers);
+}
+
+#[test]
+fn durations_are_read_alike() {
+    let fields = [("/spec/check", "/spec/check/interval"), ("/spec/check", "/spec/check/timeout")];
+    check(512, duration(), &Kind::with_token(), &fields);
+}
+
+#[test]
+fn free_texts_are_read_alike() {
+    let texts = prop_oneof![3 => around(256, ""), 1 => anything()];
+    check_alone(64, texts, &Kind::with_token(), &["/spec/description"]);
+    let texts = prop_oneof![2 => around(4096, ""), 1 => anything()];
+    let mut kind = Kind::with_app_role();
+    kind.full["spec"]["auth"]["appRole"]["roleId"] = json!({"value": "role"});
+    check_alone(64, texts, &kind, &["/spec/auth/appRole/roleId/value"]);
+    let texts = prop_oneof![1 => around(65_536, ""), 1 => anything()];
+    kind.full["spec"]["tls"]["caBundle"] = json!({"inline": "PEM"});
+    check_alone(16, texts, &kind, &["/spec/tls/caBundle/inline"]);
+}
