@@ -313,8 +313,9 @@ fn typed(mut item: Value, version: &str, kind: &str) -> Value {
     item
 }
 
-/// Parses a manifest, and refuses fields that its kind does not have: a typo would be silently dropped.
-fn parse<K>(place: &Place, manifest: Value, rule: NameRule) -> Result<K, InputError>
+/// Parses a manifest, and refuses fields that its kind does not have: a typo would be silently dropped. A status is passed
+/// over, as the API server does with what is applied: a manifest may be what `kubectl get` printed.
+fn parse<K>(place: &Place, mut manifest: Value, rule: NameRule) -> Result<K, InputError>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned,
 {
@@ -325,9 +326,12 @@ where
     if let Some((field, found)) = unquoted(&manifest) {
         return Err(InputError::Unquoted { place, object, field, found });
     }
+    if let Value::Object(fields) = &mut manifest {
+        fields.remove("status");
+    }
     let mut fields = Vec::new();
     let parsed: Result<K, serde_json::Error> =
-        serde_ignored::deserialize(manifest, |field| fields.push(field.to_string()));
+        serde_ignored::deserialize(manifest, |field| fields.push(field.to_string().replace(".?", "")));
     // kube's types do not read what made us choose them.
     fields.retain(|field| field != "apiVersion" && field != "kind");
     let parsed = match parsed {

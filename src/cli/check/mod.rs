@@ -17,6 +17,8 @@ mod manifests;
 mod names;
 mod report;
 mod sources;
+#[cfg(test)]
+mod table;
 
 use std::{
     env,
