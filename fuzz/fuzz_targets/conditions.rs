@@ -17,6 +17,7 @@ use vault_connection_operator::{
     },
     conditions::{self, MAX_MESSAGE_BYTES, Verdict},
     vault::{
+        Operation,
         answer::ServerFault,
         login::LoginFault,
         token::SelfFault,
@@ -121,7 +122,7 @@ fn observation(number: u8, detail: u8, now: Timestamp) -> Observation {
         13 => Some(LoginFault::MfaRequired.into()),
         14 => Some(LoginFault::Unexpected { status: 418 }.into()),
         15 => Some(SelfFault::Rejected.into()),
-        16 => Some(SelfFault::NotPermitted.into()),
+        16 => Some(SelfFault::NotPermitted { at: Operation::LookupSelf }.into()),
         17 => Some(WrapFault::Spent.into()),
         18 => Some(Fault::BudgetSpent),
         19 => Some(Fault::LoginQueued),

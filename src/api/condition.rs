@@ -189,6 +189,8 @@ reasons! {
     Standby: ServerReady True, Fine, Connected;
     /// A performance standby answers.
     PerformanceStandby: ServerReady True, Fine, Connected;
+    /// Something keeps `sys/health` from the operator, but Vault answers other requests.
+    HealthNotReadable: ServerReady True, Fine, Connected;
     /// The instance is sealed.
     Sealed: ServerReady False, Definite, Sealed;
     /// The instance is not initialized.
@@ -196,11 +198,17 @@ reasons! {
     /// The node belongs to a disaster recovery secondary, which serves no logins.
     DisasterRecoverySecondary: ServerReady False, Definite, Unreachable;
     /// The standby node has lost its active node.
-    StandbyDisconnected: ServerReady False, Definite, Unreachable;
+    StandbyDisconnected: ServerReady False, Passing, Unreachable;
+    /// The node is a standby without an active node that it could hand the request on to, or it does not forward requests.
+    NoActiveNode: ServerReady False, Passing, Unreachable;
     /// The node was removed from its cluster.
     NodeRemoved: ServerReady False, Definite, Unreachable;
     /// What answers does not speak Vault's protocol.
     NotVault: ServerReady False, Definite, Misconfigured;
+    /// The URL is http://, and the port speaks TLS or redirects to https.
+    HttpsRequired: ServerReady False, Definite, Misconfigured;
+    /// Vault's listener takes only requests with the header `X-Forwarded-For`, which a proxy before it must add.
+    ForwardedForRequired: ServerReady False, Definite, Misconfigured;
     /// The server redirects elsewhere. Credentials are never sent after a redirect.
     Redirected: ServerReady False, Definite, Misconfigured;
     /// The server reports a failure of its own.
@@ -216,12 +224,18 @@ reasons! {
     WrappingTokenSpent: Authenticated False, NeedsPerson, Rejected;
     /// The wrapping token holds something else than a secret id of this mount. It was not opened.
     WrappingTokenForeign: Authenticated False, NeedsPerson, Rejected;
+    /// Something that stands before Vault, such as a firewall or a proxy, answered the request in its place.
+    RequestBlocked: Authenticated False, Definite, Misconfigured;
+    /// The role or the secret id is bound to other source addresses.
+    SourceAddressDenied: Authenticated False, NeedsPerson, Rejected;
     /// Vault denies the login: no such mount, a locked role, or a source address that is not allowed.
     LoginDenied: Authenticated False, NeedsPerson, Rejected;
     /// There is no auth method at the mount.
     MountNotFound: Authenticated False, NeedsPerson, Misconfigured;
     /// The Vault namespace does not exist.
     NamespaceNotFound: Authenticated False, NeedsPerson, Misconfigured;
+    /// The token belongs to another Vault namespace than `spec.namespace`, where it is refused everything.
+    TokenNamespaceMismatch: Authenticated False, NeedsPerson, Misconfigured;
     /// The login asks for a second factor, which software cannot give.
     MfaRequired: Authenticated False, NeedsPerson, Rejected;
     /// Vault does not accept the token: wrong, expired, revoked, or used up.

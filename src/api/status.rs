@@ -147,10 +147,13 @@ pub struct Session {
     /// `service` or `batch`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_type: Option<String>,
-    /// The policies of the token.
+    /// The policies of the token: the first 64 of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub policies: Vec<String>,
+    /// True when the token has more policies than `policies` lists, or some with names of more than 256 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policies_truncated: Option<bool>,
     /// Life of the token as it was issued or last renewed, in seconds; 0 means that it does not expire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<i64>,

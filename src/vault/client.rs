@@ -25,9 +25,6 @@ use crate::{
     refs::{InstanceUrl, ServerName, VaultNamespace},
 };
 
-/// Longest answer that is read. The longest that we ask for, a login's, has a few KiB.
-const MAX_ANSWER_BYTES: usize = 1 << 20;
-
 /// Sends requests to one instance, in one Vault namespace.
 #[derive(Clone)]
 pub struct Client {
@@ -100,12 +97,12 @@ impl Client {
         let mut answer = Answer {
             status: response.status().as_u16(),
             retry_after: retry_after(response.headers(), Timestamp::now()),
-            location: location(response.headers(), &self.instance),
+            location: location(response.headers(), &self.instance.api(&request.path)),
             certificate_end: response.extensions().get().and_then(certificate_end),
             body: Zeroizing::new(Vec::new()),
         };
         while let Some(chunk) = response.chunk().await.map_err(|error| fault(&error))? {
-            if answer.body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            if answer.body.len() + chunk.len() > request.operation.max_answer_bytes() {
                 // What is this long is not Vault: the readers see an answer without a body, and say so.
                 answer.body.clear();
                 break;
@@ -186,11 +183,16 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     Some(wait.clamp(Duration::from_secs(1), LONGEST_RETRY_AFTER))
 }
 
-/// The host that a redirect names. The rest of its URL may hold anything, and is left out.
-fn location(headers: &HeaderMap, instance: &InstanceUrl) -> Option<Location> {
+/// The host that a redirect names, and what it changes. The rest of its URL may hold anything, and is left out.
+fn location(headers: &HeaderMap, asked: &Url) -> Option<Location> {
     let location = headers.get(LOCATION)?.to_str().ok()?;
-    let url: Url = instance.api("").join(location).ok()?;
-    Some(Location { host: url.host()?.to_owned(), port: url.port() })
+    let url: Url = asked.join(location).ok().filter(|url| !location.is_empty() && url.has_host())?;
+    Some(Location {
+        host: url.host()?.to_owned(),
+        port: url.port(),
+        upgrades: asked.scheme() == "http" && url.scheme() == "https" && asked.host() == url.host(),
+        keeps_path: asked.path() == url.path(),
+    })
 }
 
 /// Tells a failed exchange by the first known cause in its chain.
@@ -229,7 +231,7 @@ mod tests {
         let instance = InstanceUrl::parse("https://vault.example.com").expect("valid");
         let host = |text: &'static str| {
             let headers = HeaderMap::from_iter([(LOCATION, HeaderValue::from_static(text))]);
-            location(&headers, &instance).map(|location| location.to_string())
+            location(&headers, &instance.api("sys/health")).map(|location| location.to_string())
         };
         assert_eq!(
             host("https://evil.example.com:8/v1/x?token=s.abc").as_deref(),
@@ -237,5 +239,26 @@ mod tests {
         );
         assert_eq!(host("/elsewhere").as_deref(), Some("vault.example.com"));
         assert_eq!(host("https://").as_deref(), None);
+        assert_eq!(host("").as_deref(), None, "a standby that knows no active node");
+    }
+
+    #[test]
+    fn of_a_redirect_is_told_what_it_changes() {
+        let changes = |instance: &str, text: &'static str| {
+            let asked = InstanceUrl::parse(instance).expect("valid").api("auth/approle/login");
+            let headers = HeaderMap::from_iter([(LOCATION, HeaderValue::from_static(text))]);
+            location(&headers, &asked).map(|location| (location.upgrades, location.keeps_path))
+        };
+        let table = [
+            ("https://a:8200", "https://b:8200/v1/auth/approle/login", (false, true)),
+            ("http://a:8200", "https://a/v1/auth/approle/login", (true, true)),
+            ("http://a:8200", "https://a/", (true, false)),
+            ("http://a:8200", "https://b/v1/auth/approle/login", (false, true)),
+            ("https://a:8200", "http://a/v1/auth/approle/login", (false, true)),
+            ("https://a/vault", "https://b/v1/auth/approle/login", (false, false)),
+        ];
+        for (instance, text, expected) in table {
+            assert_eq!(changes(instance, text), Some(expected), "{instance} {text}");
+        }
     }
 }

@@ -3,14 +3,18 @@
 //! <https://developer.hashicorp.com/vault/api-docs/auth/approle#login-with-approle>
 
 use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     Operation, Request,
     answer::{Answer, ServerFault},
+    fields::{Count, Label, Policies, Present, Seconds, fields},
     token::{self, TokenInfo},
 };
 use crate::refs::MountPath;
+
+/// Longest token that is taken. Batch tokens, the longest ones, have a few hundred bytes and grow with their metadata.
+pub const MAX_TOKEN_BYTES: usize = 8 << 10;
 
 /// What a login gives.
 pub struct Login {
@@ -29,6 +33,9 @@ pub enum LoginFault {
     InvalidCredentials,
     /// Denied, for a reason that Vault does not tell.
     Denied,
+    /// The role or the secret id is bound to other addresses. Vault looks at that after it has taken the secret id, so that
+    /// this does not count for the lockout.
+    SourceAddress,
     /// There is no auth method at the mount.
     MountNotFound,
     /// The Vault namespace does not exist.
@@ -48,26 +55,21 @@ struct Body<'a> {
     secret_id: &'a str,
 }
 
-#[derive(Deserialize)]
-struct Success {
-    auth: Auth,
-}
+fields! {
+    struct Success {
+        auth: Option<Auth> = "auth",
+    }
 
-#[derive(Deserialize)]
-struct Auth {
-    #[serde(default)]
-    client_token: SecretString,
-    #[serde(default)]
-    token_type: Option<String>,
-    #[serde(default)]
-    policies: Vec<String>,
-    lease_duration: u64,
-    #[serde(default)]
-    renewable: bool,
-    #[serde(default)]
-    num_uses: i64,
-    #[serde(default)]
-    mfa_requirement: Option<serde_json::Value>,
+    /// `Auth` of HashiCorp's `sdk/logical`.
+    struct Auth {
+        client_token: SecretString = "client_token",
+        token_type: Label = "token_type",
+        policies: Policies = "policies",
+        lease_duration: Seconds = "lease_duration",
+        renewable: bool = "renewable",
+        num_uses: Count = "num_uses",
+        mfa_requirement: Present = "mfa_requirement",
+    }
 }
 
 /// Asks for a login.
@@ -90,34 +92,53 @@ pub fn read(answer: &Answer) -> Result<Login, LoginFault> {
         200 => read_success(answer),
         // Vault before 1.16 answered 400 "missing client token" where it now answers 403: the path is no login.
         400 if answer.error_says("missing client token") => Err(LoginFault::Denied),
+        400 if answer.error_says("source address") && answer.error_says("cidr restrictions") => {
+            Err(LoginFault::SourceAddress)
+        }
         400 => Err(LoginFault::InvalidCredentials),
         403 => Err(LoginFault::Denied),
         404 if answer.error_says("namespace not found") => Err(LoginFault::NamespaceNotFound),
-        404 => Err(LoginFault::MountNotFound),
+        // 405: the method that is mounted there takes no login of this kind.
+        404 | 405 => Err(LoginFault::MountNotFound),
         status => Err(LoginFault::Unexpected { status }),
     }
 }
 
 fn read_success(answer: &Answer) -> Result<Login, LoginFault> {
-    let Some(Success { auth }) = answer.json::<Success>() else {
-        return Err(LoginFault::Unexpected { status: answer.status });
-    };
-    if auth.client_token.expose_secret().is_empty() {
-        return Err(match auth.mfa_requirement {
-            Some(_) => LoginFault::MfaRequired,
-            None => LoginFault::Unexpected { status: answer.status },
-        });
+    let unexpected = || LoginFault::Unexpected { status: answer.status };
+    let auth = answer.json::<Success>().and_then(|success| success.auth).ok_or_else(unexpected)?;
+    match auth.client_token.expose_secret().len() {
+        0 if auth.mfa_requirement.0 => return Err(LoginFault::MfaRequired),
+        1..=MAX_TOKEN_BYTES => {}
+        _ => return Err(unexpected()),
     }
     let info = TokenInfo {
-        kind: auth.token_type,
-        policies: auth.policies,
-        ttl: token::life(auth.lease_duration),
+        kind: auth.token_type.0,
+        policies: auth.policies.names,
+        policies_cut: auth.policies.cut,
+        ttl: token::life(auth.lease_duration.0),
         renewable: auth.renewable,
-        // Zero means no limit: <https://developer.hashicorp.com/vault/api-docs/auth/token#num_uses>.
-        uses_left: Some(auth.num_uses).filter(|uses| *uses != 0),
+        uses_left: token::uses(auth.num_uses),
         ..TokenInfo::default()
     };
     Ok(Login { token: auth.client_token, info })
+}
+
+// === impl LoginFault ===
+
+impl LoginFault {
+    /// Whether Vault may count it among the failed logins after which it locks a role.
+    pub fn counts_for_the_lockout(&self) -> bool {
+        match self {
+            Self::InvalidCredentials | Self::Denied => true,
+            Self::Server(_)
+            | Self::SourceAddress
+            | Self::MountNotFound
+            | Self::NamespaceNotFound
+            | Self::MfaRequired
+            | Self::Unexpected { .. } => false,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -160,6 +181,30 @@ mod tests {
                 r#"{"errors":["Vault is sealed"]}"#,
                 LoginFault::Server(ServerFault::Sealed),
             ),
+            (
+                "a role of other addresses",
+                400,
+                r#"{"errors":["source address \"10.0.0.1\" unauthorized by CIDR restrictions on the role: %!w(<nil>)"]}"#,
+                LoginFault::SourceAddress,
+            ),
+            (
+                "a secret id of other addresses",
+                400,
+                r#"{"errors":["source address \"10.0.0.1\" unauthorized through CIDR restrictions on the secret ID"]}"#,
+                LoginFault::SourceAddress,
+            ),
+            (
+                "a method without such a login",
+                405,
+                r#"{"errors":["1 error occurred:\n\t* unsupported operation\n\n"]}"#,
+                LoginFault::MountNotFound,
+            ),
+            (
+                "the page of a proxy",
+                403,
+                "<html>forbidden</html>",
+                LoginFault::Server(ServerFault::NotVault { status: 403 }),
+            ),
             ("a teapot", 418, r#"{"errors":[]}"#, LoginFault::Unexpected { status: 418 }),
             ("a success without a login", 200, r#"{"data":{}}"#, LoginFault::Unexpected { status: 200 }),
             (
@@ -184,6 +229,24 @@ mod tests {
         assert_eq!(login.info.uses_left, None);
         assert_eq!(login.info.policies, ["default", "p"]);
         assert!(login.info.renewable);
+    }
+
+    #[test]
+    fn a_token_that_no_vault_gives_is_not_taken() {
+        let with = |bytes: usize| {
+            let token = "t".repeat(bytes);
+            read(&json(200, &format!(r#"{{"auth":{{"client_token":"{token}"}}}}"#))).map(|_| ())
+        };
+        assert_eq!(with(MAX_TOKEN_BYTES), Ok(()));
+        assert_eq!(with(MAX_TOKEN_BYTES + 1), Err(LoginFault::Unexpected { status: 200 }));
+    }
+
+    #[test]
+    fn only_what_vault_counts_is_counted() {
+        let counted = [LoginFault::InvalidCredentials, LoginFault::Denied];
+        assert!(counted.iter().all(LoginFault::counts_for_the_lockout));
+        let others = [LoginFault::SourceAddress, LoginFault::MountNotFound, LoginFault::MfaRequired];
+        assert!(!others.iter().any(LoginFault::counts_for_the_lockout));
     }
 
     #[test]

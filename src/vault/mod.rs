@@ -12,14 +12,19 @@
 pub mod answer;
 pub mod capabilities;
 pub mod client;
+pub mod fields;
 pub mod health;
 pub mod login;
 pub mod mounts;
+pub mod namespace;
 pub mod tls;
 pub mod token;
 pub mod transport;
 pub mod wire;
 pub mod wrapping;
+
+#[cfg(test)]
+mod recorded;
 
 use secrecy::zeroize::Zeroizing;
 
@@ -38,6 +43,8 @@ pub struct Request {
 pub enum Operation {
     /// Ask the instance how it is.
     Health,
+    /// Ask the instance for anything, where its health is kept from us.
+    Probe,
     /// Log in.
     Login,
     /// Look at our own token.
@@ -63,6 +70,7 @@ impl Operation {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Health => "health",
+            Self::Probe => "probe",
             Self::Login => "login",
             Self::LookupSelf => "lookup_self",
             Self::CapabilitiesSelf => "capabilities_self",
@@ -74,11 +82,41 @@ impl Operation {
         }
     }
 
+    /// The method and the path of the request, as people find them in logs. `login` is the path of the login.
+    pub fn request(self, login: &str) -> String {
+        let method = match self {
+            Self::Health | Self::Probe | Self::LookupSelf | Self::MountLookup => "GET",
+            Self::Login
+            | Self::CapabilitiesSelf
+            | Self::RenewSelf
+            | Self::RevokeSelf
+            | Self::WrappingLookup
+            | Self::Unwrap => "POST",
+        };
+        format!("{method} {}", self.path(login))
+    }
+
+    /// The path of the request, below `/v1/`. `login` is that of the login.
+    pub fn path(self, login: &str) -> &str {
+        match self {
+            Self::Health => "sys/health",
+            Self::Login => login,
+            Self::Probe | Self::LookupSelf => "auth/token/lookup-self",
+            Self::CapabilitiesSelf => "sys/capabilities-self",
+            Self::MountLookup => "sys/internal/ui/mounts",
+            Self::RenewSelf => "auth/token/renew-self",
+            Self::RevokeSelf => "auth/token/revoke-self",
+            Self::WrappingLookup => "sys/wrapping/lookup",
+            Self::Unwrap => "sys/wrapping/unwrap",
+        }
+    }
+
     /// Whether a secret id, or a token that holds one, goes over the connection, which must not outlive that.
     pub fn carries_a_secret_id(self) -> bool {
         match self {
             Self::Login | Self::WrappingLookup | Self::Unwrap => true,
             Self::Health
+            | Self::Probe
             | Self::LookupSelf
             | Self::CapabilitiesSelf
             | Self::MountLookup
@@ -87,10 +125,28 @@ impl Operation {
         }
     }
 
+    /// Longest answer that is read. The longest that Vault gives, a login's or a look-up's with thousands of policies or much
+    /// metadata, has less; what is longer is not Vault's.
+    pub fn max_answer_bytes(self) -> usize {
+        match self {
+            Self::Health
+            | Self::Probe
+            | Self::Login
+            | Self::LookupSelf
+            | Self::CapabilitiesSelf
+            | Self::RenewSelf
+            | Self::RevokeSelf
+            | Self::WrappingLookup
+            | Self::Unwrap => 256 << 10,
+            // An instance may have hundreds of engines, and each is in the answer twice.
+            Self::MountLookup => 1 << 20,
+        }
+    }
+
     /// Whether the path exists only in the root namespace, so that no namespace header may be sent.
     pub fn is_root_only(self) -> bool {
         match self {
-            Self::Health => true,
+            Self::Health | Self::Probe => true,
             Self::Login
             | Self::LookupSelf
             | Self::CapabilitiesSelf

@@ -117,10 +117,11 @@ pub fn read_all(answer: &Answer, mount: &MountPath) -> Result<Lookup, SelfFault>
         return unreadable;
     }
     if answer.status != 200 {
-        return match refusal(answer) {
-            Err(SelfFault::NotPermitted) => Ok(Lookup::Unreadable),
+        let at = Operation::MountLookup;
+        return match refusal(answer, at) {
+            Err(SelfFault::NotPermitted { .. }) => Ok(Lookup::Unreadable),
             Err(fault) => Err(fault),
-            Ok(()) => Err(SelfFault::Unexpected { status: answer.status }),
+            Ok(()) => Err(SelfFault::Unexpected { at, status: answer.status }),
         };
     }
     let Some(All { data }) = answer.json::<All<'_>>() else { return Ok(Lookup::Unreadable) };
@@ -260,13 +261,13 @@ mod tests {
         let preflight = r#"{"errors":["preflight capability check returned 403, please ensure client's policies grant access to path \"kv/\""]}"#;
         let denied = r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#;
         let server = |fault| Err(SelfFault::Server(fault));
-        let error = ServerFault::ServerError { status: 502, retry_after: None };
+        let error = ServerFault::ProxyError { status: 502, retry_after: None };
         let table: &[(&str, u16, &str, Read, Read)] = &[
             ("no such mount", 403, preflight, Ok(Lookup::Hidden), Err(SelfFault::Rejected)),
             ("a policy", 403, denied, Ok(Lookup::Unreadable), Ok(Lookup::Unreadable)),
             ("a firewall", 403, "<html>", Ok(Lookup::Unreadable), Ok(Lookup::Unreadable)),
             ("an old server", 404, r#"{"errors":[]}"#, Ok(Lookup::Unreadable), {
-                Err(SelfFault::Unexpected { status: 404 })
+                Err(SelfFault::Unexpected { at: Operation::MountLookup, status: 404 })
             }),
             (
                 "a dead token",

@@ -4,11 +4,10 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use super::{
     Operation, Request,
     answer::{Answer, ServerFault},
+    fields::{Count, Label, Policies, Seconds, fields},
 };
 
 /// What Vault says of a token.
@@ -16,8 +15,10 @@ use super::{
 pub struct TokenInfo {
     /// `service` or `batch`.
     pub kind: Option<String>,
-    /// Its policies.
+    /// Its policies: the first of them, if `policies_cut`.
     pub policies: Vec<String>,
+    /// Whether it has more policies than are kept.
+    pub policies_cut: bool,
     /// What is left of its life; none when it does not expire.
     pub ttl: Option<Duration>,
     /// Whether it can be renewed.
@@ -34,6 +35,20 @@ pub struct TokenInfo {
     pub period: Option<Duration>,
     /// Whether it outlives the token that created it.
     pub orphan: Option<bool>,
+    /// The Vault namespace that it belongs to.
+    pub namespace: TokenNamespace,
+}
+
+/// The Vault namespace that a token belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TokenNamespace {
+    /// The token was not looked up yet.
+    #[default]
+    NotTold,
+    /// The root namespace, or that of a Vault which has no others.
+    Root,
+    /// Another one: its path, without a slash at its end. It is the server's own text.
+    Path(String),
 }
 
 /// Why a token cannot be used on itself.
@@ -43,52 +58,59 @@ pub enum SelfFault {
     Server(ServerFault),
     /// The token is not accepted: wrong, expired, revoked, used up, or from an address that is not allowed.
     Rejected,
+    /// The token was accepted, but its uses did not last for the check.
+    UsedUp,
     /// The token is accepted, but its policies do not even allow this.
-    NotPermitted,
+    NotPermitted {
+        /// What they do not allow.
+        at: Operation,
+    },
     /// The Vault namespace does not exist.
     NamespaceNotFound,
+    /// A Vault namespace is asked for, and this Vault has none.
+    NamespacesUnsupported,
+    /// The token belongs to another Vault namespace.
+    NamespaceMismatch {
+        /// The one that it belongs to; none for the root namespace.
+        of: Option<String>,
+    },
     /// An answer that Vault's documentation does not name.
     Unexpected {
+        /// What was asked.
+        at: Operation,
         /// Its HTTP status code.
         status: u16,
     },
 }
 
-#[derive(Deserialize)]
-struct LookupBody {
-    data: Lookup,
-}
+fields! {
+    struct LookupBody {
+        data: Option<Lookup> = "data",
+    }
 
-#[derive(Deserialize)]
-struct Lookup {
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    #[serde(default)]
-    policies: Option<Vec<String>>,
-    ttl: u64,
-    #[serde(default)]
-    renewable: bool,
-    #[serde(default)]
-    num_uses: i64,
-    display_name: Option<String>,
-    creation_time: Option<i64>,
-    #[serde(default)]
-    creation_ttl: u64,
-    #[serde(default)]
-    explicit_max_ttl: u64,
-    #[serde(default)]
-    period: u64,
-    orphan: Option<bool>,
-}
+    /// What `handleLookup` of HashiCorp's token store puts into `data`.
+    struct Lookup {
+        kind: Label = "type",
+        policies: Policies = "policies",
+        ttl: Seconds = "ttl",
+        renewable: bool = "renewable",
+        num_uses: Count = "num_uses",
+        display_name: Label = "display_name",
+        creation_time: Option<Count> = "creation_time",
+        creation_ttl: Seconds = "creation_ttl",
+        explicit_max_ttl: Seconds = "explicit_max_ttl",
+        period: Seconds = "period",
+        orphan: Option<bool> = "orphan",
+        namespace_path: String = "namespace_path",
+    }
 
-#[derive(Deserialize)]
-struct RenewBody {
-    auth: Renewed,
-}
+    struct RenewBody {
+        auth: Option<Renewed> = "auth",
+    }
 
-#[derive(Deserialize)]
-struct Renewed {
-    lease_duration: u64,
+    struct Renewed {
+        lease_duration: Seconds = "lease_duration",
+    }
 }
 
 /// Asks what the token is.
@@ -110,34 +132,44 @@ pub fn revoke() -> Request {
 
 /// Reads the answer to [`lookup`].
 pub fn read_lookup(answer: &Answer) -> Result<TokenInfo, SelfFault> {
-    refusal(answer)?;
-    let Some(LookupBody { data }) = answer.json::<LookupBody>() else {
-        return Err(SelfFault::Unexpected { status: answer.status });
-    };
+    let at = Operation::LookupSelf;
+    refusal(answer, at)?;
+    let unexpected = SelfFault::Unexpected { at, status: answer.status };
+    let data = answer.json::<LookupBody>().and_then(|body| body.data).ok_or(unexpected)?;
     Ok(TokenInfo {
-        kind: data.kind,
-        policies: data.policies.unwrap_or_default(),
-        ttl: life(data.ttl),
-        created: data.creation_time,
-        longest_life: match life(data.explicit_max_ttl) {
+        kind: data.kind.0,
+        policies: data.policies.names,
+        policies_cut: data.policies.cut,
+        ttl: life(data.ttl.0),
+        created: data.creation_time.map(|time| time.0),
+        longest_life: match life(data.explicit_max_ttl.0) {
             None if data.renewable => None,
-            None => life(data.creation_ttl),
+            None => life(data.creation_ttl.0),
             longest => longest,
         },
-        period: life(data.period),
+        period: life(data.period.0),
         orphan: data.orphan,
         renewable: data.renewable,
-        // The answer counts the lookup itself. Zero means no limit: a token that was used up is no longer found.
-        uses_left: Some(data.num_uses).filter(|uses| *uses != 0),
-        display_name: data.display_name,
+        // The answer counts the lookup itself: a token that was used up is no longer found.
+        uses_left: uses(data.num_uses),
+        display_name: data.display_name.0,
+        namespace: TokenNamespace::of(data.namespace_path),
     })
 }
 
 /// Reads the answer to [`renew`]: the life that it gave.
 pub fn read_renew(answer: &Answer) -> Result<Duration, SelfFault> {
-    refusal(answer)?;
-    let body = answer.json::<RenewBody>().ok_or(SelfFault::Unexpected { status: answer.status })?;
-    Ok(life(body.auth.lease_duration).unwrap_or_default())
+    let at = Operation::RenewSelf;
+    refusal(answer, at)?;
+    let unexpected = SelfFault::Unexpected { at, status: answer.status };
+    let auth = answer.json::<RenewBody>().and_then(|body| body.auth).ok_or(unexpected)?;
+    Ok(life(auth.lease_duration.0).unwrap_or_default())
+}
+
+/// How often a token can still be used. Vault writes zero for no limit
+/// (<https://developer.hashicorp.com/vault/api-docs/auth/token#num_uses>), and less than that once the last use is gone.
+pub(super) fn uses(count: Count) -> Option<i64> {
+    (count.0 != 0).then(|| count.0.max(0))
 }
 
 /// A life in seconds, of which Vault writes zero for what is not limited. What is longer than a century does not end.
@@ -147,18 +179,38 @@ pub fn life(seconds: u64) -> Option<Duration> {
 }
 
 /// Tells whether Vault refuses what a token asks about itself.
-pub fn refusal(answer: &Answer) -> Result<(), SelfFault> {
+pub fn refusal(answer: &Answer, at: Operation) -> Result<(), SelfFault> {
     if let Some(fault) = answer.server_fault() {
         return Err(SelfFault::Server(fault));
     }
     match answer.status {
         200 | 204 => Ok(()),
-        // Vault wraps the refusal of a policy ("1 error occurred: ...") and leaves that of a token bare. It counts a
-        // token whose bound addresses exclude us among the latter.
-        403 if answer.error_says("error occurred") => Err(SelfFault::NotPermitted),
+        // HashiCorp Vault says of a token that it does not know "2 errors occurred: permission denied, invalid token".
+        403 if answer.error_says("invalid token") => Err(SelfFault::Rejected),
+        // Both wrap the refusal of a policy ("1 error occurred: permission denied"), and OpenBao leaves that of a token
+        // bare. Both count a token whose bound addresses exclude us among the bare ones.
+        403 if answer.error_says("error occurred") => Err(SelfFault::NotPermitted { at }),
         403 => Err(SelfFault::Rejected),
+        // Of a token that is no header value nothing is sent.
+        400 if answer.error_says("missing client token") => Err(SelfFault::Rejected),
         404 if answer.error_says("namespace not found") => Err(SelfFault::NamespaceNotFound),
-        status => Err(SelfFault::Unexpected { status }),
+        status => Err(SelfFault::Unexpected { at, status }),
+    }
+}
+
+// === impl TokenNamespace ===
+
+impl TokenNamespace {
+    /// Longest path that is kept, in bytes: longer than any that a spec can name, so that a cut one matches none.
+    const MAX_BYTES: usize = 1024;
+
+    /// By `namespace_path`, which Vault leaves out for the root namespace.
+    fn of(mut path: String) -> Self {
+        path.truncate(path.floor_char_boundary(Self::MAX_BYTES));
+        match path.trim_matches('/') {
+            "" => Self::Root,
+            path => Self::Path(path.to_owned()),
+        }
     }
 }
 
@@ -169,18 +221,26 @@ mod tests {
 
     #[test]
     fn refusals_are_told_apart() {
+        let at = Operation::LookupSelf;
         let table: &[(&str, u16, &str, SelfFault)] = &[
             ("a wrong token", 403, r#"{"errors":["permission denied"]}"#, SelfFault::Rejected),
             (
                 "a token without the default policy",
                 403,
                 r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#,
-                SelfFault::NotPermitted,
+                SelfFault::NotPermitted { at },
             ),
+            (
+                "a wrong token, by HashiCorp Vault",
+                403,
+                r#"{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}"#,
+                SelfFault::Rejected,
+            ),
+            ("no token at all", 400, r#"{"errors":["missing client token"]}"#, SelfFault::Rejected),
             ("no such namespace", 404, r#"{"errors":["namespace not found"]}"#, SelfFault::NamespaceNotFound),
             ("sealed", 503, r#"{"errors":["Vault is sealed"]}"#, SelfFault::Server(ServerFault::Sealed)),
-            ("an empty success", 200, "{}", SelfFault::Unexpected { status: 200 }),
-            ("a bad request", 400, r#"{"errors":[]}"#, SelfFault::Unexpected { status: 400 }),
+            ("an empty success", 200, "{}", SelfFault::Unexpected { at, status: 200 }),
+            ("a bad request", 400, r#"{"errors":[]}"#, SelfFault::Unexpected { at, status: 400 }),
         ];
         for (name, status, body, expected) in table {
             assert_eq!(read_lookup(&json(*status, body)), Err(expected.clone()), "{name}");
@@ -230,6 +290,21 @@ mod tests {
         ))
         .expect("described");
         assert_eq!((batch.kind.as_deref(), batch.policies.len()), (Some("batch"), 0));
+    }
+
+    #[test]
+    fn a_token_tells_its_namespace() {
+        let of = |data: &str| {
+            read_lookup(&json(200, &format!(r#"{{"data":{{{data}}}}}"#))).map(|info| info.namespace)
+        };
+        assert_eq!(of(r#""ttl":0"#), Ok(TokenNamespace::Root));
+        assert_eq!(of(r#""namespace_path":null"#), Ok(TokenNamespace::Root));
+        assert_eq!(of(r#""namespace_path":"""#), Ok(TokenNamespace::Root));
+        assert_eq!(of(r#""namespace_path":"a/b/""#), Ok(TokenNamespace::Path("a/b".to_owned())));
+        let long = format!(r#""namespace_path":"{}""#, "ü".repeat(1000));
+        assert!(
+            matches!(of(&long), Ok(TokenNamespace::Path(path)) if path.len() == TokenNamespace::MAX_BYTES)
+        );
     }
 
     #[test]

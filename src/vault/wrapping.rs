@@ -5,11 +5,12 @@
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     Operation, Request,
     answer::{Answer, ServerFault},
+    fields::{Seconds, fields},
     token,
 };
 use crate::refs::{MountPath, VaultNamespace};
@@ -46,21 +47,23 @@ struct LookupBody<'a> {
     token: &'a str,
 }
 
-#[derive(Deserialize)]
-struct Envelope<T> {
-    data: T,
-}
+fields! {
+    struct OriginBody {
+        data: Option<Origin> = "data",
+    }
 
-#[derive(Deserialize)]
-struct Origin {
-    creation_path: String,
-}
+    struct Origin {
+        creation_path: Option<String> = "creation_path",
+    }
 
-#[derive(Deserialize)]
-struct SecretId {
-    secret_id: SecretString,
-    #[serde(default)]
-    secret_id_ttl: u64,
+    struct SecretIdBody {
+        data: Option<SecretId> = "data",
+    }
+
+    struct SecretId {
+        secret_id: Option<SecretString> = "secret_id",
+        secret_id_ttl: Seconds = "secret_id_ttl",
+    }
 }
 
 /// Asks where a wrapping token comes from. That does not open it.
@@ -87,8 +90,9 @@ pub fn read_lookup(
     mount: &MountPath,
     namespace: Option<&VaultNamespace>,
 ) -> Result<(), WrapFault> {
-    let origin: Envelope<Origin> = read(answer)?;
-    let path = origin.data.creation_path;
+    refusal(answer)?;
+    let origin = answer.json::<OriginBody>().and_then(|body| body.data?.creation_path);
+    let path = origin.ok_or(WrapFault::Unexpected { status: answer.status })?;
     // Vault Enterprise puts the namespace before the path.
     let prefix = namespace.map(|namespace| format!("{}/", namespace.as_str())).unwrap_or_default();
     let path = path.strip_prefix(&prefix).unwrap_or(&path);
@@ -103,16 +107,21 @@ pub fn read_lookup(
 
 /// Reads the answer to [`unwrap`].
 pub fn read_unwrap(answer: &Answer) -> Result<Unwrapped, WrapFault> {
-    let Envelope { data: SecretId { secret_id, secret_id_ttl } } = read(answer)?;
-    Ok(Unwrapped { secret_id, ttl: token::life(secret_id_ttl) })
+    refusal(answer)?;
+    let data = answer.json::<SecretIdBody>().and_then(|body| body.data);
+    let read = data.and_then(|data| {
+        let secret_id = data.secret_id.filter(|secret_id| !secret_id.expose_secret().is_empty())?;
+        Some(Unwrapped { secret_id, ttl: token::life(data.secret_id_ttl.0) })
+    });
+    read.ok_or(WrapFault::Unexpected { status: answer.status })
 }
 
-fn read<'a, T: Deserialize<'a>>(answer: &'a Answer) -> Result<T, WrapFault> {
+fn refusal(answer: &Answer) -> Result<(), WrapFault> {
     if let Some(fault) = answer.server_fault() {
         return Err(WrapFault::Server(fault));
     }
     match answer.status {
-        200 => answer.json().ok_or(WrapFault::Unexpected { status: 200 }),
+        200 => Ok(()),
         400 | 403 => Err(WrapFault::Spent),
         404 if answer.error_says("namespace not found") => Err(WrapFault::NamespaceNotFound),
         status => Err(WrapFault::Unexpected { status }),

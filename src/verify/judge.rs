@@ -8,7 +8,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::{
-    observation::{Fault, LoginSeen, Observation},
+    observation::{Asked, Fault, LoginSeen, Observation},
     session::later,
     words,
 };
@@ -29,8 +29,10 @@ const CERTIFICATE_WARNING: Duration = Duration::from_hours(14 * 24);
 
 /// The verdicts of a check.
 pub fn judge(desired: &Desired, observation: &Observation, now: Timestamp) -> Vec<Verdict> {
-    let failed = words::of_observation(observation, desired);
-    let mut verdicts = ladder(&ConditionType::STEPS, failed, |step| passed(step, desired, observation));
+    let failed = observation.fault.as_ref().zip(words::of_observation(observation, desired));
+    let failed =
+        failed.map(|(fault, (reason, message))| (rung(fault, reason, observation.asked), reason, message));
+    let mut verdicts = climb(&ConditionType::STEPS, failed, |step| passed(step, desired, observation));
     verdicts.extend(observation.login.as_ref().and_then(|login| expiring(login, desired)));
     verdicts.extend(observation.certificate_end.and_then(|end| certificate_expiring(end, desired, now)));
     verdicts
@@ -50,9 +52,36 @@ pub fn suspended() -> Vec<Verdict> {
     std::iter::once(ready).chain(ConditionType::STEPS.map(step)).collect()
 }
 
-/// What a reason is about, for the schedule.
+/// What a fault is about, for the schedule.
 pub fn reason_of(fault: &Fault, desired: &Desired) -> Reason {
-    words::of_fault(fault, desired).0
+    words::of_fault(fault, Asked::default(), desired).0
+}
+
+/// The reason of a check that failed.
+pub fn reason(desired: &Desired, observation: &Observation) -> Option<Reason> {
+    let fault = observation.fault.as_ref()?;
+    Some(words::of_fault(fault, observation.asked, desired).0)
+}
+
+/// The step that a fault fails: that of its reason, unless an answer in the same check has proved that step.
+fn rung(fault: &Fault, reason: Reason, asked: Asked) -> ConditionType {
+    let own = reason.condition();
+    let is_of_the_request = match fault {
+        Fault::Transport(_) => true,
+        Fault::Server(fault) => !fault.is_of_the_node(),
+        Fault::Overdue
+        | Fault::Reference(_)
+        | Fault::Login(_)
+        | Fault::Wrapping(_)
+        | Fault::Own(_)
+        | Fault::BudgetSpent
+        | Fault::LoginQueued
+        | Fault::Missing(_)
+        | Fault::Engine(_) => false,
+    };
+    let proven = asked.proven.filter(|proven| is_of_the_request && *proven >= own);
+    let next = |proven| ConditionType::STEPS.into_iter().find(|step| *step > proven);
+    proven.and_then(next).unwrap_or(own)
 }
 
 /// The verdict on Ready, and on each of these steps: what `passed` says of those below the one that failed, if one did.
@@ -61,7 +90,17 @@ pub(super) fn ladder(
     failed: Option<(Reason, String)>,
     passed: impl Fn(ConditionType) -> (Reason, String),
 ) -> Vec<Verdict> {
-    let rung = failed.as_ref().map(|(reason, _)| reason.condition());
+    climb(steps, failed.map(|(reason, message)| (reason.condition(), reason, message)), passed)
+}
+
+/// The same, where the step that failed is not always that of the reason.
+fn climb(
+    steps: &[ConditionType],
+    failed: Option<(ConditionType, Reason, String)>,
+    passed: impl Fn(ConditionType) -> (Reason, String),
+) -> Vec<Verdict> {
+    let rung = failed.as_ref().map(|(rung, ..)| *rung);
+    let failed = failed.map(|(_, reason, message)| (reason, message));
     let mut verdicts = Vec::with_capacity(steps.len() + 2);
     let (reason, message) = failed.clone().unwrap_or_else(|| passed(ConditionType::Ready));
     verdicts.push(Verdict {
@@ -167,11 +206,15 @@ fn server(health: Option<&Health>) -> (Reason, String) {
     let Some(health) = health else { return (Reason::Active, "the instance serves requests".to_owned()) };
     let version = health.version.as_deref().unwrap_or("of unknown version");
     match health.role {
-        ServerRole::Active => (Reason::Active, format!("an active node ({version}) serves requests")),
-        ServerRole::Standby => {
+        None => (
+            Reason::HealthNotReadable,
+            "GET sys/health was refused, but Vault answers other requests: allow it in what stands before Vault, so that the operator sees the node's version and role".to_owned(),
+        ),
+        Some(ServerRole::Active) => (Reason::Active, format!("an active node ({version}) serves requests")),
+        Some(ServerRole::Standby) => {
             (Reason::Standby, format!("a standby node ({version}) forwards requests to the active one"))
         }
-        ServerRole::PerformanceStandby => {
+        Some(ServerRole::PerformanceStandby) => {
             (Reason::PerformanceStandby, format!("a performance standby ({version}) serves requests"))
         }
     }
@@ -200,6 +243,7 @@ mod tests {
             slips::Slip,
         },
         vault::{
+            Operation,
             answer::ServerFault,
             login::LoginFault,
             token::SelfFault,
@@ -248,6 +292,104 @@ mod tests {
              ServerReady=True/Active Authenticated=False/InvalidCredentials Authorized=Unknown/NotChecked \
              Stalled=True/InvalidCredentials"
         );
+    }
+
+    /// What a check saw that asked these one after the other, and ended with the last.
+    fn after(requests: &[Operation], fault: Fault) -> Observation {
+        let mut asked = Asked::default();
+        for request in requests {
+            asked.asks(*request);
+            asked.answers();
+        }
+        Observation { fault: Some(fault), asked, ..Observation::default() }
+    }
+
+    #[test]
+    fn a_step_that_an_answer_of_the_same_check_proved_stays_passed() {
+        use Operation::{CapabilitiesSelf, Health, Login, LookupSelf, RenewSelf};
+        let page = |status| Fault::Server(ServerFault::NotVault { status });
+        let broken = || Fault::Server(ServerFault::ProxyError { status: 502, retry_after: None });
+        let limited = || Fault::Server(ServerFault::RateLimited { retry_after: None });
+        let silent = || Fault::Transport(TransportFault::TimedOut);
+        let sealed = || Fault::Server(ServerFault::Sealed);
+        let no_leader = || Fault::Server(ServerFault::NoActiveNode { host: None });
+        let table: Vec<(&[Operation], Fault, &str)> = vec![
+            (&[], silent(), "Reachable=False/Timeout"),
+            (&[Health], page(403), "ServerReady=False/NotVault"),
+            (&[Health], silent(), "Reachable=False/Timeout"),
+            (&[Health, Login], page(403), "Authenticated=False/RequestBlocked"),
+            (&[Health, Login], page(413), "Authenticated=False/RequestBlocked"),
+            (&[Health, Login], page(200), "Authenticated=False/NotVault"),
+            (&[Health, Login], broken(), "Authenticated=False/ServerError"),
+            (&[Health, Login], limited(), "Authenticated=Unknown/RateLimited"),
+            (&[Health, Login], silent(), "Authenticated=False/Timeout"),
+            (&[Health, Login], sealed(), "ServerReady=False/Sealed"),
+            (&[Health, Login], no_leader(), "ServerReady=False/NoActiveNode"),
+            (&[Health, Login, LookupSelf], page(405), "Authenticated=False/RequestBlocked"),
+            (&[Health, Login, LookupSelf, CapabilitiesSelf], page(405), "Authorized=False/RequestBlocked"),
+            (&[LookupSelf], broken(), "ServerReady=False/ServerError"),
+            (&[LookupSelf], page(403), "ServerReady=False/NotVault"),
+            (&[RenewSelf, LookupSelf], silent(), "ServerReady=False/Timeout"),
+        ];
+        for (requests, fault, failed) in table {
+            let verdicts = judge(&testing::app_role(), &after(requests, fault.clone()), testing::at(0));
+            let told = summary(&verdicts);
+            let step = failed.split('=').next().expect("a step");
+            assert!(told.contains(failed), "{requests:?} {fault:?}: {told}");
+            let below = ConditionType::STEPS.iter().take_while(|it| it.as_str() != step);
+            for passed in below {
+                assert!(
+                    told.contains(&format!("{}=True/", passed.as_str())),
+                    "{requests:?} {fault:?}: {told}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_names_the_request_that_failed() {
+        use Operation::{CapabilitiesSelf, Health, Login, LookupSelf};
+        let broken = || Fault::Server(ServerFault::ServerError { status: 500, retry_after: None });
+        let at = |requests: &[Operation], fault| {
+            judge(&testing::app_role(), &after(requests, fault), testing::at(0)).swap_remove(0).message
+        };
+        let login = "POST auth/approle/login";
+        let table = [
+            (at(&[Health], Fault::Server(ServerFault::NotVault { status: 403 })), "GET sys/health"),
+            (at(&[Health, Login], Fault::Server(ServerFault::NotVault { status: 403 })), login),
+            (at(&[Health, Login], broken()), login),
+            (at(&[Health, Login], Fault::Transport(TransportFault::TimedOut)), login),
+            (at(&[Health, Login], LoginFault::InvalidCredentials.into()), login),
+            (at(&[], LoginFault::InvalidCredentials.into()), login),
+            (at(&[Health, Login], LoginFault::SourceAddress.into()), login),
+            (at(&[LookupSelf], broken()), "GET auth/token/lookup-self"),
+            (
+                at(&[Health], SelfFault::NotPermitted { at: CapabilitiesSelf }.into()),
+                "POST sys/capabilities-self",
+            ),
+        ];
+        for (message, request) in table {
+            assert!(message.contains(request), "{request}: {message}");
+        }
+    }
+
+    #[test]
+    fn health_that_is_kept_from_us_is_told_beside_a_login_that_works() {
+        let seen = Observation { health: Some(Health::default()), ..Observation::default() };
+        let verdicts = judge(&testing::app_role(), &seen, testing::at(0));
+        assert!(summary(&verdicts).contains("Ready=True/Connected"), "{}", summary(&verdicts));
+        assert!(summary(&verdicts).contains("ServerReady=True/HealthNotReadable"), "{}", summary(&verdicts));
+    }
+
+    #[test]
+    fn a_token_of_another_namespace_is_told_with_its_namespace() {
+        let message = |of: Option<&str>| {
+            let fault = SelfFault::NamespaceMismatch { of: of.map(str::to_owned) };
+            judged(Some(fault.into())).swap_remove(0).message
+        };
+        assert!(message(Some("team-a")).contains(r#"set spec.namespace to "team-a""#));
+        assert!(message(None).contains("belongs to the root namespace"));
+        assert!(message(Some("")).contains("another Vault namespace"));
     }
 
     #[test]
@@ -313,6 +455,23 @@ mod tests {
         );
     }
 
+    /// Faults that an answer shows by more than its status code.
+    fn faults_of_answers() -> Vec<(Fault, Reason)> {
+        vec![
+            (ServerFault::HttpsRequired.into(), Reason::HttpsRequired),
+            (ServerFault::ForwardedForRequired.into(), Reason::ForwardedForRequired),
+            (ServerFault::NoActiveNode { host: Some("b:8200".to_owned()) }.into(), Reason::NoActiveNode),
+            (ServerFault::ProxyError { status: 502, retry_after: None }.into(), Reason::ServerError),
+            (LoginFault::SourceAddress.into(), Reason::SourceAddressDenied),
+            (SelfFault::UsedUp.into(), Reason::TokenUnusable),
+            (SelfFault::NamespacesUnsupported.into(), Reason::NamespaceNotFound),
+            (
+                SelfFault::NamespaceMismatch { of: Some("team-a".to_owned()) }.into(),
+                Reason::TokenNamespaceMismatch,
+            ),
+        ]
+    }
+
     #[test]
     fn every_fault_has_a_reason_of_its_step_and_a_message_with_the_next_step() {
         let secret = Some((ObjectName::secret("s"), "k".to_owned()));
@@ -373,9 +532,12 @@ mod tests {
             (LoginFault::Unexpected { status: 418 }.into(), Reason::UnexpectedAnswer),
             (LoginFault::Server(ServerFault::Sealed).into(), Reason::Sealed),
             (SelfFault::Rejected.into(), Reason::TokenUnusable),
-            (SelfFault::NotPermitted.into(), Reason::TokenUnusable),
+            (SelfFault::NotPermitted { at: Operation::LookupSelf }.into(), Reason::TokenUnusable),
             (SelfFault::NamespaceNotFound.into(), Reason::NamespaceNotFound),
-            (SelfFault::Unexpected { status: 418 }.into(), Reason::UnexpectedAnswer),
+            (
+                SelfFault::Unexpected { at: Operation::LookupSelf, status: 418 }.into(),
+                Reason::UnexpectedAnswer,
+            ),
             (WrapFault::Spent.into(), Reason::WrappingTokenSpent),
             (WrapFault::OtherOrigin.into(), Reason::WrappingTokenForeign),
             (WrapFault::Unexpected { status: 418 }.into(), Reason::UnexpectedAnswer),
@@ -387,7 +549,7 @@ mod tests {
             (Fault::Engine(EngineFault::NotKv), Reason::NotKv),
             (Fault::Engine(EngineFault::Version(KvVersion::V1)), Reason::KvVersionMismatch),
         ];
-        for (fault, reason) in table {
+        for (fault, reason) in table.into_iter().chain(faults_of_answers()) {
             let verdicts = judged(Some(fault.clone()));
             assert_eq!(verdicts[0].reason, reason, "{fault:?}");
             let step = verdicts.iter().find(|v| v.condition == reason.condition()).expect("its step");

@@ -20,7 +20,12 @@ use crate::{
     conditions,
     refs::{ObjectKind, ObjectName},
     secrets::{Version, Versions},
-    vault::{health::Health, login::LoginFault, token::TokenInfo, wrapping::Unwrapped},
+    vault::{
+        health::Health,
+        login::LoginFault,
+        token::{TokenInfo, TokenNamespace},
+        wrapping::Unwrapped,
+    },
 };
 
 /// How many settled checks go by between two looks at the server's health, which tell its version and role.
@@ -264,7 +269,9 @@ fn info(session: &crate::api::status::Session) -> TokenInfo {
         longest_life: duration(session.longest_life_seconds),
         period: duration(session.period_seconds),
         orphan: session.orphan,
+        policies_cut: session.policies_truncated.unwrap_or_default(),
         created: None,
+        namespace: TokenNamespace::NotTold,
     }
 }
 
@@ -309,13 +316,7 @@ mod tests {
 
     #[test]
     fn health_is_asked_at_first_after_a_fault_and_every_so_often() {
-        let health = Health {
-            role: crate::api::status::ServerRole::Active,
-            version: None,
-            cluster_name: None,
-            cluster_id: None,
-            server_time: None,
-        };
+        let health = Health { role: Some(crate::api::status::ServerRole::Active), ..Health::default() };
         let mut memory = Memory::default();
         assert!(memory.needs_health());
         memory.saw_health(health.clone());

@@ -5,12 +5,16 @@ use std::{collections::BTreeMap, time::Duration};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::{
-    api::connection::{KvVersion, Verb},
+    api::{
+        condition::ConditionType,
+        connection::{KvVersion, Verb},
+    },
     secrets::{
         Versions,
         resolve::{ReferenceFault, Suspicion},
     },
     vault::{
+        Operation,
         answer::ServerFault,
         health::Health,
         login::LoginFault,
@@ -25,6 +29,8 @@ use crate::{
 pub struct Observation {
     /// Why it ended early; none when every step passed.
     pub fault: Option<Fault>,
+    /// What was asked of the instance.
+    pub asked: Asked,
     /// What the instance last told of itself, by a check that had no fault since.
     pub health: Option<Health>,
     /// The login that was used; none when there was none.
@@ -39,6 +45,16 @@ pub struct Observation {
     pub refused: Vec<Timestamp>,
     /// What would explain that the credential is refused.
     pub suspicion: Option<Suspicion>,
+}
+
+/// How far a check came with its requests, so that a message can name the one that failed, and a step that passed stays passed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The last request that was sent. None when none was: the fault was known without one.
+    pub last: Option<Operation>,
+    /// The highest step that the answers before it proved in this check.
+    pub proven: Option<ConditionType>,
+    answered: bool,
 }
 
 /// The login that a check used.
@@ -94,19 +110,49 @@ pub enum EngineFault {
     Version(KvVersion),
 }
 
+// === impl Asked ===
+
+impl Asked {
+    /// Notes that a request is sent. The answer to the one before was good, since the check went on.
+    pub fn asks(&mut self, operation: Operation) {
+        let step = self.last.filter(|_| self.answered).map(|last| match last {
+            Operation::Health
+            | Operation::Probe
+            | Operation::Login
+            | Operation::WrappingLookup
+            | Operation::Unwrap => ConditionType::ServerReady,
+            Operation::LookupSelf | Operation::CapabilitiesSelf | Operation::MountLookup => {
+                ConditionType::Authenticated
+            }
+            // A check goes on without a renewal, too.
+            Operation::RenewSelf | Operation::RevokeSelf => ConditionType::Reachable,
+        });
+        self.proven = self.proven.max(step);
+        *self = Self { last: Some(operation), answered: false, ..*self };
+    }
+
+    /// Notes that an answer came, whatever it says.
+    pub fn answers(&mut self) {
+        self.answered = true;
+    }
+
+    /// Notes that the last answer was not good, and the check goes on all the same: something is there.
+    pub fn is_refused(&mut self) {
+        self.proven = self.proven.max(self.last.filter(|_| self.answered).map(|_| ConditionType::Reachable));
+        self.answered = false;
+    }
+}
+
 // === impl Fault ===
 
 impl Fault {
     /// How long the server asks us to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Server(
-                ServerFault::RateLimited { retry_after } | ServerFault::ServerError { retry_after, .. },
-            ) => *retry_after,
+            Self::Server(fault) => fault.retry_after(),
             Self::Overdue
             | Self::Reference(_)
             | Self::Transport(_)
-            | Self::Server(_)
             | Self::Login(_)
             | Self::Wrapping(_)
             | Self::Own(_)

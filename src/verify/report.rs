@@ -194,7 +194,7 @@ fn told(health: &Health, before: Option<&Server>, now: Timestamp) -> Server {
         version: health.version.clone(),
         cluster_name: health.cluster_name.clone(),
         cluster_id: health.cluster_id.clone(),
-        role: Some(health.role),
+        role: health.role,
         clock_skew_seconds: skew.or_else(|| before.and_then(|server| server.clock_skew_seconds)),
         ..Server::default()
     }
@@ -206,6 +206,7 @@ fn session(login: &LoginSeen) -> Session {
     Session {
         token_type: info.kind.clone(),
         policies: info.policies.clone(),
+        policies_truncated: info.policies_cut.then_some(true),
         ttl_seconds: Some(info.ttl.map_or(0, seconds)),
         expire_time: login.expires_at.map(Time),
         renewable: Some(info.renewable),
@@ -256,11 +257,10 @@ mod tests {
 
     fn worked() -> Observation {
         let health = Health {
-            role: ServerRole::Active,
+            role: Some(ServerRole::Active),
             version: Some("2.7.2".to_owned()),
-            cluster_name: None,
-            cluster_id: None,
             server_time: Some(3),
+            ..Health::default()
         };
         let info = TokenInfo { ttl: Some(Duration::from_secs(30)), ..TokenInfo::default() };
         Observation {

@@ -6,7 +6,15 @@ use k8s_openapi::jiff::Timestamp;
 use secrecy::SecretString;
 
 use super::observation::LoginSeen;
-use crate::{api::desired::Target, secrets::Versions, vault::token::TokenInfo};
+use crate::{
+    api::desired::Target,
+    refs::VaultNamespace,
+    secrets::Versions,
+    vault::{
+        namespace,
+        token::{SelfFault, TokenInfo, TokenNamespace},
+    },
+};
 
 /// How long before its end a user is warned of it: a week, to put a new token into its Secret.
 const WARNING: Duration = Duration::from_hours(7 * 24);
@@ -84,6 +92,30 @@ impl Session {
     /// Whether the token must be looked up before anything can be said of it.
     pub fn is_unknown(&self) -> bool {
         self.info.is_none()
+    }
+
+    /// Whether Vault told which namespace the token belongs to.
+    pub fn tells_namespace(&self) -> bool {
+        self.info.as_ref().is_some_and(|info| info.namespace != TokenNamespace::NotTold)
+    }
+
+    /// Whether the token is of use in the Vault namespace that the connection names.
+    pub fn fits_namespace(
+        &self,
+        wanted: Option<&VaultNamespace>,
+        asks_capabilities: bool,
+    ) -> Result<(), SelfFault> {
+        let from_login = self.owner == Owner::Operator;
+        let usage = namespace::Use { wanted, from_login, asks_capabilities };
+        self.info.as_ref().map_or(Ok(()), |info| namespace::fits(info, usage))
+    }
+
+    /// What a refusal of the token means, by what is known of it.
+    pub fn explain(&self, fault: SelfFault, wanted: Option<&VaultNamespace>) -> SelfFault {
+        match fault {
+            SelfFault::Rejected if self.is_limited() => SelfFault::UsedUp,
+            fault => namespace::explain(fault, self.info.as_ref(), wanted),
+        }
     }
 
     /// Whether the token may be used only a few times, so that none of them is spent on keeping it.

@@ -7,7 +7,10 @@ use super::observation::{Fault, Observation};
 use crate::{
     secrets::known::Known,
     text,
-    vault::{answer::ServerFault, health::Health, token::TokenInfo},
+    vault::{
+        health::Health,
+        token::{SelfFault, TokenInfo, TokenNamespace},
+    },
 };
 
 /// Longest text of a server that is shown, in bytes: twice what its own names have. A longer one is meant to harm.
@@ -18,15 +21,15 @@ const MOST_POLICIES: usize = 256;
 
 /// Takes out of an observation what is not shown.
 pub fn clean(observation: &mut Observation, known: &Known) {
-    if let Some(Health { version, cluster_name, cluster_id, role: _, server_time: _ }) =
-        &mut observation.health
-    {
+    if let Some(Health { version, cluster_name, cluster_id, .. }) = &mut observation.health {
         for text in [version, cluster_name, cluster_id] {
             text.take_if(|text| !may_be_shown(text, known));
         }
     }
     if let Some(login) = &mut observation.login {
-        let TokenInfo { kind, policies, display_name, .. } = &mut login.info;
+        let TokenInfo { kind, policies, display_name, namespace, .. } = &mut login.info;
+        // It is only compared, and told by a fault.
+        *namespace = TokenNamespace::NotTold;
         for text in [kind, display_name] {
             text.take_if(|text| !may_be_shown(text, known));
         }
@@ -40,7 +43,27 @@ pub fn clean(observation: &mut Observation, known: &Known) {
 
 /// Takes out of a fault what is not shown.
 pub fn clean_fault(fault: &mut Fault, known: &Known) {
-    if let Fault::Server(ServerFault::Redirected { host }) = fault {
+    let told = match fault {
+        Fault::Server(fault) => fault.told_host(),
+        Fault::Own(SelfFault::NamespaceMismatch { of: Some(of) }) => {
+            if !may_be_shown(of, known) {
+                // A name that is not shown is empty: whose it is, the message tells all the same.
+                of.clear();
+            }
+            None
+        }
+        Fault::Overdue
+        | Fault::Reference(_)
+        | Fault::Transport(_)
+        | Fault::Login(_)
+        | Fault::Wrapping(_)
+        | Fault::Own(_)
+        | Fault::BudgetSpent
+        | Fault::LoginQueued
+        | Fault::Missing(_)
+        | Fault::Engine(_) => None,
+    };
+    if let Some(host) = told {
         host.take_if(|host| !may_be_shown(host, known));
     }
 }
@@ -54,7 +77,7 @@ mod tests {
     use secrecy::SecretString;
 
     use super::*;
-    use crate::{api::status::ServerRole, verify::observation::LoginSeen};
+    use crate::{vault::answer::ServerFault, verify::observation::LoginSeen};
 
     const SECRET: &str = "7d3b6a4e-0000-4000-8000-00000000b002";
 
@@ -66,13 +89,8 @@ mod tests {
 
     fn observation(text: &str) -> Observation {
         let some = || Some(text.to_owned());
-        let health = Health {
-            role: ServerRole::Active,
-            version: some(),
-            cluster_name: some(),
-            cluster_id: some(),
-            server_time: None,
-        };
+        let health =
+            Health { version: some(), cluster_name: some(), cluster_id: some(), ..Health::default() };
         let info = TokenInfo {
             kind: some(),
             policies: vec!["default".to_owned(), text.to_owned()],

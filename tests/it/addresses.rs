@@ -179,7 +179,7 @@ async fn a_redirect_to_anything_else_is_told_and_not_followed() {
         let (second, evil) = (vault_at(SECOND, port).await, vault_at(ELSEWHERE, port).await);
         let token = secrets.token.as_str().into();
         let answer = client(port).send(token::lookup(), Some(&token), Instant::now() + SHORT).await;
-        let told = ServerFault::Redirected { host: Some(format!("{host}:{port}")) };
+        let told = ServerFault::NoActiveNode { host: Some(format!("{host}:{port}")) };
         assert_eq!(answer.expect("an answer").server_fault(), Some(told));
         assert_eq!((first.connections(), second.connections(), evil.connections()), (1, 0, 0), "{host}");
     }

@@ -127,9 +127,10 @@ async fn a_credential_that_is_bound_to_other_addresses_is_told() {
         (
             "secret-id",
             json!({"secret_id_bound_cidrs": elsewhere}),
-            Reason::InvalidCredentials,
-            "the secret id's bound addresses",
-            HELD,
+            Reason::SourceAddressDenied,
+            "secret_id_bound_cidrs",
+            // Vault counts no failed login for it, so that it may be tried again soon.
+            FIRST_WAIT,
         ),
     ];
     for (name, bound, reason, next_step, wait) in rows {

@@ -204,9 +204,9 @@ async fn a_redirect_of_a_standby_at_login_is_told_and_nothing_is_sent_after_it()
     let target = Fake::answering("200 OK", "content-type: application/json", "{}").await;
     let location = format!("location: {}/v1/auth/approle/login?token=canary", target.url());
     let fake = answering(Ask::Login, Answer::new(307, "").with(&location)).await;
-    let rows = [row("redirect", fake, Reason::Redirected, "write the address that serves requests itself")];
+    let rows = [row("redirect", fake, Reason::NoActiveNode, "write the address of the active node")];
     bench.assert_seen(&rows, |_| {}).await;
-    let told = bench.cluster.wait_reason("redirect", Reason::Redirected).await;
+    let told = bench.cluster.wait_reason("redirect", Reason::NoActiveNode).await;
     assert!(json!(told.status).to_string().contains(&target.address), "the message names the target");
     bench.assert_mends_itself(&rows).await;
     assert_eq!(target.connections(), 0);

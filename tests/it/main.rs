@@ -19,6 +19,7 @@ mod engines;
 mod fakes_gateway;
 mod fakes_tls;
 mod fakes_tunnel;
+mod faults_answers;
 mod faults_credentials;
 mod faults_fake;
 mod faults_matrix;

@@ -17,7 +17,7 @@ use crate::{
     refs::{ConnectionRef, ObjectName},
     secrets::{References, known::Known, ledger::Ledger},
     telemetry::metrics::Metrics,
-    vault::{Request, answer::Answer, client::Client, token, transport::TransportFault},
+    vault::{Operation, Request, answer::Answer, client::Client, token, transport::TransportFault},
     verify::{
         observation::{Fault, Observation},
         shown,
@@ -97,7 +97,8 @@ impl<R: References> Checker<R> {
             }
             let answer =
                 self.ask(&client, token::revoke(), Some(&token), deadline).await.map_err(Fault::from);
-            let outcome = answer.and_then(|answer| token::refusal(&answer).map_err(Fault::from));
+            let outcome =
+                answer.and_then(|answer| token::refusal(&answer, Operation::RevokeSelf).map_err(Fault::from));
             if let Err(mut fault) = outcome {
                 // Which credentials its connection has used, nobody may know any more.
                 shown::clean_fault(&mut fault, &Known::wary());

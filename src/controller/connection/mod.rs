@@ -216,7 +216,7 @@ impl Look<'_> {
         for connection in waited {
             self.context.records.call(connection);
         }
-        let reason = observation.fault.as_ref().map(|fault| judge::reason_of(fault, desired));
+        let reason = judge::reason(desired, &observation);
         self.context.checker.metrics.checked(reason, started.elapsed());
         tracing::debug!(
             connection = %self.connection,

@@ -189,7 +189,8 @@ impl<R: References> Check<'_, R> {
     /// A token of ours that may not even look itself up cannot be revoked by itself either, so that each further login
     /// would leave one more behind.
     fn hold_unusable(&mut self, session: &Session, fault: &SelfFault) {
-        if session.owner == Owner::Operator && matches!(fault, SelfFault::Rejected | SelfFault::NotPermitted)
+        if session.owner == Owner::Operator
+            && matches!(fault, SelfFault::Rejected | SelfFault::NotPermitted { .. })
         {
             let until = self.subject.now + budget::WINDOW;
             self.kept.memory.hold_back(session.basis.clone(), fault.clone().into(), until);
@@ -200,16 +201,19 @@ impl<R: References> Check<'_, R> {
     /// The self-check: the smallest request that a usable login can make. With requirements it is the question for
     /// them, unless nothing is known of the token yet.
     async fn self_check(&mut self, client: &Client, session: &mut Session) -> Result<(), Fault> {
-        let Subject { desired: Desired { require, .. }, now, .. } = *self.subject;
-        if require.is_empty() || session.is_unknown() {
+        let Subject { desired: Desired { require, target, .. }, now, .. } = *self.subject;
+        let wanted = target.namespace.as_ref();
+        if require.is_empty() || session.is_unknown() || (wanted.is_some() && !session.tells_namespace()) {
             let answer = self.ask(client, token::lookup(), Some(&session.token)).await?;
             session.looked_up(token::read_lookup(&answer)?, now);
         }
+        session.fits_namespace(wanted, !require.is_empty())?;
         if require.is_empty() {
             return Ok(());
         }
         let answer = self.ask(client, capabilities::request(require), Some(&session.token)).await?;
-        let missing = capabilities::read_missing(&answer, require)?;
+        let missing =
+            capabilities::read_missing(&answer, require).map_err(|fault| session.explain(fault, wanted))?;
         self.check_engine(client, session, missing.is_empty()).await?;
         if missing.is_empty() { Ok(()) } else { Err(Fault::Missing(missing)) }
     }

@@ -81,10 +81,11 @@ pub fn assert_failed(row: &str, connection: &VaultConnection, reason: Reason, ne
     assert_eq!(ready.status, reason.truth().as_str(), "{row}");
     assert!(ready.message.contains(next_step), "{row}: {next_step:?} is not in {:?}", ready.message);
     assert!(ready.message.len() <= LONGEST_MESSAGE, "{row}: {}", ready.message);
+    let failed = failed_step(row, connection, reason);
     for step in ConditionType::STEPS {
         let found = find(step).unwrap_or_else(|| panic!("{row}: there is no {}", step.as_str()));
         let told = (found.status.as_str(), found.reason.as_str());
-        match step.cmp(&reason.condition()) {
+        match step.cmp(&failed) {
             Ordering::Less => {
                 assert_eq!(found.status, Truth::True.as_str(), "{row}: {} passed", step.as_str());
             }
@@ -109,4 +110,16 @@ pub fn assert_failed(row: &str, connection: &VaultConnection, reason: Reason, ne
     assert_eq!(status.observed_generation, generation, "{row}");
     assert!(status.conditions.iter().all(|found| found.observed_generation == generation), "{row}");
     assert_eq!(status.state, Some(reason.state()), "{row}");
+}
+
+/// The step that a reason failed: its own, or a later one if an answer of the same check has proved that one.
+fn failed_step(row: &str, connection: &VaultConnection, reason: Reason) -> ConditionType {
+    let own = reason.condition();
+    let is_of_a_request = matches!(own, ConditionType::Reachable | ConditionType::ServerReady);
+    let has_reason = |step: &ConditionType| {
+        let found = condition(connection, step.as_str());
+        (*step == own || is_of_a_request && *step > own)
+            && found.is_some_and(|it| it.reason == reason.as_str())
+    };
+    ConditionType::STEPS.into_iter().find(has_reason).unwrap_or_else(|| panic!("{row}: no step failed"))
 }

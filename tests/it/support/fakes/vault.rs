@@ -10,6 +10,7 @@
 
 mod ask;
 mod black_hole;
+mod dialect;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -38,6 +39,7 @@ use super::{
 pub use self::{
     ask::{Ask, Misdeed},
     black_hole::BlackHole,
+    dialect::Dialect,
 };
 
 /// The pair that it accepts.
@@ -76,6 +78,7 @@ struct State {
     cluster_id: String,
     resets: bool,
     misdeeds: HashMap<Ask, Misdeed>,
+    dialect: Dialect,
     /// What it accepts in the place of its own pair.
     secrets: Option<Secrets>,
     tokens: HashSet<String>,
@@ -170,6 +173,12 @@ impl FakeVault {
         self
     }
 
+    /// Speaks like another server, for a fake in the making.
+    pub fn that_speaks(self, dialect: Dialect) -> Self {
+        self.state().dialect = dialect;
+        self
+    }
+
     /// Resets each connection before anything is asked.
     pub fn that_resets(self) -> Self {
         self.state().resets = true;
@@ -225,7 +234,8 @@ impl FakeVault {
 
     /// What it says of itself: a body for any status of `sys/health`.
     pub fn health_body(&self) -> Value {
-        openbao::health(&self.state().cluster_id)
+        let state = self.state();
+        state.dialect.health(&state.cluster_id)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -260,6 +270,7 @@ impl State {
             cluster_id: unique("cluster"),
             resets: false,
             misdeeds: HashMap::new(),
+            dialect: Dialect::default(),
             secrets: None,
             tokens: HashSet::new(),
             asked: Vec::new(),
@@ -291,12 +302,13 @@ impl State {
         [role_id, secret_id, wrapping_token, token].map(String::as_str).join(".")
     }
 
-    /// What OpenBao 2.7.2 answers.
+    /// What a good server answers.
     fn answer(&mut self, request: &Request) -> Answer {
         let token = request.token.clone().unwrap_or_default();
-        let denied = || Answer::error(403, "permission denied");
+        let dialect = self.dialect;
+        let denied = || dialect.unknown_token();
         match Ask::of(request) {
-            Some(Ask::Health) => Answer::json(200, &openbao::health(&self.cluster_id)),
+            Some(Ask::Health) => Answer::json(200, &dialect.health(&self.cluster_id)),
             Some(Ask::Login) => {
                 let (role_id, secret_id) = (&request.body["role_id"], &request.body["secret_id"]);
                 let known = self.secrets.as_ref();
@@ -306,19 +318,19 @@ impl State {
                 }
                 let token = known.map_or_else(|| unique("s.fake"), |it| it.token.clone());
                 self.tokens.insert(token.clone());
-                Answer::json(200, &openbao::login(&token))
+                dialect.success(openbao::login(&token))
             }
-            Some(Ask::WrappingLookup) => Answer::json(200, &openbao::wrapping()),
+            Some(Ask::WrappingLookup) => dialect.success(openbao::wrapping()),
             Some(_) if !self.tokens.contains(&token) => denied(),
             Some(Ask::Unwrap) => {
                 let secret_id = self.secrets.as_ref().map_or(SECRET_ID, |it| &it.secret_id);
-                Answer::json(200, &openbao::unwrapped(secret_id))
+                dialect.success(openbao::unwrapped(secret_id))
             }
-            Some(Ask::LookupSelf) => Answer::json(200, &openbao::lookup(&token)),
-            Some(Ask::CapabilitiesSelf) => Answer::json(200, &openbao::capabilities(&request.body["paths"])),
+            Some(Ask::LookupSelf) => dialect.success(openbao::lookup(&token)),
+            Some(Ask::CapabilitiesSelf) => dialect.success(openbao::capabilities(&request.body["paths"])),
             Some(Ask::MountLookup) => {
                 match request.path.strip_prefix("/v1/sys/internal/ui/mounts/demo_mount") {
-                    Some(_) => Answer::json(200, &openbao::engine()),
+                    Some(_) => dialect.success(openbao::engine()),
                     None => Answer::error(403, openbao::NO_ENGINE),
                 }
             }
