@@ -2,8 +2,12 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use super::schedule::MAX_REQUEST_CHARACTERS;
 use crate::{
-    api::condition::{ConditionType, Truth},
+    api::{
+        REQUESTED_AT,
+        condition::{ConditionType, Truth},
+    },
     conditions,
 };
 
@@ -16,6 +20,17 @@ pub struct Transition {
     pub reason: String,
     /// Its message.
     pub note: String,
+}
+
+/// The event for a request whose value is too long. No check answers it.
+pub fn request_too_long() -> Transition {
+    Transition {
+        warning: true,
+        reason: "RequestTooLong".to_owned(),
+        note: format!(
+            "the value of the annotation {REQUESTED_AT} is longer than {MAX_REQUEST_CHARACTERS} characters, so no check answers it: write a short one, such as the time"
+        ),
+    }
 }
 
 /// The event that a change of conditions is worth. What works from the start is no news.

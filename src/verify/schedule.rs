@@ -4,13 +4,20 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::belief;
+use super::{belief, session::later};
 
 /// Shortest wait after a failure: what fails keeps failing for seconds, and a person who mends it waits no longer.
 const SHORTEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Longest wait after a failure.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
+
+/// Shortest time between two checks that changes of objects or requests ask for, beside those that are planned: whoever may
+/// write a Secret or an annotation can do so without end. The first is made at once.
+pub const EXTRA_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Longest value of the annotation that asks for a check, in characters. It is copied into the status.
+pub const MAX_REQUEST_CHARACTERS: usize = 256;
 
 /// Share of a wait that jitter adds after a failure, or takes off an interval.
 const JITTER: f64 = 0.1;
@@ -51,6 +58,8 @@ pub struct Inputs<'a> {
     pub next_check: Option<Timestamp>,
     /// When the last check was.
     pub last_check: Option<Timestamp>,
+    /// When the last check was that a change of an object or a request asked for.
+    pub last_extra: Option<Timestamp>,
 }
 
 /// What a check leads to, as far as waiting is concerned.
@@ -77,24 +86,57 @@ pub enum Outcome {
     },
 }
 
+// === impl Cause ===
+
+impl Cause {
+    /// Whether somebody's change or request asked for the check, which was not planned.
+    pub fn is_extra(self) -> bool {
+        match self {
+            Self::Requested | Self::ObjectChanged => true,
+            Self::Started | Self::SpecChanged | Self::Called | Self::TimeUp => false,
+        }
+    }
+}
+
+// === impl Inputs ===
+
+impl Inputs<'_> {
+    fn is_requested(&self) -> bool {
+        self.requested_at.is_some() && self.requested_at != self.handled_request
+    }
+}
+
 /// Why a check is due now, if it is.
 pub fn due(inputs: &Inputs<'_>, now: Timestamp) -> Option<Cause> {
     let Some(checked) = inputs.checked_generation else { return Some(Cause::Started) };
     if checked != inputs.generation {
         return Some(Cause::SpecChanged);
     }
-    if inputs.requested_at.is_some() && inputs.requested_at != inputs.handled_request {
-        return Some(Cause::Requested);
-    }
-    if inputs.stale {
-        return Some(Cause::ObjectChanged);
-    }
-    if inputs.called {
-        return Some(Cause::Called);
-    }
     // A clock that was set back would stretch the wait without end.
     let clock_went_back = inputs.last_check.is_some_and(|last| now < last);
-    inputs.next_check.filter(|next| *next <= now || clock_went_back).map(|_| Cause::TimeUp)
+    let time_up = inputs.next_check.filter(|next| *next <= now || clock_went_back).map(|_| Cause::TimeUp);
+    let planned = if inputs.called { Some(Cause::Called) } else { time_up };
+    if planned.is_none() && postponed(inputs, now).is_some() {
+        None
+    } else if inputs.is_requested() {
+        Some(Cause::Requested)
+    } else if inputs.stale {
+        Some(Cause::ObjectChanged)
+    } else {
+        planned
+    }
+}
+
+/// Until when a change or a request has to wait, because another one led to a check just before.
+pub fn postponed(inputs: &Inputs<'_>, now: Timestamp) -> Option<Timestamp> {
+    let last = inputs.last_extra.filter(|_| inputs.stale || inputs.is_requested())?;
+    let until = later(last, EXTRA_CHECK_INTERVAL);
+    (last..until).contains(&now).then_some(until)
+}
+
+/// The value of the annotation, unless it is too long to be answered.
+pub fn request(annotation: &str) -> Option<&str> {
+    annotation.chars().nth(MAX_REQUEST_CHARACTERS).is_none().then_some(annotation)
 }
 
 /// How long to wait after a check. `jitter` is between 0 and 1.
@@ -122,6 +164,9 @@ mod tests {
     use super::*;
     use crate::verify::testing::at;
 
+    /// Name, inputs, now, the cause of a check, and until when it is postponed.
+    type Row<'a> = (&'a str, Inputs<'a>, i64, Option<Cause>, Option<Timestamp>);
+
     const SETTLED: Inputs<'_> = Inputs {
         generation: 3,
         checked_generation: Some(3),
@@ -131,6 +176,7 @@ mod tests {
         called: false,
         next_check: None,
         last_check: None,
+        last_extra: None,
     };
 
     #[test]
@@ -152,6 +198,47 @@ mod tests {
         for (inputs, now, cause) in table {
             assert_eq!(due(inputs, at(*now)), *cause, "{inputs:?}");
         }
+    }
+
+    #[test]
+    fn changes_and_requests_without_end_lead_to_one_check_in_five_seconds() {
+        let settled = Inputs {
+            next_check: Some(at(100)),
+            last_check: Some(at(40)),
+            last_extra: Some(at(40)),
+            ..SETTLED
+        };
+        let stale = Inputs { stale: true, ..settled };
+        let asked = Inputs { requested_at: Some("b"), ..settled };
+        let table: &[Row<'_>] = &[
+            ("nothing waits", settled, 41, None, None),
+            ("a second change", stale, 41, None, Some(at(45))),
+            ("its time", stale, 45, Some(Cause::ObjectChanged), None),
+            ("a second request", asked, 44, None, Some(at(45))),
+            ("its time", asked, 45, Some(Cause::Requested), None),
+            ("the first change", Inputs { last_extra: None, ..stale }, 41, Some(Cause::ObjectChanged), None),
+            (
+                "a planned check",
+                Inputs { next_check: Some(at(41)), ..asked },
+                41,
+                Some(Cause::Requested),
+                Some(at(45)),
+            ),
+            ("a call", Inputs { called: true, ..settled }, 41, Some(Cause::Called), None),
+            ("another spec", Inputs { generation: 4, ..stale }, 41, Some(Cause::SpecChanged), Some(at(45))),
+            ("a clock that went back", stale, 39, Some(Cause::ObjectChanged), None),
+        ];
+        for (name, inputs, now, cause, until) in table {
+            assert_eq!((due(inputs, at(*now)), postponed(inputs, at(*now))), (*cause, *until), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_is_too_long_is_none() {
+        let longest = "ü".repeat(MAX_REQUEST_CHARACTERS);
+        assert_eq!(request(&longest), Some(longest.as_str()));
+        assert_eq!(request(&format!("{longest}x")), None);
+        assert_eq!(request(""), Some(""));
     }
 
     #[test]

@@ -1,7 +1,12 @@
 //! A connection's life: asked for, suspended, deleted; and the operator's.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
+use k8s_openapi::api::events::v1::Event;
+use kube::{Api, api::ListParams};
 use serde_json::json;
 use vault_connection_operator::api::{condition::Reason, connection::VaultConnection};
 
@@ -110,6 +115,58 @@ async fn a_request_for_a_check_is_answered_by_one() {
         })
         .await;
     assert_eq!(kept.operator.count("checks_total").await, before + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_and_requests_without_end_lead_to_one_check_in_five_seconds() {
+    let kept = Kept::new("flapping").await;
+    let secret_id = kept.vault.secret_id(&kept.role).await;
+    let pair = specs::pair(&kept.role, &secret_id);
+    let (before, begin) = (kept.operator.count("checks_total").await, Instant::now());
+    let mut round = 0;
+    // The first is made at once, each further one 5 s after the one before.
+    while kept.operator.count("checks_total").await < before + 3 {
+        round += 1;
+        kept.cluster.request_check("connection", &format!("round {round}")).await;
+        kept.cluster.secret("credentials", &[&pair[..], &[("round", &round.to_string())]].concat()).await;
+        assert!(begin.elapsed() < PATIENCE, "the requests are answered");
+    }
+    let took = begin.elapsed();
+    eprintln!("three checks for {round} requests and changes in {took:?}");
+    assert!(took > Duration::from_millis(9500), "{round} requests led to three checks in {took:?}");
+    kept.cluster
+        .wait("connection", "the last request", PATIENCE, |connection| {
+            let handled =
+                connection.status.as_ref().and_then(|status| status.last_handled_reconcile_at.clone());
+            handled == Some(format!("round {round}"))
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_too_long_is_told_once_and_not_answered() {
+    let kept = Kept::new("long-request").await;
+    let events: Api<Event> = Api::namespaced(kept.cluster.client.clone(), &kept.cluster.namespace);
+    let told = async || {
+        let list = events.list(&ListParams::default()).await.expect("the API server lists");
+        list.items.into_iter().filter(|event| event.reason.as_deref() == Some("RequestTooLong")).count()
+    };
+    let before = kept.operator.count("checks_total").await;
+    for letter in ["a", "b", "c"] {
+        kept.cluster.request_check("connection", &letter.repeat(257)).await;
+    }
+    eventually("an event tells it", PATIENCE, async || (told().await == 1).then_some(())).await;
+    assert_eq!(kept.operator.count("checks_total").await, before);
+    let longest = "d".repeat(256);
+    kept.cluster.request_check("connection", &longest).await;
+    kept.cluster
+        .wait("connection", "the longest request", PATIENCE, |connection| {
+            let handled =
+                connection.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_deref());
+            handled == Some(longest.as_str())
+        })
+        .await;
+    assert_eq!((kept.operator.count("checks_total").await, told().await), (before + 1, 1));
 }
 
 #[tokio::test]

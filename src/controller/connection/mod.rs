@@ -56,7 +56,7 @@ use crate::{
     secrets::{Version, ledger::Freshness},
     verify::{
         belief,
-        events::transition,
+        events::{self, transition},
         judge,
         observation::{Fault, Observation},
         report::{self, Circumstances},
@@ -98,12 +98,15 @@ struct Look<'a> {
     seen: Version,
     generation: i64,
     requested_at: Option<&'a str>,
+    /// Whether a check is asked for by a value that is too long.
+    is_too_long: bool,
     now: Timestamp,
 }
 
 /// Looks at a connection: checks it if that is due, and makes its status true.
 pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, ClusterError> {
     let meta = object.meta();
+    let annotation = meta.annotations.as_ref().and_then(|map| map.get(REQUESTED_AT)).map(String::as_str);
     let connection =
         ConnectionRef { namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
     let record = context.records.of(&connection);
@@ -114,7 +117,8 @@ pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Ac
         reference: object.object_ref(&()),
         seen: cluster::version(meta),
         generation: meta.generation.unwrap_or_default(),
-        requested_at: meta.annotations.as_ref().and_then(|map| map.get(REQUESTED_AT)).map(String::as_str),
+        requested_at: annotation.and_then(schedule::request),
+        is_too_long: annotation.is_some_and(|text| schedule::request(text).is_none()),
         now: Timestamp::now(),
     };
     let mut standing = record.standing.lock().await;
@@ -172,12 +176,14 @@ impl Look<'_> {
             return Ok(Action::requeue(STAND.mul_f64(1.0 + fastrand::f64())));
         };
         let (stale, called) = (freshness == Freshness::Stale, self.record.take_call());
-        match schedule::due(&standing.due_inputs(self.generation, self.requested_at, stale, called), self.now)
-        {
+        let inputs = standing.due_inputs(self.generation, self.requested_at, stale, called);
+        let (due, postponed) = (schedule::due(&inputs, self.now), schedule::postponed(&inputs, self.now));
+        match due {
             Some(cause) => self.check(standing, desired, cause, stale).await?,
             None => self.write_the_unwritten(standing).await?,
         }
-        Ok(again(standing))
+        self.report_long_request(standing).await;
+        Ok(again(standing, postponed.filter(|_| due.is_none())))
     }
 
     async fn check(
@@ -191,7 +197,11 @@ impl Look<'_> {
         if cause == Cause::Started {
             standing.recall(&desired.target, self.generation);
         }
+        if cause.is_extra() {
+            standing.last_extra = Some(self.now);
+        }
         if cause == Cause::Requested {
+            standing.too_long_reported = false;
             standing.kept.memory.forgive();
         }
         let subject = Subject {
@@ -362,6 +372,15 @@ impl Look<'_> {
         }
     }
 
+    /// Says once that a request is too long to be answered: its value would be copied into the status.
+    async fn report_long_request(&self, standing: &mut Standing) {
+        if !self.is_too_long || standing.too_long_reported {
+            return;
+        }
+        standing.too_long_reported = true;
+        tell(&self.context.recorder, &self.reference, events::request_too_long()).await;
+    }
+
     fn register(&self, names: Vec<ObjectName>) {
         self.context.records.register(&self.connection, names);
     }
@@ -381,8 +400,10 @@ impl Look<'_> {
     }
 }
 
-/// When to look again, if nothing changes.
-fn again(standing: &Standing) -> Action {
-    let Some(next) = standing.next() else { return Action::await_change() };
+/// When to look again, if nothing changes: at the latest when what was postponed may be done.
+fn again(standing: &Standing, postponed: Option<Timestamp>) -> Action {
+    let Some(next) = standing.next().into_iter().chain(postponed).min() else {
+        return Action::await_change();
+    };
     Action::requeue(Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or_default())
 }

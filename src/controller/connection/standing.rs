@@ -26,6 +26,10 @@ pub struct Standing {
     pub kept: Kept,
     /// The last check of this process.
     pub checked: Option<LastCheck>,
+    /// When the last check was that a change of an object or a request asked for.
+    pub last_extra: Option<Timestamp>,
+    /// Whether an event says that the request is too long, since the last one that was answered.
+    pub too_long_reported: bool,
 }
 
 /// When and for what a connection was last checked.
@@ -53,6 +57,8 @@ impl Standing {
             last_write: LastWrite::default(),
             kept: Kept::default(),
             checked: None,
+            last_extra: None,
+            too_long_reported: false,
         }
     }
 
@@ -100,6 +106,7 @@ impl Standing {
             called,
             next_check: self.checked.as_ref().map(|checked| checked.next),
             last_check: self.checked.as_ref().map(|checked| checked.at),
+            last_extra: self.last_extra,
         }
     }
 

@@ -72,6 +72,10 @@ struct Standing {
     last_write: LastWrite,
     written_at: Option<Instant>,
     checked: Option<LastCheck>,
+    /// Whether an object that it names has changed since the last check.
+    is_stale: bool,
+    /// When the last check was that a change of an object or a request asked for.
+    last_extra: Option<Timestamp>,
 }
 
 /// When and for what a gateway was last checked.
@@ -109,7 +113,11 @@ pub async fn reconcile(
         seen: cluster::version(meta),
         around: Circumstances {
             generation: meta.generation.unwrap_or_default(),
-            requested_at: meta.annotations.as_ref().and_then(|map| map.get(REQUESTED_AT)).map(String::as_str),
+            requested_at: meta
+                .annotations
+                .as_ref()
+                .and_then(|map| map.get(REQUESTED_AT))
+                .and_then(|text| schedule::request(text)),
             now: Timestamp::now(),
             jitter: fastrand::f64(),
         },
@@ -186,6 +194,8 @@ impl Standing {
             last_write: LastWrite::default(),
             written_at: None,
             checked: None,
+            is_stale: false,
+            last_extra: None,
         }
     }
 
@@ -194,7 +204,7 @@ impl Standing {
         self.unwritten.as_ref().unwrap_or(&self.written)
     }
 
-    fn due_inputs<'a>(&'a self, around: &'a Circumstances<'_>, stale: bool) -> Inputs<'a> {
+    fn due_inputs<'a>(&'a self, around: &'a Circumstances<'_>) -> Inputs<'a> {
         let answered = self.written.last_handled_reconcile_at.as_deref();
         let checked = self.checked.as_ref();
         Inputs {
@@ -202,10 +212,11 @@ impl Standing {
             checked_generation: checked.map(|checked| checked.generation),
             requested_at: around.requested_at,
             handled_request: checked.map_or(answered, |checked| checked.request.as_deref()),
-            stale,
+            stale: self.is_stale,
             called: false,
             next_check: checked.map(|checked| checked.next),
             last_check: checked.map(|checked| checked.at),
+            last_extra: self.last_extra,
         }
     }
 }
@@ -220,10 +231,17 @@ impl Look<'_> {
     ) -> Result<Action, ClusterError> {
         let records = &self.context.shared.records;
         records.register_gateway(&self.name, desired.references());
-        let stale = records.take_stale(&self.name);
-        if schedule::due(&standing.due_inputs(&self.around, stale), self.around.now).is_some() {
+        standing.is_stale |= records.take_stale(&self.name);
+        let inputs = standing.due_inputs(&self.around);
+        let now = self.around.now;
+        let (due, postponed) = (schedule::due(&inputs, now), schedule::postponed(&inputs, now));
+        if let Some(cause) = due {
+            if cause.is_extra() {
+                standing.last_extra = Some(now);
+            }
+            standing.is_stale = false;
             self.check(standing, desired).await?;
-            return Ok(again(standing));
+            return Ok(again(standing, None));
         }
         let status = gateway::counted(standing.status(), self.users());
         let stands = standing.written_at.map(|at| at.elapsed());
@@ -233,7 +251,7 @@ impl Look<'_> {
             return Ok(Action::requeue(rest));
         }
         self.write(standing, status).await?;
-        Ok(again(standing))
+        Ok(again(standing, postponed))
     }
 
     async fn check(&self, standing: &mut Standing, desired: &DesiredGateway) -> Result<(), ClusterError> {
@@ -302,9 +320,10 @@ impl Look<'_> {
     }
 }
 
-/// When to look again, if nothing changes.
-fn again(standing: &Standing) -> Action {
-    let Some(checked) = &standing.checked else { return Action::await_change() };
-    let wait = Duration::try_from(checked.next.duration_since(Timestamp::now()));
+/// When to look again, if nothing changes: at the latest when what was postponed may be done.
+fn again(standing: &Standing, postponed: Option<Timestamp>) -> Action {
+    let next = standing.checked.as_ref().map(|checked| checked.next);
+    let Some(next) = next.into_iter().chain(postponed).min() else { return Action::await_change() };
+    let wait = Duration::try_from(next.duration_since(Timestamp::now()));
     Action::requeue(wait.unwrap_or_default())
 }
