@@ -264,6 +264,15 @@ impl Cluster {
     }
 }
 
+// === impl ClusterError ===
+
+impl ClusterError {
+    /// Whether the API server knows us and says no.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::List { source: kube::Error::Api(status), .. } if status.code == 403)
+    }
+}
+
 impl References for Cluster {
     type Error = ClusterError;
 

@@ -189,6 +189,11 @@ impl InstanceUrl {
         self.0.port_or_known_default().expect("http and https have default ports")
     }
 
+    /// Scheme, host and port, whatever the path: the server that is asked.
+    pub fn origin(&self) -> String {
+        self.0.origin().ascii_serialization()
+    }
+
     /// The host and port as the URL has them: what the `Host` header says.
     pub fn authority(&self) -> String {
         self.0.authority().to_owned()
@@ -259,6 +264,14 @@ mod tests {
             url.api("auth/team-a/approle/login").as_str(),
             "https://vault.example.com:8200/v1/auth/team-a/approle/login"
         );
+    }
+
+    #[test]
+    fn paths_of_one_server_have_one_origin() {
+        let origin = |text| InstanceUrl::parse(text).expect("valid").origin();
+        assert_eq!(origin("https://Vault.example.com:443/a"), "https://vault.example.com");
+        assert_eq!(origin("https://vault.example.com/b/c"), "https://vault.example.com");
+        assert_eq!(origin("http://[::1]:8200/a"), "http://[::1]:8200");
     }
 
     #[test]

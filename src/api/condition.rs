@@ -115,6 +115,8 @@ reasons! {
     Resolved: ReferencesResolved True, Fine, Connected;
     /// No check could be made before the last one that passed was two intervals old.
     CheckOverdue: ReferencesResolved Unknown, Definite, Unknown;
+    /// The operator failed by a defect of its own while it looked at this object. It tries again, and goes on with the others.
+    InternalError: ReferencesResolved Unknown, Definite, Unknown;
     /// The spec breaks a rule that the installed CRD did not enforce.
     InvalidSpec: ReferencesResolved False, NeedsPerson, Misconfigured;
     /// A Secret that the connection names does not exist in its namespace.

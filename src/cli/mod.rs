@@ -2,6 +2,7 @@
 
 mod check;
 mod run;
+mod stop;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 

@@ -2,19 +2,12 @@
 
 use std::{env, sync::Arc};
 
-use anyhow::Context as _;
-use kube::{
-    Api,
-    runtime::events::{Recorder, Reporter},
-};
-use tokio::signal::unix::{SignalKind, signal};
-
-use super::RunArgs;
+use super::{RunArgs, stop};
 use crate::{
-    cluster::{Cluster, FIELD_MANAGER},
+    cluster::{Cluster, ClusterError, FIELD_MANAGER},
     controller::{
         self, Settings,
-        connection::{Context, checker::Checker, instances::Instances, logins::Logins, seats::Seats},
+        connection::{Context, checker::Checker, instances::Instances, logins::Logins},
         lease::Candidate,
     },
     gateway::{connect::SystemNames, dial::Dialer},
@@ -24,6 +17,11 @@ use crate::{
         serve::{self, Readiness},
     },
 };
+use anyhow::Context as _;
+use kube::{
+    Api,
+    runtime::events::{Recorder, Reporter},
+};
 
 /// Runs until SIGTERM or SIGINT. Fails before anything begins when it cannot work.
 pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
@@ -31,14 +29,10 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
     let listener = serve::bind(args.listen_address)
         .await
         .with_context(|| format!("failed to listen on {} (--listen-address)", args.listen_address))?;
-    let stop = stop_signal()?;
+    let stop = stop::signal()?;
+    stop::end_in_any_case().context("failed to start a thread")?;
     let cluster = Cluster::infer().await?;
-    if args.watch_namespaces.is_empty() {
-        cluster.probe(None).await?;
-    }
-    for namespace in &args.watch_namespaces {
-        cluster.probe(Some(namespace)).await?;
-    }
+    probe(&cluster, &args.watch_namespaces).await?;
 
     let metrics = Metrics::new();
     let plain_http = args.addresses.allow_plain_http;
@@ -62,7 +56,6 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
         cluster,
         checker,
         records: Arc::default(),
-        seats: Seats::of(args.concurrency),
         heartbeat: args.heartbeat,
     });
     let records = Arc::clone(&context.records);
@@ -75,6 +68,35 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
         outcome = served => outcome.context("failed to serve metrics"),
         never = followed => match never {},
     }
+}
+
+/// Makes sure that there is something to watch. Of several namespaces some may be forbidden: the others are served, and
+/// these as soon as somebody gives the right.
+async fn probe(cluster: &Cluster, namespaces: &[String]) -> Result<(), ClusterError> {
+    if namespaces.is_empty() {
+        return cluster.probe(None).await;
+    }
+    let mut forbidden = Vec::new();
+    for namespace in namespaces {
+        match cluster.probe(Some(namespace)).await {
+            Ok(()) => {}
+            Err(error) if error.is_forbidden() => forbidden.push((namespace, error)),
+            Err(error) => return Err(error),
+        }
+    }
+    if forbidden.len() == namespaces.len()
+        && let Some((_, error)) = forbidden.pop()
+    {
+        return Err(error);
+    }
+    for (namespace, error) in forbidden {
+        tracing::error!(
+            namespace,
+            error = controller::chain(&error),
+            "this namespace cannot be watched; give the operator the right to, or take it off the list"
+        );
+    }
+    Ok(())
 }
 
 /// Looks after connections until `stop`, as soon as the Lease is held if there is one.
@@ -97,16 +119,4 @@ async fn work(
 /// A name that no other process has.
 fn identity(pod: Option<String>) -> String {
     format!("{}_{:016x}", pod.unwrap_or_else(|| FIELD_MANAGER.to_owned()), fastrand::u64(..))
-}
-
-/// Resolves at the first SIGTERM or SIGINT.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
 }

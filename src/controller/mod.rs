@@ -2,22 +2,20 @@
 //!
 //! ```text
 //!   watch of connections ──────────────┐
-//!   watches of labelled objects ─ settle ─▶ queue ─▶ connection::reconcile, at most N at once
-//!   time of the next check ────────────┤
+//!   watches of labelled objects ─ settle ─▶ engine ─▶ connection::reconcile, at most N at once
 //!   gateway::reconcile ────────────────┤
 //!   change of the address policy ──────┘
 //!
 //!   watch of gateways ─────────────────┐
-//!   watches of labelled objects ───────┼──▶ queue ─▶ gateway::reconcile
-//!   time of the next check ────────────┤
+//!   watches of labelled objects ───────┼──▶ engine ─▶ gateway::reconcile
 //!   change of the address policy ──────┘
 //! ```
 
 pub mod connection;
+pub mod engine;
 pub mod gateway;
 pub mod last_write;
 pub mod lease;
-mod looks;
 pub mod policy;
 pub mod records;
 mod tell;
@@ -27,38 +25,31 @@ use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use futures::{StreamExt, future, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::{
-    Api, ResourceExt,
-    api::PartialObjectMeta,
-    runtime::{
-        reflector::{ObjectRef, Store},
-        watcher::Event,
-    },
-};
+use kube::{Api, api::PartialObjectMeta};
+use serde::de::DeserializeOwned;
 use tokio::{
-    sync::{
-        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-        watch as tokio_watch,
-    },
+    sync::mpsc::{UnboundedSender, unbounded_channel},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 
 use self::{
-    connection::{Context, Guarded},
+    connection::{Context, Guarded, kind::Connections},
+    engine::{
+        feed::{self, Change as Seen},
+        queue::Limits,
+        scheduler::Scheduler,
+    },
     gateway::{GatewayContext, GuardedGateway},
-    looks::{Calls, conclude, looks},
     records::Change,
 };
 use crate::{
-    api::connection::VaultConnection,
-    refs::{ConnectionRef, GatewayName, ObjectKind},
+    refs::{ConnectionRef, ObjectKind},
     telemetry::serve::Readiness,
 };
 
-/// How long checks under way may go on when the operator stops.
-const FINISH: Duration = Duration::from_millis(2500);
-
-/// How long the end of kept sessions may take after that. With [`FINISH`] below the 5 s that are promised.
+/// How long the end of kept sessions may take when the operator stops, after up to 2.5 s for what is under way: together
+/// less than the 5 s that are promised.
 const REVOKE: Duration = Duration::from_secs(2);
 
 /// How many sessions are ended at once when the operator stops.
@@ -71,7 +62,7 @@ const GATEWAYS_AT_ONCE: u16 = 16;
 pub struct Settings {
     /// The namespaces to watch; empty means all.
     pub namespaces: Vec<String>,
-    /// How many connections are looked at at once, in each watched namespace or in all.
+    /// How many connections are looked at at once.
     pub concurrency: u16,
 }
 
@@ -82,180 +73,83 @@ pub async fn run(
     readiness: Readiness,
     stop: impl Future<Output = ()>,
 ) {
-    let (stopping, stopped) = tokio_watch::channel(false);
     let scopes: Vec<Option<String>> = match settings.namespaces.as_slice() {
         [] => vec![None],
         namespaces => namespaces.iter().cloned().map(Some).collect(),
     };
     context.checker.logins.recollection.expect_lists(scopes.len());
-    let mut stores = Vec::new();
-    let mut running = Vec::new();
-    for scope in scopes {
-        let (store, work) = scope_of(Arc::clone(&context), scope, settings.concurrency, &stopped);
-        stores.push(store);
-        running.push(work);
-    }
-    let all_seen = async {
-        for store in stores {
-            // A store whose writer is gone belongs to an operator that stops.
-            let _ = store.wait_until_ready().await;
-        }
+    let stopping = CancellationToken::new();
+    let (changed, settling) = unbounded_channel();
+    let connections = Arc::new(Connections::new(Arc::clone(&context), &scopes));
+    let gateways = Arc::new(GatewayContext::new(Arc::clone(&context), changed.clone()));
+    let reconciled = future::join(
+        scheduler(&context, Arc::clone(&connections), settings.concurrency, &stopping)
+            .run(changes::<Guarded>(&context, &scopes), context.records.queue(None)),
+        scheduler(&context, gateways, GATEWAYS_AT_ONCE, &stopping)
+            .run(changes::<GuardedGateway>(&context, &scopes), context.records.gateway_queue(None)),
+    );
+    let followed = future::join(
+        future::join_all(scopes.iter().map(|scope| follow_objects(&context, scope.clone(), changed.clone()))),
+        watch::settle(settling, Arc::clone(&context.records)),
+    );
+    let ready = async {
+        connections.listed_once().await;
         readiness.set();
-        future::pending::<()>().await;
     };
-    let mut work = pin!(future::join_all(running));
-    tokio::select! {
-        _ = &mut work => {}
-        () = all_seen => {}
-        () = stop => {}
-    }
-    tracing::info!("stopping");
-    stopping.send_replace(true);
-    if tokio::time::timeout(FINISH, work).await.is_err() {
-        tracing::warn!("some checks did not finish in time and are given up");
-    }
+    let stopped = async {
+        stop.await;
+        tracing::info!("stopping");
+        stopping.cancel();
+    };
+    let background = future::join3(followed, ready, stopped);
+    // The watches of objects never end by themselves; the reconciles end with the stop.
+    future::select(pin!(reconciled), pin!(background)).await;
     revoke_all(&context).await;
 }
 
-/// The work on one namespace, or on all of them.
-fn scope_of(
-    context: Arc<Context>,
-    namespace: Option<String>,
-    concurrency: u16,
-    stopped: &tokio_watch::Receiver<bool>,
-) -> (Store<Guarded>, impl Future<Output = ()>) {
-    let (changed, settling) = unbounded_channel();
-    let (records, scope) = (Arc::clone(&context.records), namespace.clone());
-    let calls = Calls {
-        seen: recollect(Arc::clone(&context)),
-        called: records
-            .queue(namespace.as_deref())
-            .map(|connection| ObjectRef::new(&connection.name).within(&connection.namespace)),
-        recall: move || {
-            for connection in records.connections(scope.as_deref()) {
-                records.look_again(connection);
-            }
-        },
-    };
-    let (store, looks) = looks::<Guarded, _>(
-        api(&context, namespace.as_deref()),
-        Arc::clone(&context),
-        |object, context| Box::pin(connection::reconcile(object, context)),
-        concurrency,
-        calls,
-        stopped.clone(),
-    );
-    let gateways = gateways_of(Arc::clone(&context), namespace.clone(), changed.clone(), stopped.clone());
-    let follow = follow_objects(Arc::clone(&context), namespace, changed, settling);
-    let work = async move {
-        // The end of a session may wait for its Vault; the looks at other connections do not.
-        let looks = looks.for_each_concurrent(None, |outcome| {
-            let context = Arc::clone(&context);
-            async move {
-                let forget = |object: ObjectRef<Guarded>| async {
-                    let namespace = object.namespace.unwrap_or_default();
-                    connection::forget(&ConnectionRef { namespace, name: object.name }, &context).await;
-                };
-                conclude(outcome, &context.checker.metrics, forget).await;
-            }
-        });
-        let (follow, looks, gateways) = (pin!(follow), pin!(looks), pin!(gateways));
-        // The watches of objects never end by themselves.
-        future::select(looks, future::select(follow, gateways)).await;
-    };
-    (store, work)
+fn scheduler<K: engine::Kind>(
+    context: &Context,
+    kind: Arc<K>,
+    workers: u16,
+    stopping: &CancellationToken,
+) -> Scheduler<K> {
+    Scheduler::new(kind, Limits::of(workers), context.checker.metrics.clone(), stopping.clone())
 }
 
-/// The looks at gateways. They end only with those at connections.
-async fn gateways_of(
-    shared: Arc<Context>,
-    namespace: Option<String>,
-    changed: UnboundedSender<Change>,
-    stopped: tokio_watch::Receiver<bool>,
-) {
-    let context = Arc::new(GatewayContext::new(Arc::clone(&shared), changed));
-    let (records, recalled) = (Arc::clone(&shared.records), Arc::clone(&context));
-    let calls = Calls {
-        seen: |_: &Event<GuardedGateway>| {},
-        called: records
-            .gateway_queue(namespace.as_deref())
-            .map(|gateway| ObjectRef::new(&gateway.name).within(&gateway.namespace)),
-        recall: move || {
-            for gateway in recalled.known() {
-                records.look_at_gateway(gateway);
-            }
-        },
-    };
-    let (_, looks) = looks::<GuardedGateway, _>(
-        api(&shared, namespace.as_deref()),
-        Arc::clone(&context),
-        |object, context| Box::pin(gateway::reconcile(object, context)),
-        GATEWAYS_AT_ONCE,
-        calls,
-        stopped,
-    );
-    looks
-        .for_each_concurrent(None, |outcome| {
-            let context = Arc::clone(&context);
-            async move {
-                let forget = |object: ObjectRef<GuardedGateway>| async {
-                    let namespace = object.namespace.unwrap_or_default();
-                    gateway::forget(&GatewayName { namespace, name: object.name }, &context).await;
-                };
-                conclude(outcome, &context.shared.checker.metrics, forget).await;
-            }
-        })
-        .await;
-    future::pending::<()>().await;
-}
-
-/// Notes what the first list tells of logins that earlier processes made, before anybody looks at what it holds.
-fn recollect(context: Arc<Context>) -> impl FnMut(&Event<Guarded>) {
-    let mut is_first = true;
-    move |event| {
-        let recollection = &context.checker.logins.recollection;
-        match event {
-            Event::InitApply(object) if is_first => {
-                let namespace = object.namespace().unwrap_or_default();
-                let connection = ConnectionRef { namespace, name: object.name_any() };
-                if let Ok(VaultConnection { status: Some(status), .. }) = &object.0 {
-                    recollection.found(&connection, status);
-                }
-            }
-            Event::InitDone if is_first => {
-                is_first = false;
-                recollection.listed();
-            }
-            Event::Init | Event::InitApply(_) | Event::InitDone | Event::Apply(_) | Event::Delete(_) => {}
-        }
-    }
+/// What the watches of all namespaces tell of one kind.
+fn changes<K>(context: &Context, scopes: &[Option<String>]) -> impl futures::Stream<Item = Seen<K>> + use<K>
+where
+    K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + 'static,
+{
+    let watch =
+        |scope: &Option<String>| feed::watch(api::<K>(context, scope.as_deref()), scope.clone()).boxed();
+    stream::select_all(scopes.iter().map(watch))
 }
 
 /// Follows labelled Secrets and `ConfigMap`s, and asks for a look at the connections that name them.
-async fn follow_objects(
-    context: Arc<Context>,
-    namespace: Option<String>,
-    changed: UnboundedSender<Change>,
-    settling: UnboundedReceiver<Change>,
-) {
-    let records = || Arc::clone(&context.records);
+async fn follow_objects(context: &Context, namespace: Option<String>, changed: UnboundedSender<Change>) {
     let scope = namespace.as_deref();
-    future::join3(
+    let shared = || (Arc::clone(&context.records), context.checker.metrics.clone());
+    future::join(
         watch::follow(
-            api::<PartialObjectMeta<Secret>>(&context, scope),
+            api::<PartialObjectMeta<Secret>>(context, scope),
             ObjectKind::Secret,
             namespace.clone(),
-            records(),
+            shared(),
             changed.clone(),
         ),
         watch::follow(
-            api::<PartialObjectMeta<ConfigMap>>(&context, scope),
+            api::<PartialObjectMeta<ConfigMap>>(context, scope),
             ObjectKind::ConfigMap,
             namespace.clone(),
-            records(),
+            shared(),
             changed,
         ),
-        watch::settle(settling, records()),
     )
     .await;
 }

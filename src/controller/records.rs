@@ -11,7 +11,7 @@ use std::{
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::connection::standing::Standing;
+use super::connection::{publish::Published, snapshot::Snapshot, standing::Standing};
 use crate::{
     refs::{ConnectionRef, GatewayName, ObjectKind, ObjectName},
     secrets::{
@@ -57,8 +57,11 @@ pub struct Change {
 pub struct Record {
     /// Which objects were read and seen. Watches write here while a check runs.
     pub ledger: Mutex<Ledger>,
-    /// How things stand. Held during a check; none before the first look.
+    /// What is kept between checks. Held during a check; none before the first look.
     pub standing: AsyncMutex<Option<Standing>>,
+    /// The status. Held while it is written, never during a check; none before the first look.
+    pub published: AsyncMutex<Option<Published>>,
+    snapshot: Mutex<Snapshot>,
     called: AtomicBool,
 }
 
@@ -68,6 +71,11 @@ impl Records {
     /// The record of a connection, new if there is none.
     pub fn of(&self, connection: &ConnectionRef) -> Arc<Record> {
         Arc::clone(self.lock().by_connection.entry(connection.clone()).or_default())
+    }
+
+    /// The record of a connection, if there is one.
+    pub fn get(&self, connection: &ConnectionRef) -> Option<Arc<Record>> {
+        self.lock().by_connection.get(connection).cloned()
     }
 
     /// Drops the record of a connection.
@@ -226,6 +234,11 @@ fn send<O: Owner>(queues: &[Queue<O>], owner: O) {
 // === impl Record ===
 
 impl Record {
+    /// What can be told of the connection at any time. Held for a moment only.
+    pub fn snapshot(&self) -> MutexGuard<'_, Snapshot> {
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether the connection was called since this was asked the last time.
     pub fn take_call(&self) -> bool {
         self.called.swap(false, Ordering::AcqRel)

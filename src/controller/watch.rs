@@ -32,11 +32,15 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::records::{Change, Records};
+use super::{
+    engine::feed::Failure,
+    records::{Change, Records},
+};
 use crate::{
     api::{CREDENTIALS_LABEL, CREDENTIALS_LABEL_VALUE},
     cluster,
     refs::{ConnectionRef, ObjectKind, ObjectName},
+    telemetry::metrics::Metrics,
 };
 
 /// How long one watch lasts. kube notices a connection that died silently only after this time.
@@ -69,11 +73,12 @@ pub async fn follow<K>(
     api: Api<PartialObjectMeta<K>>,
     kind: ObjectKind,
     namespace: Option<String>,
-    records: Arc<Records>,
+    shared: (Arc<Records>, Metrics),
     changed: tokio::sync::mpsc::UnboundedSender<Change>,
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
+    let (records, metrics) = shared;
     let config = watcher::Config::default()
         .labels(&format!("{CREDENTIALS_LABEL}={CREDENTIALS_LABEL_VALUE}"))
         .timeout(WATCH_SECONDS);
@@ -94,6 +99,7 @@ pub async fn follow<K>(
             Ok(Event::Delete(object)) => vec![seen(kind, &object, false)],
             // What a new list does not hold has gone while no watch was open.
             Ok(Event::InitDone) => {
+                metrics.listed(kind.as_str(), namespace.as_deref(), true);
                 let named = records.named(kind, namespace.as_deref());
                 named
                     .difference(&listed)
@@ -101,7 +107,10 @@ pub async fn follow<K>(
                     .collect()
             }
             Err(error) => {
-                tracing::warn!(%error, kind = kind.as_str(), "the watch of labelled objects failed; it is tried again");
+                if Failure::of(&error) != Failure::Watch {
+                    metrics.listed(kind.as_str(), namespace.as_deref(), false);
+                }
+                tracing::warn!(%error, kind = kind.as_str(), namespace, "the watch of labelled objects failed; it is tried again");
                 continue;
             }
         };

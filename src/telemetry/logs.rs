@@ -3,6 +3,8 @@
 //! What is never logged: values of Secrets, tokens, bodies of answers, URL queries. The types that hold them do not
 //! print.
 
+use std::panic;
+
 use clap::ValueEnum;
 use tracing::{Level, level_filters::LevelFilter};
 use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
@@ -30,4 +32,9 @@ pub fn start(format: LogFormat, level: Level) {
         LogFormat::Text => lines.boxed(),
     };
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
+    // What a panic says may hold anything that was worked on: only its place is told.
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string);
+        tracing::error!(place, "a defect of the operator; report it with this place");
+    }));
 }

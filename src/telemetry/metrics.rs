@@ -32,6 +32,8 @@ pub struct Metrics {
     cluster_failures: Counter,
     connections: Family<StateLabel, Gauge<i64, AtomicI64>>,
     address_policy_file_ok: Gauge<i64, AtomicI64>,
+    panics: Counter,
+    listed: Family<ListLabels, Gauge<i64, AtomicI64>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -48,6 +50,12 @@ struct OperationLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListLabels {
+    kind: &'static str,
+    namespace: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -72,6 +80,8 @@ impl Metrics {
             cluster_failures: Counter::default(),
             connections: Family::default(),
             address_policy_file_ok: Gauge::default(),
+            panics: Counter::default(),
+            listed: Family::default(),
         };
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running version", version);
@@ -109,6 +119,16 @@ impl Metrics {
             "Whether the address policy file made sense when it was last read (0: an older policy holds)",
             metrics.address_policy_file_ok.clone(),
         );
+        registry.register(
+            "panics",
+            "Defects of the operator that an object showed; its status says InternalError, and the others go on",
+            metrics.panics.clone(),
+        );
+        registry.register(
+            "listed",
+            "Whether objects could be listed the last time (0: they are not watched), by kind and namespace (empty: all)",
+            metrics.listed.clone(),
+        );
         metrics.registry = Arc::new(registry);
         metrics
     }
@@ -135,6 +155,17 @@ impl Metrics {
     /// Counts a failure of the API server.
     pub fn cluster_failed(&self) {
         self.cluster_failures.inc();
+    }
+
+    /// Counts a run that panicked.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    /// Notes whether the objects of a kind could be listed in a namespace, or in all.
+    pub fn listed(&self, kind: &'static str, namespace: Option<&str>, ok: bool) {
+        let namespace = namespace.unwrap_or_default().to_owned();
+        self.listed.get_or_create_owned(&ListLabels { kind, namespace }).set(ok.into());
     }
 
     /// Notes whether the file of the address policy makes sense.
@@ -192,6 +223,9 @@ mod tests {
         metrics.checked(Some(Reason::Sealed), Duration::from_millis(3));
         metrics.moved(None, Some(State::Sealed));
         metrics.moved(Some(State::Sealed), Some(State::Connected));
+        metrics.panicked();
+        metrics.listed("VaultConnection", Some("team-a"), false);
+        metrics.listed("VaultConnection", None, true);
         let text = metrics.text();
         for line in [
             r#"vault_connection_operator_vault_requests_total{operation="login",answer="4xx"} 1"#,
@@ -199,6 +233,9 @@ mod tests {
             r#"vault_connection_operator_checks_total{reason="Sealed"} 1"#,
             r#"vault_connection_operator_connections{state="Sealed"} 0"#,
             r#"vault_connection_operator_connections{state="Connected"} 1"#,
+            "vault_connection_operator_panics_total 1",
+            r#"vault_connection_operator_listed{kind="VaultConnection",namespace="team-a"} 0"#,
+            r#"vault_connection_operator_listed{kind="VaultConnection",namespace=""} 1"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

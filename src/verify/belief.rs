@@ -79,6 +79,11 @@ pub fn rest(interval: Duration, timeout: Duration) -> Duration {
     interval.min((interval * INTERVALS).saturating_sub(timeout + WRITE))
 }
 
+/// How long a Ready may stand after the check that earned it, if no other one passes.
+pub fn longest_ready(interval: Duration) -> Duration {
+    (interval * INTERVALS).saturating_sub(WRITE)
+}
+
 // === impl Belief ===
 
 impl Belief {
@@ -128,7 +133,7 @@ impl Belief {
     /// When a Ready must be denied. A clock that was set back tells nothing of its age.
     fn end(&self, interval: Duration, now: Timestamp) -> Option<Timestamp> {
         let proved = self.proved.filter(|proved| *proved <= now)?;
-        Some(later(proved, (interval * INTERVALS).saturating_sub(WRITE)))
+        Some(later(proved, longest_ready(interval)))
     }
 
     /// Forgets the first signs of an outage, because nobody looks any more.

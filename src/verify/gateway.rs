@@ -85,6 +85,18 @@ pub fn invalid_spec(
     begin(previous, around, &verdicts, connections)
 }
 
+/// The status of a gateway at which the operator failed by a defect of its own, and which it tries again after `retry`.
+pub fn internal_error(
+    previous: &VaultGatewayStatus,
+    around: &Circumstances<'_>,
+    retry: Duration,
+    connections: usize,
+) -> VaultGatewayStatus {
+    let mut next = begin(previous, around, &judge::internal_error(&STEPS), connections);
+    next.next_check_time = Some(Time(later(around.now, retry)));
+    next
+}
+
 /// The same status with another number of connections.
 pub fn counted(previous: &VaultGatewayStatus, connections: usize) -> VaultGatewayStatus {
     VaultGatewayStatus { connections: Some(number(connections)), ..previous.clone() }

@@ -44,6 +44,13 @@ pub fn invalid_spec(message: &str) -> Vec<Verdict> {
     ladder(&ConditionType::STEPS, failed, |_| (Reason::Resolved, String::new()))
 }
 
+/// The verdicts on an object at which the operator failed by a defect of its own. It tells nothing of the defect: what
+/// a panic says may hold anything.
+pub(super) fn internal_error(steps: &[ConditionType]) -> Vec<Verdict> {
+    let message = "the operator failed by a defect of its own while it looked at this object, so nobody knows whether it works; it tries again at status.nextCheckTime, or when the spec changes: report the defect, with this object's spec and the operator's log".to_owned();
+    ladder(steps, Some((Reason::InternalError, message)), |_| (Reason::Resolved, String::new()))
+}
+
 /// The verdicts on a connection that is not checked because the user says so.
 pub fn suspended() -> Vec<Verdict> {
     let message = "spec.suspend is true: nothing is checked".to_owned();

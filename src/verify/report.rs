@@ -5,8 +5,8 @@ use std::time::Duration;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
 use super::{
-    judge,
-    observation::{LoginSeen, Observation},
+    judge, memory,
+    observation::{Fault, LoginSeen, Observation},
     schedule::{self, Outcome},
     session::later,
 };
@@ -78,6 +78,31 @@ pub fn suspended(
     let mut next = begin(previous, around, &judge::suspended());
     next.connection = Some(connection(desired));
     next.last_check_time.clone_from(&previous.last_check_time);
+    next
+}
+
+/// The status of a Ready connection that was not checked in time. It rests on what the last check rested on.
+pub fn overdue(
+    previous: &VaultConnectionStatus,
+    around: &Circumstances<'_>,
+    desired: &Desired,
+) -> VaultConnectionStatus {
+    let refused = memory::still_counting(previous.refused_login_times.iter().map(|time| time.0), around.now);
+    let seen = Observation { fault: Some(Fault::Overdue), refused, ..Observation::default() };
+    let (mut next, _) = checked(previous, around, desired, &seen);
+    next.credentials.clone_from(&previous.credentials);
+    next
+}
+
+/// The status of a connection at which the operator failed by a defect of its own, and which it tries again after `retry`.
+pub fn internal_error(
+    previous: &VaultConnectionStatus,
+    around: &Circumstances<'_>,
+    retry: Duration,
+) -> VaultConnectionStatus {
+    let mut next = begin(previous, around, &judge::internal_error(&ConditionType::STEPS));
+    next.connection.clone_from(&previous.connection);
+    next.next_check_time = Some(Time(later(around.now, retry)));
     next
 }
 
@@ -245,10 +270,7 @@ mod tests {
         refs::ObjectName,
         secrets::resolve::{Problem, ReferenceFault},
         vault::{answer::ServerFault, login::LoginFault, token::TokenInfo, transport::TransportFault},
-        verify::{
-            observation::Fault,
-            testing::{app_role, at, missing, token, versions},
-        },
+        verify::testing::{app_role, at, missing, token, versions},
     };
 
     fn around(second: i64) -> Circumstances<'static> {
@@ -281,6 +303,28 @@ mod tests {
         observation: &Observation,
     ) -> VaultConnectionStatus {
         checked(previous, &around(second), &app_role(), observation).0
+    }
+
+    #[test]
+    fn a_ready_that_is_not_earned_anew_or_whose_check_panics_is_denied_and_remembers_what_counts() {
+        let ready = after(&VaultConnectionStatus::default(), 0, &worked());
+        let ready = VaultConnectionStatus { refused_login_times: vec![Time(at(0))], ..ready };
+        let ready_of = |status: &VaultConnectionStatus| {
+            let ready = conditions::find(&status.conditions, ConditionType::Ready).expect("it is there");
+            (ready.status.clone(), ready.reason.clone())
+        };
+        let late = overdue(&ready, &around(120), &app_role());
+        assert_eq!(ready_of(&late), ("Unknown".to_owned(), "CheckOverdue".to_owned()));
+        assert_eq!(late.credentials, ready.credentials);
+        assert_eq!(late.refused_login_times, ready.refused_login_times);
+
+        let panicked = internal_error(&ready, &around(120), Duration::from_secs(10));
+        assert_eq!(ready_of(&panicked), ("Unknown".to_owned(), "InternalError".to_owned()));
+        assert_eq!(panicked.state, Some(State::Unknown));
+        assert_eq!(panicked.next_check_time, Some(Time(at(130))));
+        assert_eq!(panicked.refused_login_times, ready.refused_login_times);
+        assert!(panicked.session.is_none(), "nothing is claimed that nobody knows");
+        assert!(conditions::is_true(&panicked.conditions, ConditionType::Reconciling));
     }
 
     #[test]

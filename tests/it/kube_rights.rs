@@ -31,6 +31,12 @@ use crate::support::{
 /// A changed Secret's verdict, or the first retry after a failure, and a busy machine.
 const SOON: Duration = Duration::from_secs(10);
 
+/// A first check on a busy machine, without the ten seconds for which a login waits for lists.
+const SHORT: Duration = Duration::from_secs(8);
+
+/// The longest wait before a refused watch is tried again, and a check.
+const A_WATCH_AGAIN: Duration = Duration::from_secs(50);
+
 /// What the operator may do, Secrets apart.
 fn rules_without_secrets() -> Value {
     let mut rules = json!(manifests::rules());
@@ -73,6 +79,38 @@ async fn secrets_that_are_forbidden_in_one_namespace_do_not_stop_another() {
 
     apply(Path::new(&admin), &grant("secrets", Some(&b.namespace), &secrets, &a.namespace));
     b.wait("connection", "Ready", SOON * 2, is_ready).await;
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_watched_namespace_without_rights_does_not_stop_the_others() {
+    let (a, b, vault) = (Cluster::new("served").await, Cluster::new("forbidden").await, Vault::shared());
+    let rules = json!(manifests::rules());
+    let in_a = grant("operator", Some(&a.namespace), &rules, &a.namespace);
+    let admin = variable("KUBECONFIG");
+    let server =
+        json!({"server": variable("BED_APISERVER"), "certificate-authority": variable("BED_APISERVER_CA")});
+    let kubeconfig = kubeconfig_with(Path::new(&admin), &a.namespace, &server, &in_a);
+    // A login after a start waits for what statuses tell of earlier ones; not for a list that is refused.
+    let role = vault.app_role("rights", json!({"token_ttl": "1h"})).await;
+    let secret_id = vault.secret_id(&role).await;
+    for cluster in [&a, &b] {
+        cluster.secret("credentials", &specs::pair(&role, &secret_id)).await;
+        cluster.connect("connection", &specs::app_role(&vault.address, &role.mount, "credentials")).await;
+    }
+    let operator = Process::start(&kubeconfig, &[&b.namespace, &a.namespace]).await;
+    a.wait("connection", "Ready", SHORT, is_ready).await;
+    let told = |namespace: &str| format!("listed{{kind=\"VaultConnection\",namespace=\"{namespace}\"}}");
+    let series = |namespace: &str| format!("vault_connection_operator_{}", told(namespace));
+    let metrics = operator.metrics().await;
+    for (namespace, value) in [(&a.namespace, 1), (&b.namespace, 0)] {
+        let line = format!("{} {value}", series(namespace));
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+
+    apply(Path::new(&admin), &grant("operator", Some(&b.namespace), &rules, &a.namespace));
+    b.wait("connection", "Ready as soon as it may be served", A_WATCH_AGAIN, is_ready).await;
+    operator.await_count(&told(&b.namespace), 1, PATIENCE).await;
     operator.stop().await;
 }
 

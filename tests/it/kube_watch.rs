@@ -25,6 +25,7 @@ use vault_connection_operator::{
     },
     refs::{ConnectionRef, ObjectKind, ObjectName},
     secrets::Version,
+    telemetry::metrics::Metrics,
 };
 
 /// The time that a watch may last, and what kube and a back-off add to it.
@@ -72,7 +73,8 @@ async fn a_watch_that_goes_silent_is_opened_anew_when_its_time_is_up() {
     records.of(&connection).ledger.lock().expect("nobody panicked").rest_on([(name, Some(version))].into());
 
     let (sender, mut changed) = unbounded_channel();
-    let follow = tokio::spawn(follow(api, ObjectKind::Secret, Some("ns".to_owned()), records, sender));
+    let shared = (records, Metrics::new());
+    let follow = tokio::spawn(follow(api, ObjectKind::Secret, Some("ns".to_owned()), shared, sender));
     let begin = Instant::now();
     let told = timeout(NOTICED, changed.recv()).await.expect("the change is noticed in time");
     assert_eq!(told.map(|change| change.connection), Some(connection));

@@ -16,6 +16,7 @@ mod check_gateways;
 mod check_ledger;
 mod crash;
 mod engines;
+mod fairness;
 mod fakes_gateway;
 mod fakes_tls;
 mod fakes_tunnel;

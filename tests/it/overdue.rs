@@ -15,7 +15,7 @@ use crate::support::{
     wait::PATIENCE,
 };
 
-/// Four connections for one seat: while the first waits for an answer, not all of the others can be looked at in time.
+/// Four connections for the one worker that a namespace may hold at an instance here: while the first waits for an answer, not all of the others can be looked at in time.
 const CONNECTIONS: [&str; 4] = ["a", "b", "c", "d"];
 
 /// Two intervals, and a busy machine.

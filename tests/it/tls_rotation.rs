@@ -91,7 +91,9 @@ async fn a_ca_certificate_that_changes_is_trusted_at_once_with_the_session_that_
             !is_ready(&check_now(&scene.cluster, &name).await),
             "{name}: the old one is not trusted any more"
         );
-        assert!(vault.handshakes().len() > before, "{name}");
+        // The fake notes a handshake after the other side has given it up.
+        let tried = async || (vault.handshakes().len() > before).then_some(());
+        eventually(&format!("{name}: it was tried"), PROMISED, tried).await;
         scene.cluster.delete(&name).await;
     }
 }

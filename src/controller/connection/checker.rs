@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     api::desired::Desired,
+    controller::engine::task::{self, Stake},
     gateway::{dial::Dialer, route::Rules},
     refs::{ConnectionRef, ObjectName},
     secrets::{References, known::Known, ledger::Ledger},
@@ -116,7 +117,18 @@ impl<R: References> Checker<R> {
         deadline: Instant,
     ) -> Result<Answer, TransportFault> {
         let (operation, started) = (request.operation, Instant::now());
-        let outcome = client.send(request, token, deadline).await;
+        let stake = match operation {
+            Operation::Login | Operation::Unwrap => Stake::BringsToken,
+            Operation::RevokeSelf => Stake::EndsToken,
+            Operation::LookupSelf
+            | Operation::CapabilitiesSelf
+            | Operation::MountLookup
+            | Operation::RenewSelf => Stake::UsesToken,
+            Operation::Health | Operation::Probe | Operation::WrappingLookup => Stake::Nothing,
+        };
+        let answered = task::answer(stake, client.send(request, token, deadline)).await;
+        // The operator stops: this is as good as no answer, and the check is not judged.
+        let outcome = answered.unwrap_or(Err(TransportFault::TimedOut));
         self.metrics.vault_asked(
             operation,
             outcome.as_ref().ok().map(|answer| answer.status),

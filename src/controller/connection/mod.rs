@@ -6,21 +6,24 @@
 //!   3 observe   Checker::check                      I/O
 //!   4 judge     judge::judge                        pure   ┐
 //!   5 fold      report::checked                     pure   ┘ one call
-//!   6 write     Cluster::apply_status               I/O, only news
+//!   6 write     Look::publish                       I/O, only news
 //!   7 tell      an event, metrics                   I/O, failure only logged
 //!   8 again     schedule::wait                      pure
 //! ```
 //!
-//! An `Err` means that the Kubernetes API failed us. Everything else is an observation.
+//! An `Err` means that the Kubernetes API failed us. Everything else is an observation. Two things need no reconcile,
+//! and wait for none: the end of a Ready that was not earned anew in time, and the report of a panic.
 
 pub mod checker;
 mod engine;
 pub mod instances;
+pub mod kind;
 pub mod logins;
 pub mod observe;
+pub mod publish;
 pub mod recollection;
-pub mod seats;
 mod sessions;
+pub mod snapshot;
 pub mod standing;
 
 use std::{
@@ -29,37 +32,34 @@ use std::{
 };
 
 use k8s_openapi::{api::core::v1::ObjectReference, jiff::Timestamp};
-use kube::{
-    Resource, ResourceExt,
-    core::DeserializeGuard,
-    runtime::{controller::Action, events::Recorder},
-};
+use kube::{Resource, ResourceExt, core::DeserializeGuard, runtime::events::Recorder};
 use tokio::time::Instant;
 
 use self::{
     checker::{Checked, Checker, Leftover, Subject},
-    seats::Seats,
+    publish::is_ready,
     standing::{LastCheck, Standing},
 };
 use super::{
-    looks::RETRY,
+    engine::{Requeue, scheduler::RETRY, task},
     records::{Record, Records},
     tell::tell,
 };
 use crate::{
     api::{
-        REQUESTED_AT, condition::Reason, connection::VaultConnection, desired::Desired,
-        status::VaultConnectionStatus,
+        REQUESTED_AT,
+        condition::{ConditionType, Reason},
+        connection::VaultConnection,
+        desired::Desired,
     },
-    cluster::{self, Cluster, ClusterError, Written},
+    cluster::{self, Cluster, ClusterError},
+    conditions,
     refs::{ConnectionRef, ObjectName},
     secrets::{Version, ledger::Freshness},
     verify::{
-        belief,
-        events::{self, transition},
-        judge,
+        belief, events, judge,
         observation::{Fault, Observation},
-        report::{self, Circumstances},
+        report,
         schedule::{self, Cause},
     },
 };
@@ -69,9 +69,6 @@ pub type Guarded = DeserializeGuard<VaultConnection>;
 
 /// Longest time that the end of tokens may take after a check. They end by themselves, so it is not worth more.
 const AFTERWARDS: Duration = Duration::from_secs(2);
-
-/// Shortest wait for a seat. Nobody is late by it, and a thousand that wait cost next to nothing.
-const STAND: Duration = Duration::from_millis(200);
 
 /// What every reconcile shares.
 pub struct Context {
@@ -83,8 +80,6 @@ pub struct Context {
     pub records: Arc<Records>,
     /// Publishes events.
     pub recorder: Recorder,
-    /// How many checks of one instance may be under way.
-    pub seats: Seats,
     /// How often the times in an unchanged status are written.
     pub heartbeat: Duration,
 }
@@ -92,8 +87,9 @@ pub struct Context {
 /// One look at one connection.
 struct Look<'a> {
     context: &'a Context,
+    object: &'a Guarded,
     connection: ConnectionRef,
-    record: &'a Record,
+    record: Arc<Record>,
     reference: ObjectReference,
     seen: Version,
     generation: i64,
@@ -104,28 +100,13 @@ struct Look<'a> {
 }
 
 /// Looks at a connection: checks it if that is due, and makes its status true.
-pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, ClusterError> {
-    let meta = object.meta();
-    let annotation = meta.annotations.as_ref().and_then(|map| map.get(REQUESTED_AT)).map(String::as_str);
-    let connection =
-        ConnectionRef { namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
-    let record = context.records.of(&connection);
-    let look = Look {
-        context: &context,
-        connection,
-        record: &record,
-        reference: object.object_ref(&()),
-        seen: cluster::version(meta),
-        generation: meta.generation.unwrap_or_default(),
-        requested_at: annotation.and_then(schedule::request),
-        is_too_long: annotation.is_some_and(|text| schedule::request(text).is_none()),
-        now: Timestamp::now(),
-    };
-    let mut standing = record.standing.lock().await;
-    let standing = look.begin(&mut standing, &object).await;
-    if meta.deletion_timestamp.is_some() {
+async fn reconcile(object: &Guarded, context: &Context) -> Result<Requeue, ClusterError> {
+    let look = Look::new(object, context);
+    let mut standing = look.record.standing.lock().await;
+    let standing = look.begin(&mut standing).await;
+    if object.meta().deletion_timestamp.is_some() {
         look.revoke(standing.kept.abandon()).await;
-        return Ok(Action::await_change());
+        return Ok(Requeue::OnChange);
     }
     match &object.0 {
         Ok(VaultConnection { spec, .. }) => match Desired::parse(spec) {
@@ -137,50 +118,105 @@ pub async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Ac
     }
 }
 
+/// Ends a Ready that was not earned anew in time, by what the spec says without a check. A check may be under way.
+async fn expire(object: &Guarded, context: &Context) -> Result<(), ClusterError> {
+    let look = Look::new(object, context);
+    let now = std::time::Instant::now();
+    let expired = || look.record.snapshot().expires().is_some_and(|expires| expires <= now);
+    look.publish(|status| {
+        // It may have been earned anew, or ended, while this waited for its turn.
+        if !expired() || !conditions::is_true(&status.conditions, ConditionType::Ready) {
+            return None;
+        }
+        let around = look.circumstances(look.now);
+        Some(match &object.0 {
+            Ok(VaultConnection { spec, .. }) => match Desired::parse(spec) {
+                Ok(desired) if spec.suspend => report::suspended(status, &around, &desired),
+                Ok(desired) => report::overdue(status, &around, &desired),
+                Err(error) => report::invalid_spec(status, &around, &error.to_string()),
+            },
+            Err(error) => report::invalid_spec(status, &around, &format!("the spec cannot be read: {error}")),
+        })
+    })
+    .await
+}
+
+/// Says in the status that a run panicked, and drops what it may have left half done.
+async fn report_panic(object: &Guarded, context: &Context, retry: Duration) -> Result<(), ClusterError> {
+    let look = Look::new(object, context);
+    let half_done = look.record.standing.lock().await.take();
+    let outcome = look
+        .publish(|status| Some(report::internal_error(status, &look.circumstances(look.now), retry)))
+        .await;
+    // The last that is done with it: that may panic, too.
+    if let Some(mut half_done) = half_done {
+        look.revoke(half_done.kept.abandon()).await;
+    }
+    outcome
+}
+
 /// Forgets a connection that is gone, and ends what was logged in for it.
-pub async fn forget(connection: &ConnectionRef, context: &Context) {
+pub(super) async fn forget(connection: &ConnectionRef, context: &Context) {
     let Some(record) = context.records.forget(connection) else { return };
+    if let Some(published) = record.published.lock().await.take() {
+        context.checker.metrics.moved(published.status().state, None);
+    }
     let Some(mut standing) = record.standing.lock().await.take() else { return };
-    context.checker.metrics.moved(standing.status().state, None);
     let leftovers = standing.kept.abandon();
     context.checker.revoke(&connection.namespace, leftovers, Instant::now() + AFTERWARDS).await;
 }
 
 // === impl Look ===
 
-impl Look<'_> {
-    /// How things stand, as far as this connection goes: one that was deleted and created again begins anew.
-    async fn begin<'s>(&self, standing: &'s mut Option<Standing>, object: &Guarded) -> &'s mut Standing {
-        let uid = object.uid().unwrap_or_default();
-        if let Some(mut former) = standing.take_if(|standing| standing.uid != uid) {
-            self.context.checker.metrics.moved(former.status().state, None);
-            self.revoke(former.kept.abandon()).await;
+impl<'a> Look<'a> {
+    fn new(object: &'a Guarded, context: &'a Context) -> Self {
+        let meta = object.meta();
+        let annotation = meta.annotations.as_ref().and_then(|map| map.get(REQUESTED_AT)).map(String::as_str);
+        let connection =
+            ConnectionRef { namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
+        Self {
+            context,
+            object,
+            record: context.records.of(&connection),
+            connection,
+            reference: object.object_ref(&()),
+            seen: cluster::version(meta),
+            generation: meta.generation.unwrap_or_default(),
+            requested_at: annotation.and_then(schedule::request),
+            is_too_long: annotation.is_some_and(|text| schedule::request(text).is_none()),
+            now: Timestamp::now(),
         }
-        standing.get_or_insert_with(|| {
-            let status = object.0.as_ref().ok().and_then(|connection| connection.status.clone());
-            let standing = Standing::new(uid, status.unwrap_or_default());
-            self.context.checker.metrics.moved(None, standing.written.state);
-            standing
-        })
     }
 
-    async fn check_if_due(&self, standing: &mut Standing, desired: &Desired) -> Result<Action, ClusterError> {
+    /// What is kept, as far as this connection goes: one that was deleted and created again begins anew.
+    async fn begin<'s>(&self, standing: &'s mut Option<Standing>) -> &'s mut Standing {
+        let uid = self.object.uid().unwrap_or_default();
+        if let Some(mut former) = standing.take_if(|standing| standing.uid != uid) {
+            self.revoke(former.kept.abandon()).await;
+        }
+        standing.get_or_insert_with(|| Standing::new(uid))
+    }
+
+    async fn check_if_due(
+        &self,
+        standing: &mut Standing,
+        desired: &Desired,
+    ) -> Result<Requeue, ClusterError> {
         self.register(standing.kept.named_by(&desired.target));
         self.end_overdue(standing, desired, self.now).await?;
         let freshness = self.freshness(standing);
         if freshness == Freshness::Settling && standing.checked.is_some() {
             // Whatever else is due: half of a change must not be read. The end of the settle time asks for a look.
-            return Ok(Action::await_change());
+            return Ok(Requeue::OnChange);
         }
-        let Some(_seat) = self.context.seats.take(&desired.target.instance) else {
-            return Ok(Action::requeue(STAND.mul_f64(1.0 + fastrand::f64())));
-        };
         let (stale, called) = (freshness == Freshness::Stale, self.record.take_call());
-        let inputs = standing.due_inputs(self.generation, self.requested_at, stale, called);
+        let answered = self.status().await.last_handled_reconcile_at;
+        let requests = (self.requested_at, answered.as_deref());
+        let inputs = standing.due_inputs(self.generation, requests, stale, called);
         let (due, postponed) = (schedule::due(&inputs, self.now), schedule::postponed(&inputs, self.now));
         match due {
             Some(cause) => self.check(standing, desired, cause, stale).await?,
-            None => self.write_the_unwritten(standing).await?,
+            None => self.publish(|_| None).await?,
         }
         self.report_long_request(standing).await;
         Ok(again(standing, postponed.filter(|_| due.is_none())))
@@ -194,8 +230,9 @@ impl Look<'_> {
         stale: bool,
     ) -> Result<(), ClusterError> {
         let started = Instant::now();
+        let status = self.status().await;
         if cause == Cause::Started {
-            standing.recall(&desired.target, self.generation);
+            standing.recall(&desired.target, &status, self.generation);
         }
         if cause.is_extra() {
             standing.last_extra = Some(self.now);
@@ -212,7 +249,8 @@ impl Look<'_> {
             register: &|names| self.register(names),
             now: self.now,
             deadline: standing
-                .time_left(self.generation, desired.interval, self.now)
+                .time_left(desired.interval, self.now)
+                .filter(|_| is_ready(&status, self.generation))
                 .map(|left| started + left),
         };
         let Checked { observation, leftovers, waited } =
@@ -223,6 +261,11 @@ impl Look<'_> {
                     return Err(error);
                 }
             };
+        if task::is_stopping() {
+            // What was seen may come from that. The next operator looks again.
+            self.revoke(leftovers).await;
+            return Ok(());
+        }
         for connection in waited {
             self.context.records.call(connection);
         }
@@ -235,7 +278,10 @@ impl Look<'_> {
             milliseconds = started.elapsed().as_millis(),
             "checked"
         );
-        let was_ready = standing.is_ready(self.generation);
+        if observation.fault.is_none() {
+            self.record.snapshot().earned(desired.interval, std::time::Instant::now());
+        }
+        let was_ready = is_ready(&self.status().await, self.generation);
         let look = belief::Look { began: self.now, ended: Timestamp::now(), was_ready };
         let outcome = match standing.kept.memory.belief.weigh(&look, desired, &observation) {
             Some(wait) => {
@@ -251,12 +297,12 @@ impl Look<'_> {
     /// Ends a Ready that no look at `next` could earn anew in time.
     async fn end_overdue(
         &self,
-        standing: &mut Standing,
+        standing: &Standing,
         desired: &Desired,
         next: Timestamp,
     ) -> Result<(), ClusterError> {
         let memory = &standing.kept.memory;
-        if !standing.is_ready(self.generation) || !memory.belief.is_overdue(desired.interval, next) {
+        if !memory.belief.is_overdue(desired.interval, next) {
             return Ok(());
         }
         let overdue = Observation {
@@ -265,9 +311,9 @@ impl Look<'_> {
             refused: memory.refused_lately(self.now),
             ..Observation::default()
         };
-        let around = Circumstances { now: Timestamp::now(), ..self.circumstances() };
-        let (status, _) = report::checked(standing.status(), &around, desired, &overdue);
-        self.write(standing, status).await
+        let around = self.circumstances(Timestamp::now());
+        let next = |status: &_| report::checked(status, &around, desired, &overdue).0;
+        self.publish(|status| is_ready(status, self.generation).then(|| next(status))).await
     }
 
     async fn conclude(
@@ -277,78 +323,32 @@ impl Look<'_> {
         observation: &Observation,
         now: Timestamp,
     ) -> Result<(), ClusterError> {
-        let around = Circumstances { now, ..self.circumstances() };
-        let (status, wait) = report::checked(standing.status(), &around, desired, observation);
-        self.note(standing, wait);
-        self.write(standing, status).await
+        let around = self.circumstances(now);
+        self.publish(|status| {
+            let (status, wait) = report::checked(status, &around, desired, observation);
+            self.note(standing, wait);
+            Some(status)
+        })
+        .await
     }
 
-    async fn suspend(&self, standing: &mut Standing, desired: &Desired) -> Result<Action, ClusterError> {
+    async fn suspend(&self, standing: &mut Standing, desired: &Desired) -> Result<Requeue, ClusterError> {
         self.register(Vec::new());
         standing.checked = None;
         let leftovers = standing.kept.abandon();
-        let status = report::suspended(standing.status(), &self.circumstances(), desired);
-        let outcome = self.write(standing, status).await;
+        let around = self.circumstances(self.now);
+        let outcome = self.publish(|status| Some(report::suspended(status, &around, desired))).await;
         self.revoke(leftovers).await;
-        outcome.map(|()| Action::await_change())
+        outcome.map(|()| Requeue::OnChange)
     }
 
     /// Nothing can be asked for a spec that makes no sense; nothing but another spec can help.
-    async fn refuse(&self, standing: &mut Standing, message: &str) -> Result<Action, ClusterError> {
+    async fn refuse(&self, standing: &mut Standing, message: &str) -> Result<Requeue, ClusterError> {
         self.register(Vec::new());
         standing.checked = None;
-        let status = report::invalid_spec(standing.status(), &self.circumstances(), message);
-        self.write(standing, status).await?;
-        Ok(Action::await_change())
-    }
-
-    /// Writes a status, if it says something new or its times are too old, and tells of a transition.
-    async fn write(
-        &self,
-        standing: &mut Standing,
-        status: VaultConnectionStatus,
-    ) -> Result<(), ClusterError> {
-        let news = report::is_news(standing.status(), &status);
-        if !news
-            && !report::needs_heartbeat(
-                standing.status().last_check_time.as_ref(),
-                self.now,
-                self.context.heartbeat,
-            )
-        {
-            return self.write_the_unwritten(standing).await;
-        }
-        self.context.checker.metrics.moved(standing.status().state, status.state);
-        standing.unwritten = Some(status);
-        self.write_the_unwritten(standing).await
-    }
-
-    async fn write_the_unwritten(&self, standing: &mut Standing) -> Result<(), ClusterError> {
-        let Some(status) = standing.unwritten.clone() else { return Ok(()) };
-        let Context { cluster, checker, .. } = self.context;
-        let state = standing.last_write.state_to_write(&self.seen);
-        let place = (self.connection.namespace.as_str(), self.connection.name.as_str());
-        let after = match cluster.apply_status::<VaultConnection>(place, &state, &status).await? {
-            Written::Stands(after) => after,
-            Written::Outdated => {
-                // The watch will show what has changed, and then it is written, or replaced by a newer verdict.
-                tracing::debug!(connection = %self.connection, "changed before its status was written");
-                return Ok(());
-            }
-            Written::Gone => {
-                standing.unwritten = None;
-                checker.metrics.moved(status.state, standing.written.state);
-                return Ok(());
-            }
-        };
-        standing.last_write.wrote(self.seen.clone(), after);
-        standing.unwritten = None;
-        let before = std::mem::replace(&mut standing.written, status);
-        checker.metrics.status_written();
-        if let Some(transition) = transition(&before.conditions, &standing.written.conditions) {
-            tell(&self.context.recorder, &self.reference, transition).await;
-        }
-        Ok(())
+        let around = self.circumstances(self.now);
+        self.publish(|status| Some(report::invalid_spec(status, &around, message))).await?;
+        Ok(Requeue::OnChange)
     }
 
     /// Notes that a check was made, and when the next is to be.
@@ -389,21 +389,10 @@ impl Look<'_> {
         let namespace = &self.connection.namespace;
         self.context.checker.revoke(namespace, leftovers, Instant::now() + AFTERWARDS).await;
     }
-
-    fn circumstances(&self) -> Circumstances<'_> {
-        Circumstances {
-            generation: self.generation,
-            requested_at: self.requested_at,
-            now: self.now,
-            jitter: fastrand::f64(),
-        }
-    }
 }
 
 /// When to look again, if nothing changes: at the latest when what was postponed may be done.
-fn again(standing: &Standing, postponed: Option<Timestamp>) -> Action {
-    let Some(next) = standing.next().into_iter().chain(postponed).min() else {
-        return Action::await_change();
-    };
-    Action::requeue(Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or_default())
+fn again(standing: &Standing, postponed: Option<Timestamp>) -> Requeue {
+    let Some(next) = standing.next().into_iter().chain(postponed).min() else { return Requeue::OnChange };
+    Requeue::After(Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or_default())
 }

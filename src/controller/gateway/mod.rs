@@ -22,14 +22,23 @@ use std::{
 };
 
 use k8s_openapi::{api::core::v1::ObjectReference, jiff::Timestamp};
-use kube::{Resource, ResourceExt, core::DeserializeGuard, runtime::controller::Action};
+use kube::{Resource, ResourceExt, core::DeserializeGuard};
 use tokio::{
     sync::{Mutex as AsyncMutex, mpsc::UnboundedSender},
     time::Instant,
 };
 
 use self::probe::probe;
-use super::{connection::Context, last_write::LastWrite, records::Change, tell::tell};
+use super::{
+    connection::Context,
+    engine::{
+        Kind, Listing, Requeue,
+        queue::{Lane, Priority},
+    },
+    last_write::LastWrite,
+    records::Change,
+    tell::tell,
+};
 use crate::{
     api::{
         REQUESTED_AT,
@@ -95,33 +104,12 @@ struct Look<'a> {
 }
 
 /// Looks at a gateway: checks it if that is due, and makes its status true.
-pub async fn reconcile(
-    object: Arc<GuardedGateway>,
-    context: Arc<GatewayContext>,
-) -> Result<Action, ClusterError> {
-    let meta = object.meta();
-    let name = GatewayName { namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
-    context.saw(&name, Some(&cluster::spec_version(meta)));
-    let standing = context.standing(&name, &object);
+async fn reconcile(object: &GuardedGateway, context: &GatewayContext) -> Result<Requeue, ClusterError> {
+    let look = Look::new(object, context);
+    context.saw(&look.name, Some(&cluster::spec_version(object.meta())));
+    let standing = context.standing(&look.name, object);
     let mut standing = standing.lock().await;
-    if standing.uid != object.uid().unwrap_or_default() {
-        *standing = Standing::new(&object);
-    }
-    let look = Look {
-        context: &context,
-        name,
-        seen: cluster::version(meta),
-        around: Circumstances {
-            generation: meta.generation.unwrap_or_default(),
-            requested_at: meta
-                .annotations
-                .as_ref()
-                .and_then(|map| map.get(REQUESTED_AT))
-                .and_then(|text| schedule::request(text)),
-            now: Timestamp::now(),
-            jitter: fastrand::f64(),
-        },
-    };
+    standing.begin(object);
     match object.0.as_ref().map(|gateway| DesiredGateway::parse(&gateway.spec)) {
         Ok(Ok(desired)) => look.check_if_due(&mut standing, &desired).await,
         Ok(Err(error)) => look.refuse(&mut standing, &error.to_string()).await,
@@ -129,8 +117,23 @@ pub async fn reconcile(
     }
 }
 
+/// Says in the status that a run panicked. The next one begins anew.
+async fn report_panic(
+    object: &GuardedGateway,
+    context: &GatewayContext,
+    retry: Duration,
+) -> Result<(), ClusterError> {
+    let look = Look::new(object, context);
+    let standing = context.standing(&look.name, object);
+    let mut standing = standing.lock().await;
+    standing.begin(object);
+    standing.checked = None;
+    let status = gateway::internal_error(standing.status(), &look.around, retry, look.users());
+    look.write(&mut standing, status).await
+}
+
 /// Forgets a gateway that is gone. Its connections fail from now on, and each tells so itself.
-pub async fn forget(name: &GatewayName, context: &GatewayContext) {
+async fn forget(name: &GatewayName, context: &GatewayContext) {
     let records = &context.shared.records;
     records.forget_gateway(name);
     context.shared.checker.dialer.forget(name);
@@ -157,11 +160,6 @@ impl GatewayContext {
         Self { shared, changed, standings: Mutex::default() }
     }
 
-    /// Every gateway that was looked at.
-    pub fn known(&self) -> Vec<GatewayName> {
-        self.lock().keys().cloned().collect()
-    }
-
     /// Notes the state of a gateway, and asks its connections to look again if they rest on another.
     fn saw(&self, name: &GatewayName, version: Option<&Version>) {
         let object = ObjectName::gateway(&name.name);
@@ -181,9 +179,68 @@ impl GatewayContext {
     }
 }
 
+impl Kind for GatewayContext {
+    type Key = GatewayName;
+    type Object = GuardedGateway;
+    const NAME: &'static str = "VaultGateway";
+
+    fn key(object: &GuardedGateway) -> GatewayName {
+        GatewayName { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+    }
+
+    /// A gateway has several endpoints, which are tried at once.
+    fn lane(object: &GuardedGateway) -> Lane {
+        Lane { namespace: object.namespace().unwrap_or_default(), instance: None }
+    }
+
+    fn revision(object: &GuardedGateway) -> (String, i64) {
+        (object.uid().unwrap_or_default(), object.meta().generation.unwrap_or_default())
+    }
+
+    fn seen(&self, _: &GatewayName, _: &GuardedGateway) {}
+
+    fn listed(&self, _: Option<&str>, _: Listing) {}
+
+    fn priority(&self, _: &GatewayName) -> Priority {
+        Priority::Normal
+    }
+
+    /// Connections go through the endpoints themselves, so that nothing depends on the age of this status.
+    fn expires(&self, _: &GatewayName) -> Option<std::time::Instant> {
+        None
+    }
+
+    async fn reconcile(self: Arc<Self>, object: Arc<GuardedGateway>) -> Result<Requeue, ClusterError> {
+        reconcile(&object, &self).await
+    }
+
+    async fn expire(self: Arc<Self>, _: Arc<GuardedGateway>) -> Result<(), ClusterError> {
+        Ok(())
+    }
+
+    async fn report_panic(
+        self: Arc<Self>,
+        object: Arc<GuardedGateway>,
+        retry: Duration,
+    ) -> Result<(), ClusterError> {
+        report_panic(&object, &self, retry).await
+    }
+
+    async fn forget(self: Arc<Self>, key: GatewayName) {
+        forget(&key, &self).await;
+    }
+}
+
 // === impl Standing ===
 
 impl Standing {
+    /// One that was deleted and created again begins anew.
+    fn begin(&mut self, object: &GuardedGateway) {
+        if self.uid != object.uid().unwrap_or_default() {
+            *self = Self::new(object);
+        }
+    }
+
     fn new(object: &GuardedGateway) -> Self {
         let status = object.0.as_ref().ok().and_then(|gateway| gateway.status.clone());
         Self {
@@ -223,12 +280,31 @@ impl Standing {
 
 // === impl Look ===
 
-impl Look<'_> {
+impl<'a> Look<'a> {
+    fn new(object: &'a GuardedGateway, context: &'a GatewayContext) -> Self {
+        let meta = object.meta();
+        Self {
+            context,
+            name: GatewayContext::key(object),
+            seen: cluster::version(meta),
+            around: Circumstances {
+                generation: meta.generation.unwrap_or_default(),
+                requested_at: meta
+                    .annotations
+                    .as_ref()
+                    .and_then(|map| map.get(REQUESTED_AT))
+                    .and_then(|text| schedule::request(text)),
+                now: Timestamp::now(),
+                jitter: fastrand::f64(),
+            },
+        }
+    }
+
     async fn check_if_due(
         &self,
         standing: &mut Standing,
         desired: &DesiredGateway,
-    ) -> Result<Action, ClusterError> {
+    ) -> Result<Requeue, ClusterError> {
         let records = &self.context.shared.records;
         records.register_gateway(&self.name, desired.references());
         standing.is_stale |= records.take_stale(&self.name);
@@ -248,7 +324,7 @@ impl Look<'_> {
         if let Some(rest) = stands.and_then(|stands| RECOUNT.checked_sub(stands))
             && gateway::is_news(standing.status(), &status)
         {
-            return Ok(Action::requeue(rest));
+            return Ok(Requeue::After(rest));
         }
         self.write(standing, status).await?;
         Ok(again(standing, postponed))
@@ -273,12 +349,12 @@ impl Look<'_> {
     }
 
     /// Nothing can be tried of a spec that makes no sense; nothing but another spec can help.
-    async fn refuse(&self, standing: &mut Standing, message: &str) -> Result<Action, ClusterError> {
+    async fn refuse(&self, standing: &mut Standing, message: &str) -> Result<Requeue, ClusterError> {
         self.context.shared.records.register_gateway(&self.name, Vec::new());
         standing.checked = None;
         let status = gateway::invalid_spec(standing.status(), &self.around, message, self.users());
         self.write(standing, status).await?;
-        Ok(Action::await_change())
+        Ok(Requeue::OnChange)
     }
 
     /// Writes a status, if it says something new or its times are too old, and tells of a transition.
@@ -321,9 +397,9 @@ impl Look<'_> {
 }
 
 /// When to look again, if nothing changes: at the latest when what was postponed may be done.
-fn again(standing: &Standing, postponed: Option<Timestamp>) -> Action {
+fn again(standing: &Standing, postponed: Option<Timestamp>) -> Requeue {
     let next = standing.checked.as_ref().map(|checked| checked.next);
-    let Some(next) = next.into_iter().chain(postponed).min() else { return Action::await_change() };
+    let Some(next) = next.into_iter().chain(postponed).min() else { return Requeue::OnChange };
     let wait = Duration::try_from(next.duration_since(Timestamp::now()));
-    Action::requeue(wait.unwrap_or_default())
+    Requeue::After(wait.unwrap_or_default())
 }

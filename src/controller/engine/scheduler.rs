@@ -1,0 +1,691 @@
+//! Runs what is due: each reconcile is a task of its own, and whatever comes of it leads back to the queue.
+//!
+//! One task owns the queue and the objects, and does nothing that takes time. What must not wait for a worker has none:
+//! the end of an old Ready, the report of a panic, and what is done for an object that is gone.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{FutureExt, Stream, StreamExt};
+use tokio::{
+    task::{AbortHandle, JoinSet},
+    time::{Instant, sleep_until, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Kind, Listing, Requeue,
+    feed::{Change, Failure},
+    queue::{Lane, Limits, Queue},
+    task::Run,
+};
+use crate::{
+    cluster::ClusterError, controller::chain, secrets::dependents::Owner as _, telemetry::metrics::Metrics,
+};
+
+/// How soon to try again when the API server failed us.
+pub const RETRY: Duration = Duration::from_secs(5);
+
+/// How soon to end an old Ready again, when the object changed just before that was written.
+const EXPIRE_AGAIN: Duration = Duration::from_millis(500);
+
+/// How long an object is left alone after a panic. Each further one in a row doubles it.
+const AFTER_PANIC: Duration = Duration::from_secs(10);
+
+/// Longest time that it is left alone.
+const MAX_AFTER_PANIC: Duration = Duration::from_mins(5);
+
+/// How long runs that hold a token may go on when the operator stops.
+const FINISH: Duration = Duration::from_millis(2500);
+
+/// Runs the reconciles of one kind.
+pub struct Scheduler<K: Kind> {
+    kind: Arc<K>,
+    metrics: Metrics,
+    stopping: CancellationToken,
+    queue: Queue<K::Key>,
+    objects: HashMap<K::Key, Entry<K::Object>>,
+    running: HashMap<K::Key, Running>,
+    panicked: HashMap<K::Key, Panicked>,
+    expiries: Expiries<K::Key>,
+    tasks: JoinSet<Ended<K::Key>>,
+}
+
+/// An object, as the watch has it.
+struct Entry<O> {
+    object: Arc<O>,
+    lane: Lane,
+}
+
+struct Running {
+    run: Arc<Run>,
+    task: AbortHandle,
+}
+
+/// An object whose last run panicked.
+struct Panicked {
+    times: u32,
+    until: Instant,
+    revision: (String, i64),
+}
+
+/// When the Ready of each object must end.
+struct Expiries<K> {
+    by_time: BTreeSet<(Instant, K)>,
+    by_key: HashMap<K, Instant>,
+}
+
+/// A task that has ended.
+struct Ended<K> {
+    key: K,
+    work: Work,
+    outcome: Outcome,
+}
+
+/// What a task is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    Reconcile,
+    Expire,
+    ReportPanic,
+    Forget,
+}
+
+enum Outcome {
+    Done(Requeue),
+    Failed(ClusterError),
+    Panicked,
+}
+
+// === impl Scheduler ===
+
+impl<K: Kind> Scheduler<K> {
+    /// Nothing is known yet.
+    pub fn new(kind: Arc<K>, limits: Limits, metrics: Metrics, stopping: CancellationToken) -> Self {
+        Self {
+            kind,
+            metrics,
+            stopping,
+            queue: Queue::new(limits),
+            objects: HashMap::new(),
+            running: HashMap::new(),
+            panicked: HashMap::new(),
+            expiries: Expiries { by_time: BTreeSet::new(), by_key: HashMap::new() },
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Works until the operator stops, and then until the runs under way have ended or are given up.
+    pub async fn run(
+        mut self,
+        changes: impl Stream<Item = Change<K::Object>>,
+        triggers: impl Stream<Item = K::Key>,
+    ) {
+        let stopping = self.stopping.clone();
+        let (mut changes, mut triggers) = (pin!(changes), pin!(triggers));
+        loop {
+            self.start_due();
+            let wake = self.next_wake();
+            tokio::select! {
+                () = stopping.cancelled() => break,
+                Some(change) = changes.next() => self.change(change),
+                Some(key) = triggers.next() => self.push(&key, Instant::now()),
+                Some(Ok(ended)) = self.tasks.join_next() => self.end(ended),
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+            }
+        }
+        self.stop().await;
+    }
+
+    fn start_due(&mut self) {
+        let now = Instant::now();
+        while let Some(key) = self.queue.pop(now.into_std()) {
+            let Some(entry) = self.objects.get(&key) else {
+                self.queue.release(&key);
+                continue;
+            };
+            let run = Run::new(self.stopping.clone());
+            let reconcile = Arc::clone(&self.kind).reconcile(Arc::clone(&entry.object));
+            let task = self.spawn(key.clone(), Work::Reconcile, Arc::clone(&run).scope(reconcile));
+            self.running.insert(key, Running { run, task });
+        }
+        while let Some(key) = self.expiries.pop(now) {
+            // It may have been earned anew since.
+            match self.kind.expires(&key).map(Instant::from_std) {
+                Some(later) if later > now => self.expiries.set(key, Some(later)),
+                Some(_) => self.start(&key, Work::Expire, K::expire),
+                None => {}
+            }
+        }
+    }
+
+    /// Starts what needs no worker and is about an object that is there.
+    fn start<F>(&mut self, key: &K::Key, work: Work, start: impl FnOnce(Arc<K>, Arc<K::Object>) -> F)
+    where
+        F: Future<Output = Result<(), ClusterError>> + Send + 'static,
+    {
+        if let Some(entry) = self.objects.get(key) {
+            let started = start(Arc::clone(&self.kind), Arc::clone(&entry.object));
+            self.spawn(key.clone(), work, async move { started.await.map(|()| Requeue::OnChange) });
+        }
+    }
+
+    fn forget(&mut self, key: &K::Key) {
+        let forget = Arc::clone(&self.kind).forget(key.clone());
+        self.spawn(key.clone(), Work::Forget, async move {
+            forget.await;
+            Ok(Requeue::OnChange)
+        });
+    }
+
+    fn spawn<F>(&mut self, key: K::Key, work: Work, run: F) -> AbortHandle
+    where
+        F: Future<Output = Result<Requeue, ClusterError>> + Send + 'static,
+    {
+        self.tasks.spawn(async move {
+            let outcome = match AssertUnwindSafe(run).catch_unwind().await {
+                Ok(Ok(requeue)) => Outcome::Done(requeue),
+                Ok(Err(error)) => Outcome::Failed(error),
+                Err(_) => Outcome::Panicked,
+            };
+            Ended { key, work, outcome }
+        })
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let due = self.queue.next_due().map(Instant::from_std);
+        due.into_iter().chain(self.expiries.next()).min()
+    }
+
+    /// Asks for a run of an object that is there. One whose last run panicked is left alone for a while.
+    fn push(&mut self, key: &K::Key, due: Instant) {
+        let Some(entry) = self.objects.get(key) else { return };
+        let barred = self.panicked.get(key).filter(|it| it.revision == K::revision(&entry.object));
+        let due = barred.map_or(due, |panicked| due.max(panicked.until));
+        let priority = self.kind.priority(key);
+        self.queue.push(key.clone(), entry.lane.clone(), priority, due.into_std());
+    }
+
+    fn change(&mut self, change: Change<K::Object>) {
+        match change {
+            Change::Listed { namespace, objects } => self.list(namespace.as_deref(), objects),
+            Change::Applied(object) => self.apply(object),
+            Change::Deleted(object) => self.delete(&K::key(&object)),
+            Change::Failed { namespace, failure, message } => {
+                tracing::warn!(
+                    error = message,
+                    kind = K::NAME,
+                    namespace,
+                    "the watch failed; it is tried again"
+                );
+                if failure != Failure::Watch {
+                    self.metrics.listed(K::NAME, namespace.as_deref(), false);
+                }
+                if failure == Failure::Forbidden {
+                    self.kind.listed(namespace.as_deref(), Listing::Forbidden);
+                }
+            }
+        }
+    }
+
+    fn list(&mut self, namespace: Option<&str>, objects: Vec<K::Object>) {
+        let listed: BTreeSet<_> = objects.iter().map(K::key).collect();
+        let is_gone = |key: &&K::Key| {
+            namespace.is_none_or(|namespace| namespace == key.namespace()) && !listed.contains(*key)
+        };
+        let gone: Vec<_> = self.objects.keys().filter(is_gone).cloned().collect();
+        // What a new list does not hold has gone while no watch was open.
+        for key in &gone {
+            self.delete(key);
+        }
+        for object in objects {
+            self.apply(object);
+        }
+        self.metrics.listed(K::NAME, namespace, true);
+        self.kind.listed(namespace, Listing::Complete);
+    }
+
+    fn apply(&mut self, object: K::Object) {
+        let key = K::key(&object);
+        let kind = Arc::clone(&self.kind);
+        // This is the engine's own task: an object that makes us panic here must not end it.
+        let seen = catch_unwind(AssertUnwindSafe(|| {
+            kind.seen(&key, &object);
+            K::lane(&object)
+        }));
+        let is_sound = seen.is_ok();
+        let lane = seen.unwrap_or_else(|_| Lane { namespace: key.namespace().to_owned(), instance: None });
+        self.objects.insert(key.clone(), Entry { object: Arc::new(object), lane });
+        if !is_sound {
+            self.note_failure(&key, &Outcome::Panicked);
+            self.panic(&key);
+        }
+        self.expiries.set(key.clone(), self.kind.expires(&key).map(Instant::from_std));
+        self.push(&key, Instant::now());
+    }
+
+    fn delete(&mut self, key: &K::Key) {
+        self.objects.remove(key);
+        self.queue.remove(key);
+        self.panicked.remove(key);
+        self.expiries.set(key.clone(), None);
+        if !self.queue.is_running(key) {
+            self.forget(key);
+        }
+    }
+
+    fn end(&mut self, Ended { key, work, outcome }: Ended<K::Key>) {
+        match work {
+            Work::Reconcile => self.end_reconcile(&key, &outcome),
+            Work::Expire => {
+                self.note_failure(&key, &outcome);
+                let again = Instant::now()
+                    + match outcome {
+                        Outcome::Done(_) => EXPIRE_AGAIN,
+                        Outcome::Failed(_) | Outcome::Panicked => RETRY,
+                    };
+                let expires = self.kind.expires(&key).filter(|_| self.objects.contains_key(&key));
+                self.expiries.set(key, expires.map(|expires| Instant::from_std(expires).max(again)));
+            }
+            Work::ReportPanic | Work::Forget => self.note_failure(&key, &outcome),
+        }
+    }
+
+    fn end_reconcile(&mut self, key: &K::Key, outcome: &Outcome) {
+        self.running.remove(key);
+        let again = self.queue.release(key);
+        self.note_failure(key, outcome);
+        if !self.objects.contains_key(key) {
+            self.forget(key);
+            return;
+        }
+        match outcome {
+            Outcome::Done(requeue) => {
+                self.panicked.remove(key);
+                if let Requeue::After(wait) = requeue {
+                    self.push(key, later(*wait));
+                }
+            }
+            Outcome::Failed(_) => self.push(key, later(RETRY)),
+            Outcome::Panicked => self.panic(key),
+        }
+        if let Some(due) = again {
+            self.push(key, Instant::from_std(due));
+        }
+        self.expiries.set(key.clone(), self.kind.expires(key).map(Instant::from_std));
+    }
+
+    /// Logs and counts what went wrong, if something did.
+    fn note_failure(&self, key: &K::Key, outcome: &Outcome) {
+        let kind = K::NAME;
+        match outcome {
+            Outcome::Done(_) => {}
+            Outcome::Failed(error) => {
+                self.metrics.cluster_failed();
+                tracing::warn!(error = chain(error), kind, object = %key, "the API server failed; trying again");
+            }
+            Outcome::Panicked => {
+                self.metrics.panicked();
+                tracing::error!(kind, object = %key, "the operator has a defect that this object shows; report it");
+            }
+        }
+    }
+
+    /// Leaves an object alone for a while, and says so in its status.
+    fn panic(&mut self, key: &K::Key) {
+        let Some(entry) = self.objects.get(key) else { return };
+        let revision = K::revision(&entry.object);
+        let before = self.panicked.get(key).filter(|before| before.revision == revision);
+        let times = before.map_or(0, |before| before.times).saturating_add(1);
+        let wait = after_panic(times);
+        self.panicked.insert(key.clone(), Panicked { times, until: later(wait), revision });
+        self.push(key, later(wait));
+        self.start(key, Work::ReportPanic, |kind, object| kind.report_panic(object, wait));
+    }
+
+    /// Ends what is under way. A run that holds no token is abandoned where it waits; the others end by themselves, soon.
+    async fn stop(mut self) {
+        for Running { run, task } in self.running.values() {
+            if !run.holds_token() {
+                task.abort();
+            }
+        }
+        let deadline = Instant::now() + FINISH;
+        while let Ok(Some(_)) = timeout_at(deadline, self.tasks.join_next()).await {}
+        if !self.tasks.is_empty() {
+            let kind = K::NAME;
+            tracing::warn!(kind, runs = self.tasks.len(), "some runs did not end in time and are given up");
+            self.tasks.abort_all();
+        }
+    }
+}
+
+// === impl Expiries ===
+
+impl<K: Clone + Ord + std::hash::Hash> Expiries<K> {
+    fn set(&mut self, key: K, time: Option<Instant>) {
+        if let Some(before) = self.by_key.remove(&key) {
+            self.by_time.remove(&(before, key.clone()));
+        }
+        if let Some(time) = time {
+            self.by_time.insert((time, key.clone()));
+            self.by_key.insert(key, time);
+        }
+    }
+
+    fn pop(&mut self, now: Instant) -> Option<K> {
+        let (_, key) = self.by_time.first().filter(|(time, _)| *time <= now)?.clone();
+        self.set(key.clone(), None);
+        Some(key)
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.by_time.first().map(|(time, _)| *time)
+    }
+}
+
+fn after_panic(times: u32) -> Duration {
+    let doubled = 2_u32.saturating_pow(times.saturating_sub(1));
+    AFTER_PANIC.saturating_mul(doubled).min(MAX_AFTER_PANIC)
+}
+
+/// The moment after a wait. One without an end is a long one.
+fn later(wait: Duration) -> Instant {
+    const FAR: Duration = Duration::from_hours(24 * 365);
+    Instant::now() + wait.min(FAR)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::pending,
+        sync::{Mutex, PoisonError},
+    };
+
+    use tokio::{
+        sync::{
+            Notify,
+            mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        },
+        task::JoinHandle,
+        time::{advance, sleep},
+    };
+
+    use super::*;
+    use crate::{
+        controller::engine::{
+            queue::Priority,
+            task::{self, Stake},
+        },
+        refs::ConnectionRef,
+    };
+
+    /// An object: its name, and the generation of its spec.
+    type Thing = (&'static str, i64);
+
+    /// A kind whose objects do what their names say.
+    struct Fake {
+        done: UnboundedSender<(&'static str, &'static str)>,
+        expires: Mutex<HashMap<String, std::time::Instant>>,
+        go_on: Notify,
+    }
+
+    struct Scene {
+        fake: Arc<Fake>,
+        metrics: Metrics,
+        changes: UnboundedSender<Change<Thing>>,
+        triggers: UnboundedSender<ConnectionRef>,
+        done: UnboundedReceiver<(&'static str, &'static str)>,
+        stopping: CancellationToken,
+        running: JoinHandle<()>,
+    }
+
+    fn key(name: &str) -> ConnectionRef {
+        ConnectionRef { namespace: "ns".to_owned(), name: name.to_owned() }
+    }
+
+    impl Fake {
+        fn note(&self, what: &'static str, name: &'static str) {
+            // The test may have seen enough.
+            let _ = self.done.send((what, name));
+        }
+    }
+
+    impl Kind for Fake {
+        type Key = ConnectionRef;
+        type Object = Thing;
+        const NAME: &'static str = "Fake";
+
+        fn key((name, _): &Thing) -> ConnectionRef {
+            key(name)
+        }
+
+        fn lane(_: &Thing) -> Lane {
+            Lane { namespace: "ns".to_owned(), instance: None }
+        }
+
+        fn revision((_, generation): &Thing) -> (String, i64) {
+            ("u".to_owned(), *generation)
+        }
+
+        fn seen(&self, _: &ConnectionRef, (name, _): &Thing) {
+            assert!(*name != "panics when seen", "a test");
+        }
+
+        fn listed(&self, _: Option<&str>, _: Listing) {}
+
+        fn priority(&self, _: &ConnectionRef) -> Priority {
+            Priority::Normal
+        }
+
+        fn expires(&self, key: &ConnectionRef) -> Option<std::time::Instant> {
+            self.expires.lock().unwrap_or_else(PoisonError::into_inner).get(&key.name).copied()
+        }
+
+        async fn reconcile(self: Arc<Self>, object: Arc<Thing>) -> Result<Requeue, ClusterError> {
+            let (name, _) = *object;
+            self.note("reconcile", name);
+            match name {
+                "panics" | "panics when seen" => panic!("canary"),
+                "hangs" => pending().await,
+                "hangs with a token" => {
+                    task::answer(Stake::EndsToken, pending::<()>()).await;
+                }
+                "goes on" => {
+                    self.go_on.notified().await;
+                    self.note("end", name);
+                }
+                "fails" => return Err(ClusterError::TimedOut),
+                "again" => return Ok(Requeue::After(Duration::from_secs(60))),
+                _ => {}
+            }
+            Ok(Requeue::OnChange)
+        }
+
+        async fn expire(self: Arc<Self>, object: Arc<Thing>) -> Result<(), ClusterError> {
+            self.note("expire", object.0);
+            self.expires.lock().unwrap_or_else(PoisonError::into_inner).remove(object.0);
+            Ok(())
+        }
+
+        async fn report_panic(self: Arc<Self>, object: Arc<Thing>, _: Duration) -> Result<(), ClusterError> {
+            self.note("report panic", object.0);
+            Ok(())
+        }
+
+        async fn forget(self: Arc<Self>, key: ConnectionRef) {
+            let name = match key.name.as_str() {
+                "goes on" => "goes on",
+                _ => "another",
+            };
+            self.note("forget", name);
+        }
+    }
+
+    impl Scene {
+        fn new(workers: u16) -> Self {
+            let (sender, done) = unbounded_channel();
+            let (changes, feed) = unbounded_channel();
+            let (triggers, receiver) = unbounded_channel();
+            let fake = Arc::new(Fake { done: sender, expires: Mutex::default(), go_on: Notify::new() });
+            let (metrics, stopping) = (Metrics::new(), CancellationToken::new());
+            let scheduler =
+                Scheduler::new(Arc::clone(&fake), Limits::of(workers), metrics.clone(), stopping.clone());
+            let stream = |receiver| {
+                futures::stream::unfold(receiver, |mut receiver: UnboundedReceiver<_>| async {
+                    receiver.recv().await.map(|item| (item, receiver))
+                })
+            };
+            let triggered = futures::stream::unfold(receiver, |mut receiver: UnboundedReceiver<_>| async {
+                receiver.recv().await.map(|item| (item, receiver))
+            });
+            let running = tokio::spawn(scheduler.run(stream(feed), triggered));
+            Self { fake, metrics, changes, triggers, done, stopping, running }
+        }
+
+        fn list(&self, names: &[&'static str]) {
+            let objects = names.iter().map(|name| (*name, 1)).collect();
+            self.changes.send(Change::Listed { namespace: None, objects }).expect("it listens");
+        }
+
+        /// What was done next. Time passes only while nothing else can happen.
+        async fn next(&mut self) -> (&'static str, &'static str) {
+            self.done.recv().await.expect("the fake lives")
+        }
+
+        /// Everything that is done before any time passes.
+        async fn at_once(&mut self) -> Vec<(&'static str, &'static str)> {
+            sleep(Duration::from_millis(1)).await;
+            let mut all: Vec<_> = std::iter::from_fn(|| self.done.try_recv().ok()).collect();
+            all.sort_unstable();
+            all
+        }
+
+        fn expire(&self, name: &str, after: Duration) {
+            let at = (Instant::now() + after).into_std();
+            self.fake.expires.lock().expect("nobody panicked").insert(name.to_owned(), at);
+        }
+
+        fn panics(&self) -> bool {
+            self.metrics.text().contains("vault_connection_operator_panics_total 0")
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_is_told_and_counted_and_tried_again_and_the_others_go_on() {
+        let mut scene = Scene::new(8);
+        scene.list(&["panics", "fine"]);
+        let begin = Instant::now();
+        let first = [("reconcile", "fine"), ("reconcile", "panics"), ("report panic", "panics")];
+        assert_eq!(scene.at_once().await, first);
+        assert!(!scene.panics());
+
+        // The write of its status comes back by the watch, and leads to nothing.
+        scene.changes.send(Change::Applied(("panics", 1))).expect("it listens");
+        scene.triggers.send(key("fine")).expect("it listens");
+        assert_eq!(scene.at_once().await, [("reconcile", "fine")]);
+        assert_eq!(scene.next().await, ("reconcile", "panics"));
+        assert_eq!(begin.elapsed().as_secs(), 10);
+        assert_eq!(scene.next().await, ("report panic", "panics"));
+        assert_eq!(scene.next().await, ("reconcile", "panics"));
+        assert_eq!(begin.elapsed().as_secs(), 30, "twice as long");
+        assert_eq!(scene.next().await, ("report panic", "panics"));
+
+        scene.changes.send(Change::Applied(("panics", 2))).expect("it listens");
+        let again = [("reconcile", "panics"), ("report panic", "panics")];
+        assert_eq!(scene.at_once().await, again, "another spec is tried at once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_that_makes_the_engine_itself_panic_does_not_end_it() {
+        let mut scene = Scene::new(8);
+        scene.list(&["panics when seen", "fine"]);
+        let told = [("reconcile", "fine"), ("report panic", "panics when seen")];
+        assert_eq!(scene.at_once().await, told);
+        assert!(!scene.panics());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_ready_ends_in_time_although_every_worker_is_held() {
+        let mut scene = Scene::new(1);
+        scene.expire("victim", Duration::from_secs(20));
+        scene.expire("hangs", Duration::from_secs(30));
+        scene.list(&["hangs", "victim"]);
+        let begin = Instant::now();
+        assert_eq!(scene.next().await, ("reconcile", "hangs"));
+        assert_eq!(scene.next().await, ("expire", "victim"));
+        assert_eq!(begin.elapsed().as_secs(), 20);
+        assert_eq!(scene.next().await, ("expire", "hangs"), "its own run hangs");
+        assert_eq!(begin.elapsed().as_secs(), 30);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ready_that_was_earned_anew_does_not_end() {
+        let mut scene = Scene::new(1);
+        scene.expire("fine", Duration::from_secs(20));
+        scene.list(&["fine"]);
+        assert_eq!(scene.next().await, ("reconcile", "fine"));
+        let begin = Instant::now();
+        scene.expire("fine", Duration::from_secs(50));
+        assert_eq!(scene.next().await, ("expire", "fine"));
+        assert_eq!(begin.elapsed().as_secs(), 50);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_run_wakes_who_waits_and_no_time_passes() {
+        let mut scene = Scene::new(1);
+        scene.list(&["goes on", "waits"]);
+        assert_eq!(scene.next().await, ("reconcile", "goes on"));
+        let begin = Instant::now();
+        scene.fake.go_on.notify_one();
+        assert_eq!(scene.next().await, ("end", "goes on"));
+        assert_eq!(scene.next().await, ("reconcile", "waits"));
+        assert!(begin.elapsed().is_zero());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_outcome_asks_for_is_done_when_its_time_has_come() {
+        let mut scene = Scene::new(4);
+        scene.list(&["again", "fails"]);
+        let begin = Instant::now();
+        assert_eq!(scene.at_once().await, [("reconcile", "again"), ("reconcile", "fails")]);
+        assert_eq!(scene.next().await, ("reconcile", "fails"));
+        assert_eq!(begin.elapsed().as_secs(), RETRY.as_secs());
+        scene.changes.send(Change::Deleted(("fails", 1))).expect("it listens");
+        assert_eq!(scene.next().await, ("forget", "another"));
+        assert_eq!(scene.next().await, ("reconcile", "again"));
+        assert_eq!(begin.elapsed().as_secs(), 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_gone_is_forgotten_after_its_run() {
+        let mut scene = Scene::new(4);
+        scene.list(&["goes on", "fine"]);
+        assert_eq!(scene.at_once().await, [("reconcile", "fine"), ("reconcile", "goes on")]);
+        scene.list(&[]);
+        assert_eq!(scene.at_once().await, [("forget", "another")]);
+        scene.fake.go_on.notify_one();
+        assert_eq!(scene.at_once().await, [("end", "goes on"), ("forget", "goes on")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_stop_who_only_waits_is_abandoned_and_who_holds_a_token_has_some_time() {
+        for (name, longest) in [("hangs", Duration::ZERO), ("hangs with a token", FINISH)] {
+            let mut scene = Scene::new(1);
+            scene.list(&[name, "waits"]);
+            assert_eq!(scene.next().await, ("reconcile", name));
+            // It has got to where it hangs.
+            advance(Duration::from_secs(1)).await;
+            let begin = Instant::now();
+            scene.stopping.cancel();
+            scene.running.await.expect("it ends");
+            assert_eq!(begin.elapsed(), longest, "{name}");
+            assert!(scene.done.try_recv().is_err(), "nothing new is begun");
+        }
+    }
+}
