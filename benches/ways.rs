@@ -31,7 +31,6 @@ use vault_connection_operator::{
     controller::connection::{
         checker::{Checker, Subject},
         instances::Instances,
-        logins::Logins,
         observe::Kept,
     },
     gateway::{
@@ -42,6 +41,7 @@ use vault_connection_operator::{
     },
     refs::{ConnectionRef, ObjectKind, ObjectName},
     secrets::{Lookup, Object, References, Version, gateway::lookup_of_spec, ledger::Ledger},
+    session::{account::Limits, logins::Logins},
     telemetry::metrics::Metrics,
 };
 
@@ -133,7 +133,7 @@ fn checker(references: Objects) -> Checker<Objects> {
         references,
         dialer: Dialer::new(policy, false, Arc::new(SystemNames)),
         instances: Instances::default(),
-        logins: Logins::new(1000),
+        logins: Logins::new(1000, Limits::default()),
         metrics: Metrics::new(),
     }
 }
@@ -157,6 +157,7 @@ async fn check(checker: &Checker<Objects>, name: &str, desired: &Desired) -> Dur
         desired,
         ledger: &ledger,
         stale: false,
+        is_ready: false,
         register: &|_| {},
         now: Timestamp::now(),
         deadline: None,

@@ -17,6 +17,8 @@ const LAYERS: &[(&[&str], Purity)] = &[
     (&["gateway::route", "gateway::way"], Purity::Pure),
     (&["vault"], Purity::Pure),
     (&["verify"], Purity::Pure),
+    (&["session"], Purity::Pure),
+    (&["session::logins"], Purity::Effects),
     (&["vault::tls"], Purity::Effects),
     (&["gateway::policy"], Purity::Effects),
     (&["gateway", "gateway::dial"], Purity::Effects),

@@ -11,6 +11,7 @@
 //!   gateway      which addresses may be dialled, and the dialling               entry, protected, route, way are pure
 //!   vault        what to ask Vault, and how to read its answer                  pure, but for client and tls
 //!   verify       what a check found, what it means, and when to look again      pure
+//!   session      which logins may be tried, and what became of them            pure, but for logins
 //!   cluster      the Kubernetes API                                             I/O
 //!   telemetry    logs, metrics, probes                                          I/O
 //!   controller   the order of the steps                                         I/O
@@ -28,6 +29,7 @@ mod layers;
 pub mod manifests;
 pub mod refs;
 pub mod secrets;
+pub mod session;
 #[cfg(test)]
 mod supply_chain;
 pub mod telemetry;

@@ -48,7 +48,6 @@ use vault_connection_operator::{
     controller::connection::{
         checker::{Checker, Subject},
         instances::Instances,
-        logins::Logins,
         observe::Kept,
     },
     gateway::{
@@ -59,6 +58,7 @@ use vault_connection_operator::{
     },
     refs::{ConnectionRef, ObjectKind, ObjectName},
     secrets::{Lookup, Object, References, Version, gateway::lookup_of_spec, ledger::Ledger},
+    session::{account::Limits, logins::Logins},
     telemetry::metrics::Metrics,
     verify::report::{self, Circumstances},
 };
@@ -203,7 +203,7 @@ impl World {
             references,
             dialer: self.dialer.take().expect("it was given back"),
             instances: Instances::default(),
-            logins: Logins::new(1000),
+            logins: Logins::new(1000, Limits::default()),
             metrics: Metrics::new(),
         };
         let script = Arc::clone(&self.script);
@@ -250,6 +250,7 @@ async fn check(
         desired,
         ledger: &ledger,
         stale: second > 0 && second.is_multiple_of(2),
+        is_ready: second > 0,
         register: &|_| {},
         now: around.now,
         deadline: None,

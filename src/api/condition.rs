@@ -242,10 +242,12 @@ reasons! {
     MfaRequired: Authenticated False, NeedsPerson, Rejected;
     /// Vault does not accept the token: wrong, expired, revoked, or used up.
     TokenRejected: Authenticated False, NeedsPerson, Rejected;
+    /// The user's token had so few uses that the check has none to spend; looking it up may have spent the last.
+    TokenUsesSpent: Authenticated False, NeedsPerson, Rejected;
     /// The login was accepted, but its token may not even look itself up.
     TokenUnusable: Authenticated False, NeedsPerson, Rejected;
     /// Logins of this role failed lately; the operator waits so that Vault does not lock it.
-    LoginBudgetSpent: Authenticated Unknown, Passing, Unknown;
+    LoginBudgetSpent: Authenticated Unknown, Definite, Unknown;
     /// Other logins at the instance were before this one until `spec.check.timeout` was up.
     LoginQueued: Authenticated Unknown, Passing, Unknown;
     /// The server gave an answer that Vault's documentation does not name.

@@ -185,13 +185,20 @@ pub struct Check {
     #[schemars(length(max = 32))]
     #[x_kube(validation = rules::duration("1s", "60s", "10s"))]
     pub timeout: String,
+    /// Longest time until a login that is kept as a session is proved anew, from `10s` to `24h`. Between two logins, the checks
+    /// prove the session. A static token has no login; it is looked up in each check.
+    #[serde(default = "every_hour")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('10s') && duration(self) <= duration('24h')").message(
+        "write a duration from 10s to 24h, such as 1h"))]
+    pub login_interval: String,
 }
 
 // === impl Check ===
 
 impl Default for Check {
     fn default() -> Self {
-        Self { interval: every_minute(), timeout: ten_seconds() }
+        Self { interval: every_minute(), timeout: ten_seconds(), login_interval: every_hour() }
     }
 }
 
@@ -234,6 +241,10 @@ fn or_every_minute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String,
 }
 
 /// More than a healthy Vault ever takes, and less than kubectl's users wait.
+fn every_hour() -> String {
+    "1h".to_owned()
+}
+
 fn ten_seconds() -> String {
     "10s".to_owned()
 }

@@ -45,6 +45,14 @@ pub struct VaultConnectionStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub refused_login_times: Vec<Time>,
+    /// A short tag of the role that these logins were of: it tells most roles apart, and is too short to find a role id by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8))]
+    pub refused_login_role: Option<String>,
+    /// When Vault last accepted a login of this connection. Later checks may have used the session that it gave. Written with
+    /// other changes, or every half hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_login_time: Option<Time>,
     /// The last value of the annotation `appconnections.dev/requestedAt` that was answered by a check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,

@@ -55,6 +55,9 @@ struct RunArgs {
     /// How many logins are made at one instance within a second.
     #[arg(long, default_value_t = 50, value_parser = value_parser!(u32).range(1..=1000))]
     logins_per_second: u32,
+    /// How many refused logins lock a role of your servers, if they are tuned to fewer than Vault's default of 5.
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..=1000))]
+    lockout_threshold: u32,
     /// How often the times in an unchanged status are written, such as 30m.
     #[arg(long, default_value = "30m", value_parser = duration, value_name = "DURATION")]
     heartbeat: Duration,

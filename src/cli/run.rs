@@ -7,10 +7,11 @@ use crate::{
     cluster::{Cluster, ClusterError, FIELD_MANAGER},
     controller::{
         self, Settings,
-        connection::{Context, checker::Checker, instances::Instances, logins::Logins},
+        connection::{Context, checker::Checker, instances::Instances},
         lease::Candidate,
     },
     gateway::{connect::SystemNames, dial::Dialer},
+    session::{account::Limits, logins::Logins},
     telemetry::{
         logs,
         metrics::Metrics,
@@ -42,7 +43,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
         references: cluster.clone(),
         dialer: Dialer::new(policy.clone(), plain_http, Arc::new(SystemNames)),
         instances: Instances::default(),
-        logins: Logins::new(args.logins_per_second),
+        logins: Logins::new(args.logins_per_second, Limits::below(args.lockout_threshold)),
         metrics: metrics.clone(),
     };
     let pod = env::var("POD_NAME").ok();

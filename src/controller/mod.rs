@@ -77,7 +77,7 @@ pub async fn run(
         [] => vec![None],
         namespaces => namespaces.iter().cloned().map(Some).collect(),
     };
-    context.checker.logins.recollection.expect_lists(scopes.len());
+    context.checker.logins.expect_lists(scopes.len());
     let stopping = CancellationToken::new();
     let (changed, settling) = unbounded_channel();
     let connections = Arc::new(Connections::new(Arc::clone(&context), &scopes));

@@ -49,6 +49,8 @@ pub enum Operation {
     Login,
     /// Look at our own token.
     LookupSelf,
+    /// Ask whether a token with few uses is alive.
+    WatchToken,
     /// Ask what our own token may do.
     CapabilitiesSelf,
     /// Ask which secrets engine is mounted at a path.
@@ -73,6 +75,7 @@ impl Operation {
             Self::Probe => "probe",
             Self::Login => "login",
             Self::LookupSelf => "lookup_self",
+            Self::WatchToken => "watch_token",
             Self::CapabilitiesSelf => "capabilities_self",
             Self::MountLookup => "mount_lookup",
             Self::RenewSelf => "renew_self",
@@ -85,7 +88,7 @@ impl Operation {
     /// The method and the path of the request, as people find them in logs. `login` is the path of the login.
     pub fn request(self, login: &str) -> String {
         let method = match self {
-            Self::Health | Self::Probe | Self::LookupSelf | Self::MountLookup => "GET",
+            Self::Health | Self::Probe | Self::LookupSelf | Self::WatchToken | Self::MountLookup => "GET",
             Self::Login
             | Self::CapabilitiesSelf
             | Self::RenewSelf
@@ -103,6 +106,7 @@ impl Operation {
             Self::Login => login,
             Self::Probe | Self::LookupSelf => "auth/token/lookup-self",
             Self::CapabilitiesSelf => "sys/capabilities-self",
+            Self::WatchToken => "sys/internal/ui/mounts/cubbyhole",
             Self::MountLookup => "sys/internal/ui/mounts",
             Self::RenewSelf => "auth/token/renew-self",
             Self::RevokeSelf => "auth/token/revoke-self",
@@ -118,6 +122,7 @@ impl Operation {
             Self::Health
             | Self::Probe
             | Self::LookupSelf
+            | Self::WatchToken
             | Self::CapabilitiesSelf
             | Self::MountLookup
             | Self::RenewSelf
@@ -133,6 +138,7 @@ impl Operation {
             | Self::Probe
             | Self::Login
             | Self::LookupSelf
+            | Self::WatchToken
             | Self::CapabilitiesSelf
             | Self::RenewSelf
             | Self::RevokeSelf
@@ -149,6 +155,7 @@ impl Operation {
             Self::Health | Self::Probe => true,
             Self::Login
             | Self::LookupSelf
+            | Self::WatchToken
             | Self::CapabilitiesSelf
             | Self::MountLookup
             | Self::RenewSelf

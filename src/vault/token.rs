@@ -31,6 +31,8 @@ pub struct TokenInfo {
     pub created: Option<i64>,
     /// Its life if it is never renewed, or the longest that renewals can make it.
     pub longest_life: Option<Duration>,
+    /// Its life as it was issued.
+    pub issued_life: Option<Duration>,
     /// For a periodic token: the life that each renewal gives, without end.
     pub period: Option<Duration>,
     /// Whether it outlives the token that created it.
@@ -118,6 +120,16 @@ pub fn lookup() -> Request {
     Request { operation: Operation::LookupSelf, path: "auth/token/lookup-self".to_owned(), body: None }
 }
 
+/// Asks for something that any living token may ask, and that spends no use of it: the path needs no login, but looks at the
+/// token that comes along.
+pub fn watch() -> Request {
+    Request {
+        operation: Operation::WatchToken,
+        path: "sys/internal/ui/mounts/cubbyhole".to_owned(),
+        body: None,
+    }
+}
+
 /// Asks for a longer life.
 pub fn renew() -> Request {
     let body = Some(b"{}".to_vec().into());
@@ -147,6 +159,7 @@ pub fn read_lookup(answer: &Answer) -> Result<TokenInfo, SelfFault> {
             None => life(data.creation_ttl.0),
             longest => longest,
         },
+        issued_life: life(data.creation_ttl.0),
         period: life(data.period.0),
         orphan: data.orphan,
         renewable: data.renewable,
@@ -155,6 +168,15 @@ pub fn read_lookup(answer: &Answer) -> Result<TokenInfo, SelfFault> {
         display_name: data.display_name.0,
         namespace: TokenNamespace::of(data.namespace_path),
     })
+}
+
+/// Reads the answer to [`watch`]: whether the token is alive.
+pub fn read_watch(answer: &Answer) -> Result<(), SelfFault> {
+    // What is refused to the policies of a living token is refused in other words than a dead one.
+    if answer.status == 403 && answer.error_says("preflight capability check") {
+        return Ok(());
+    }
+    refusal(answer, Operation::WatchToken)
 }
 
 /// Reads the answer to [`renew`]: the life that it gave.
@@ -305,6 +327,14 @@ mod tests {
         assert!(
             matches!(of(&long), Ok(TokenNamespace::Path(path)) if path.len() == TokenNamespace::MAX_BYTES)
         );
+    }
+
+    #[test]
+    fn a_living_token_is_told_from_a_dead_one() {
+        let preflight = r#"{"errors":["preflight capability check returned 403, please ensure client's policies grant access to path \"cubbyhole/\""]}"#;
+        assert_eq!(read_watch(&json(200, r#"{"data":{"type":"cubbyhole"}}"#)), Ok(()));
+        assert_eq!(read_watch(&json(403, preflight)), Ok(()));
+        assert_eq!(read_watch(&json(403, r#"{"errors":["permission denied"]}"#)), Err(SelfFault::Rejected));
     }
 
     #[test]

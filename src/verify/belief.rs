@@ -62,7 +62,7 @@ pub struct Look {
     pub began: Timestamp,
     /// When it ended.
     pub ended: Timestamp,
-    /// Whether the status calls this spec Ready.
+    /// Whether the status calls this spec Ready, and that was earned with the credential that it names now.
     pub was_ready: bool,
 }
 

@@ -232,8 +232,8 @@ fn login(desired: &Desired, login: Option<&LoginSeen>) -> String {
         (Method::AppRole { mount, .. }, _) => {
             format!("the login at auth/{}/login was accepted, and its token works", mount.as_str())
         }
-        (Method::Token(_), Some(LoginSeen { left_alone: true, .. })) => {
-            "the token worked when it was looked up; it is left alone, since its uses are limited".to_owned()
+        (Method::Token(_), Some(LoginSeen { is_watched: true, .. })) => {
+            "the token is alive; no check spends one of its limited uses".to_owned()
         }
         (Method::Token(_), _) => "the token works".to_owned(),
     }
@@ -439,7 +439,7 @@ mod tests {
         let login = LoginSeen {
             info: crate::vault::token::TokenInfo::default(),
             expires_at: None,
-            left_alone: false,
+            is_watched: false,
             ends_soon: Some(testing::at(86_400)),
         };
         let verdicts = judge(

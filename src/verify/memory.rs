@@ -7,14 +7,13 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     belief::Belief,
-    budget::WINDOW,
-    observation::{Fault, LoginSeen},
-    session::{self, Basis, Plan, Session},
+    observation::Fault,
+    session::{self, Basis, Owner, Plan, Session},
 };
 use crate::{
     api::{
         condition::{ConditionType, Reason},
-        desired::Target,
+        desired::{Desired, Target},
         status::{CredentialVersion, VaultConnectionStatus},
     },
     conditions,
@@ -27,6 +26,10 @@ use crate::{
         wrapping::Unwrapped,
     },
 };
+
+/// How long Vault counts a refused login of a role:
+/// <https://developer.hashicorp.com/vault/docs/concepts/user-lockout>, `lockout_counter_reset`.
+pub const LOCKOUT_WINDOW: Duration = Duration::from_mins(15);
 
 /// How many settled checks go by between two looks at the server's health, which tell its version and role.
 pub(super) const CHECKS_BETWEEN_HEALTH: u32 = 10;
@@ -41,10 +44,22 @@ pub struct Memory {
     /// What the instance told of itself. None when it must be asked again.
     health: Option<Health>,
     checks_since_health: u32,
+    /// What Vault accepted last.
     proven: Option<Basis>,
+    /// When.
+    accepted_at: Option<Timestamp>,
+    /// What the last check that passed rested on.
+    passed: Option<Basis>,
     hold: Option<Hold>,
+    /// What was refused last, or could not be tried.
+    denied: Option<Basis>,
+    /// Whether a person asks for a login, whatever was refused before.
+    requested: bool,
     refused: Vec<Timestamp>,
-    left_alone: Option<(Basis, TokenInfo)>,
+    /// A tag of the role that they were of.
+    role_tag: Option<String>,
+    /// A user's token with limited uses, as an earlier process looked it up.
+    limited: Option<(Basis, TokenInfo, Option<Timestamp>)>,
     opened: Option<Opened>,
     /// The objects that were read last. None when they must be read again.
     read: Option<Versions>,
@@ -72,40 +87,75 @@ impl Memory {
     /// What can be known of a target from the status that an earlier process wrote about it.
     pub fn restore(target: &Target, status: &VaultConnectionStatus) -> Self {
         let basis = Basis::new(target, &versions(&status.credentials));
-        let is_true = conditions::is_true(&status.conditions, ConditionType::Authenticated);
+        let is_true = |condition| conditions::is_true(&status.conditions, condition);
         let authenticated = conditions::find(&status.conditions, ConditionType::Authenticated);
-        let fault = authenticated.and_then(|condition| held_fault(&condition.reason));
+        let denied = authenticated.and_then(|condition| denied_fault(&condition.reason));
+        let refused = denied.clone().filter(|fault| *fault != Fault::BudgetSpent);
         let until = status.next_login_time.as_ref();
         let hold =
-            fault.zip(until).map(|(fault, until)| Hold { basis: basis.clone(), fault, until: until.0 });
-        let limited = status.session.as_ref().filter(|session| is_true && session.uses_left.is_some());
+            refused.zip(until).map(|(fault, until)| Hold { basis: basis.clone(), fault, until: until.0 });
+        let is_proven = is_true(ConditionType::Authenticated);
+        let limited = status.session.as_ref().filter(|session| is_proven && session.uses_left.is_some());
+        let end = |session: &crate::api::status::Session| session.expire_time.as_ref().map(|time| time.0);
         Self {
             belief: Belief::restored(status),
             hold,
+            denied: denied.map(|_| basis.clone()),
             refused: status.refused_login_times.iter().map(|time| time.0).collect(),
-            left_alone: limited.map(|session| (basis.clone(), info(session))),
-            proven: is_true.then_some(basis),
+            role_tag: status.refused_login_role.clone(),
+            limited: limited.map(|session| (basis.clone(), info(session), end(session))),
+            accepted_at: status.last_login_time.as_ref().map(|time| time.0),
+            passed: is_true(ConditionType::Ready).then(|| basis.clone()),
+            proven: is_proven.then_some(basis),
             ..Self::default()
         }
     }
 
     /// Whether the objects must be read: at first, after a change, and for every login.
-    pub fn needs_reading(&self, target: &Target, stale: bool, now: Timestamp) -> bool {
-        stale || self.read.is_none() || self.plan(target, None, now) == Plan::LogIn
+    pub fn needs_reading(&self, desired: &Desired, stale: bool, now: Timestamp) -> bool {
+        stale || self.read.is_none() || self.plan(desired, now) == Plan::LogIn
     }
 
-    /// What to do with the kept session. Versions that are not given have not changed.
-    pub fn plan(&self, target: &Target, versions: Option<&Versions>, now: Timestamp) -> Plan {
-        let fits = |basis: &Basis| {
-            basis.target == *target && versions.is_none_or(|versions| Basis::new(target, versions) == *basis)
+    /// What to do with the kept session. It serves only the credential that was last read.
+    pub fn plan(&self, desired: &Desired, now: Timestamp) -> Plan {
+        let Some(session) = self.session.as_ref().filter(|it| self.is_current(&desired.target, &it.basis))
+        else {
+            return Plan::LogIn;
         };
-        if self.left_alone.as_ref().is_some_and(|(basis, _)| fits(basis)) {
-            return Plan::LeaveAlone;
-        }
-        self.session
-            .as_ref()
-            .filter(|session| fits(&session.basis))
-            .map_or(Plan::LogIn, |session| session.plan(now))
+        let is_proof_due = session.owner == Owner::Operator
+            && (self.requested || self.proof_end(desired.login_interval).is_none_or(|end| end <= now));
+        if is_proof_due { Plan::LogIn } else { session.plan(now) }
+    }
+
+    /// Whether the kept session may serve although its login was to be proved anew: nobody asks for that, and it was proved
+    /// not long ago.
+    pub fn may_put_off_proof(&self, desired: &Desired, now: Timestamp) -> bool {
+        let serves = |session: &Session| {
+            self.is_current(&desired.target, &session.basis)
+                && matches!(session.plan(now), Plan::Reuse | Plan::Renew)
+        };
+        let end = self.proof_end(desired.login_interval * 2);
+        !self.requested && self.session.as_ref().is_some_and(serves) && end.is_some_and(|end| now < end)
+    }
+
+    /// When a login that was accepted is that long ago.
+    fn proof_end(&self, interval: Duration) -> Option<Timestamp> {
+        self.accepted_at.map(|at| session::later(at, interval))
+    }
+
+    /// Whether something was made from the credential that was last read.
+    fn is_current(&self, target: &Target, basis: &Basis) -> bool {
+        self.read.as_ref().is_some_and(|read| Basis::new(target, read) == *basis)
+    }
+
+    /// Notes a check that passed with the credential that was last read.
+    pub fn has_passed(&mut self, target: &Target) {
+        self.passed = self.read.as_ref().map(|read| Basis::new(target, read));
+    }
+
+    /// Whether the last check that passed rested on the credential that was last read. If not, nothing of it may stand.
+    pub fn has_passed_with_current(&self, target: &Target) -> bool {
+        self.passed.as_ref().is_some_and(|basis| self.is_current(target, basis))
     }
 
     /// Notes that the objects are about to be read. Until they were, and could all be used, nothing rests on them.
@@ -154,21 +204,42 @@ impl Memory {
         self.proven.as_ref() == Some(basis)
     }
 
+    /// When Vault last accepted a login.
+    pub fn accepted_at(&self) -> Option<Timestamp> {
+        self.accepted_at
+    }
+
     /// Notes a login that Vault accepted.
-    pub fn accepted(&mut self, basis: Basis) {
+    pub fn accepted(&mut self, basis: Basis, now: Timestamp) {
         self.proven = Some(basis);
+        self.accepted_at = Some(now);
         self.hold = None;
+        self.denied = None;
         self.refused.clear();
-        self.left_alone = None;
+        self.limited = None;
     }
 
     /// Notes a login that Vault refused: the same is not tried again until it no longer counts. Tells when that is.
     pub fn refused(&mut self, basis: Basis, fault: LoginFault, now: Timestamp) -> Timestamp {
-        let until = session::later(now, WINDOW);
-        self.proven = None;
+        let until = session::later(now, LOCKOUT_WINDOW);
         self.refused.push(now);
-        self.hold = Some(Hold { basis, fault: Fault::Login(fault), until });
+        self.denied(basis, Fault::Login(fault), until);
         until
+    }
+
+    /// Notes which role the connection logs in with.
+    pub fn has_role(&mut self, tag: String) {
+        self.role_tag = Some(tag);
+    }
+
+    /// A tag of the role that the connection logs in with, if it is known.
+    pub fn role_tag(&self) -> Option<&String> {
+        self.role_tag.as_ref()
+    }
+
+    /// Notes a login that got no answer, although Vault may have refused and counted it.
+    pub fn may_have_been_refused(&mut self, now: Timestamp) {
+        self.refused.push(now);
     }
 
     /// When logins of the connection were refused that still count.
@@ -177,13 +248,20 @@ impl Memory {
     }
 
     /// Notes why a login with this basis is not to be tried before `until`.
-    pub fn hold_back(&mut self, basis: Basis, fault: Fault, until: Timestamp) {
+    pub fn denied(&mut self, basis: Basis, fault: Fault, until: Timestamp) {
+        self.proven = None;
+        self.denied = Some(basis.clone());
         self.hold = Some(Hold { basis, fault, until });
     }
 
-    /// Whether a login with another basis was refused or held back: somebody has changed the credential since.
+    /// Notes that a login with this basis could not be tried, because of others of its role.
+    pub fn not_tried(&mut self, basis: Basis) {
+        self.denied = Some(basis);
+    }
+
+    /// Whether a login with another basis was refused or could not be tried: somebody has changed the credential since.
     pub fn has_changed(&self, basis: &Basis) -> bool {
-        self.hold.as_ref().is_some_and(|hold| hold.basis != *basis)
+        self.denied.as_ref().is_some_and(|denied| denied != basis)
     }
 
     /// Why a login with this basis is not to be tried now, and until when.
@@ -193,8 +271,18 @@ impl Memory {
     }
 
     /// Lets a login be tried again, because a person asks for it.
-    pub fn forgive(&mut self) {
-        self.hold = None;
+    pub fn request(&mut self) {
+        self.requested = true;
+    }
+
+    /// Whether a person asks for a login.
+    pub fn is_requested(&self) -> bool {
+        self.requested
+    }
+
+    /// Notes that what a person asked for was done, as far as it could be.
+    pub fn answer_request(&mut self) {
+        self.requested = false;
     }
 
     /// Keeps what a wrapping token held, until another one is opened.
@@ -214,26 +302,21 @@ impl Memory {
         session::ends_soon(opened.since, opened.unwrapped.ttl?, now)
     }
 
-    /// Notes that a token is not to be looked at again.
-    pub fn leave_alone(&mut self, basis: Basis, info: TokenInfo) {
-        self.left_alone = Some((basis, info));
-        self.session = None;
-    }
-
-    /// What the status tells of a token that is left alone.
-    pub fn left_alone(&self) -> Option<LoginSeen> {
-        let (_, info) = self.left_alone.as_ref()?;
-        Some(LoginSeen { info: info.clone(), expires_at: None, left_alone: true, ends_soon: None })
+    /// What an earlier process saw of a user's token with limited uses, so that no use is spent on seeing it again: what Vault
+    /// said of it, and its end.
+    pub fn limited(&self, basis: &Basis) -> Option<(TokenInfo, Option<Timestamp>)> {
+        let (_, info, end) = self.limited.as_ref().filter(|(limited, _, _)| limited == basis)?;
+        Some((info.clone(), *end))
     }
 }
 
 /// Those of these refused logins that still count.
 pub fn still_counting(refused: impl IntoIterator<Item = Timestamp>, now: Timestamp) -> Vec<Timestamp> {
-    refused.into_iter().filter(|time| now < session::later(*time, WINDOW)).collect()
+    refused.into_iter().filter(|time| now < session::later(*time, LOCKOUT_WINDOW)).collect()
 }
 
 /// The fault behind a reason in the status, if it is one after which no login is tried for a while.
-fn held_fault(reason: &str) -> Option<Fault> {
+fn denied_fault(reason: &str) -> Option<Fault> {
     let known = [
         (Reason::InvalidCredentials, Fault::Login(LoginFault::InvalidCredentials)),
         (Reason::LoginDenied, Fault::Login(LoginFault::Denied)),
@@ -270,8 +353,8 @@ fn info(session: &crate::api::status::Session) -> TokenInfo {
         period: duration(session.period_seconds),
         orphan: session.orphan,
         policies_cut: session.policies_truncated.unwrap_or_default(),
-        created: None,
         namespace: TokenNamespace::NotTold,
+        ..TokenInfo::default()
     }
 }
 
@@ -281,7 +364,7 @@ mod tests {
     use crate::{
         secrets::Versions,
         verify::{
-            observation::Observation,
+            observation::{LoginSeen, Observation},
             report::{Circumstances, checked},
             testing::{app_role, at, token, versions as of_version},
         },
@@ -297,21 +380,33 @@ mod tests {
 
     #[test]
     fn a_session_serves_the_target_and_the_objects_that_it_was_made_from() {
-        let target = app_role().target;
-        let mut memory = Memory { session: Some(session("1")), ..Memory::default() };
-        assert!(memory.needs_reading(&target, false, at(1)), "at first nothing is known of the objects");
+        let desired = app_role();
+        let mut memory =
+            Memory { session: Some(session("1")), accepted_at: Some(at(0)), ..Memory::default() };
+        assert!(memory.needs_reading(&desired, false, at(1)), "at first nothing is known of the objects");
         memory.has_read(of_version("1"));
-        assert!(!memory.needs_reading(&target, false, at(1)));
-        assert!(memory.needs_reading(&target, true, at(1)));
-        assert!(memory.needs_reading(&token().target, false, at(1)));
-        assert_eq!(memory.plan(&target, None, at(1)), Plan::Reuse);
-        assert_eq!(memory.plan(&target, Some(&of_version("1")), at(1)), Plan::Reuse);
-        assert_eq!(memory.plan(&target, Some(&of_version("2")), at(1)), Plan::LogIn);
-        assert_eq!(memory.plan(&target, Some(&Versions::new()), at(1)), Plan::LogIn);
+        assert!(!memory.needs_reading(&desired, false, at(1)));
+        assert!(memory.needs_reading(&desired, true, at(1)));
+        assert!(memory.needs_reading(&token(), false, at(1)));
+        assert_eq!(memory.plan(&desired, at(1)), Plan::Reuse);
+        let mut plan_with = |versions: Versions| {
+            memory.has_read(versions);
+            memory.plan(&desired, at(1))
+        };
         let mut with_gateway = of_version("1");
         with_gateway.insert(ObjectName::gateway("private"), None);
-        let plan = memory.plan(&target, Some(&with_gateway), at(1));
-        assert_eq!(plan, Plan::Reuse, "what the way rests on is not what the session was made from");
+        assert_eq!(
+            plan_with(with_gateway),
+            Plan::Reuse,
+            "what the way rests on is not what the session was made from"
+        );
+        assert_eq!(plan_with(Versions::new()), Plan::LogIn);
+        assert_eq!(plan_with(of_version("2")), Plan::LogIn);
+        assert_eq!(
+            memory.plan(&desired, at(1)),
+            Plan::LogIn,
+            "until the credential that was read has worked"
+        );
     }
 
     #[test]
@@ -333,7 +428,7 @@ mod tests {
     #[test]
     fn a_refusal_holds_for_the_same_credential_until_its_time() {
         let mut memory = Memory::default();
-        memory.accepted(basis("1"));
+        memory.accepted(basis("1"), at(0));
         assert!(memory.is_proven(&basis("1")));
         assert_eq!(memory.refused(basis("1"), LoginFault::InvalidCredentials, at(0)), at(900));
         assert_eq!((memory.refused_lately(at(899)), memory.refused_lately(at(900))), (vec![at(0)], vec![]));
@@ -345,8 +440,36 @@ mod tests {
         assert_eq!(memory.hold(&basis("1"), at(900)), None);
         assert_eq!(memory.hold(&basis("2"), at(1)), None);
         assert!(memory.has_changed(&basis("2")) && !memory.has_changed(&basis("1")));
-        memory.forgive();
-        assert_eq!(memory.hold(&basis("1"), at(1)), None);
+    }
+
+    #[test]
+    fn a_login_is_proved_anew_after_its_interval_and_when_a_person_asks() {
+        let desired = app_role();
+        let mut memory = Memory { session: Some(session("1")), ..Memory::default() };
+        memory.has_read(of_version("1"));
+        memory.accepted(basis("1"), at(0));
+        let hour = 3600;
+        assert_eq!(memory.plan(&desired, at(hour - 1)), Plan::Reuse);
+        assert_eq!(memory.plan(&desired, at(hour)), Plan::LogIn);
+        assert!(
+            memory.may_put_off_proof(&desired, at(hour)) && !memory.may_put_off_proof(&desired, at(2 * hour))
+        );
+        memory.request();
+        assert_eq!(memory.plan(&desired, at(1)), Plan::LogIn);
+        assert!(!memory.may_put_off_proof(&desired, at(1)), "somebody waits for the answer");
+        memory.answer_request();
+        assert_eq!(memory.plan(&desired, at(1)), Plan::Reuse);
+    }
+
+    #[test]
+    fn what_passed_says_nothing_of_a_credential_that_was_read_since() {
+        let target = app_role().target;
+        let mut memory = Memory::default();
+        memory.has_read(of_version("1"));
+        memory.has_passed(&target);
+        assert!(memory.has_passed_with_current(&target));
+        memory.has_read(of_version("2"));
+        assert!(!memory.has_passed_with_current(&target));
     }
 
     #[test]
@@ -380,7 +503,8 @@ mod tests {
         let spent = Observation { fault: Some(Fault::BudgetSpent), ..refused };
         let (status, _) = checked(&VaultConnectionStatus::default(), &around, &app_role(), &spent);
         let memory = Memory::restore(&app_role().target, &status);
-        assert_eq!(memory.hold(&basis("1"), at(899)), Some((Fault::BudgetSpent, at(900))));
+        assert_eq!(memory.hold(&basis("1"), at(899)), None, "that depends on its role alone");
+        assert!(memory.has_changed(&basis("2")) && !memory.has_changed(&basis("1")));
 
         let worked = Observation { versions: of_version("1"), ..Observation::default() };
         let (status, _) = checked(&VaultConnectionStatus::default(), &around, &app_role(), &worked);
@@ -388,24 +512,19 @@ mod tests {
     }
 
     #[test]
-    fn a_token_with_limited_uses_is_left_alone_even_after_a_restart() {
+    fn a_token_with_limited_uses_is_not_looked_up_again_after_a_restart() {
         let token = token();
         let basis = Basis { target: token.target.clone(), versions: of_version("1") };
         let info = TokenInfo { uses_left: Some(3), ..TokenInfo::default() };
-        let mut memory = Memory::default();
-        memory.leave_alone(basis.clone(), info.clone());
-        assert_eq!(memory.plan(&token.target, Some(&basis.versions), at(1)), Plan::LeaveAlone);
-        assert_eq!(memory.plan(&token.target, Some(&of_version("2")), at(1)), Plan::LogIn);
-
+        let seen =
+            LoginSeen { info: info.clone(), expires_at: Some(at(500)), is_watched: true, ends_soon: None };
         let around = Circumstances { generation: 1, requested_at: None, now: at(0), jitter: 0.0 };
-        let seen = Observation {
-            login: memory.left_alone(),
-            versions: basis.versions.clone(),
-            ..Observation::default()
-        };
+        let seen =
+            Observation { login: Some(seen), versions: basis.versions.clone(), ..Observation::default() };
         let (status, _) = checked(&VaultConnectionStatus::default(), &around, &token, &seen);
         let restored = Memory::restore(&token.target, &status);
-        assert_eq!(restored.plan(&token.target, Some(&basis.versions), at(1)), Plan::LeaveAlone);
-        assert!(restored.needs_reading(&token.target, false, at(1)), "the Secret may have changed meanwhile");
+        assert_eq!(restored.limited(&basis), Some((info, Some(at(500)))));
+        let changed = Basis { versions: of_version("2"), ..basis };
+        assert_eq!(restored.limited(&changed), None);
     }
 }

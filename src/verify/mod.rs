@@ -10,7 +10,6 @@
 //! Pure: values in, values out. `now` and jitter are arguments.
 
 pub mod belief;
-pub mod budget;
 pub mod engine;
 pub mod events;
 pub mod gateway;
@@ -24,6 +23,4 @@ pub mod shown;
 mod words;
 
 #[cfg(test)]
-mod model;
-#[cfg(test)]
-mod testing;
+pub(crate) mod testing;

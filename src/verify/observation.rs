@@ -45,6 +45,12 @@ pub struct Observation {
     pub refused: Vec<Timestamp>,
     /// What would explain that the credential is refused.
     pub suspicion: Option<Suspicion>,
+    /// A tag of the role that they were of.
+    pub refused_role: Option<String>,
+    /// When Vault last accepted a login.
+    pub last_login: Option<Timestamp>,
+    /// When the user's token must be seen to, if nothing else leads to a check before.
+    pub token_due: Option<Timestamp>,
 }
 
 /// How far a check came with its requests, so that a message can name the one that failed, and a step that passed stays passed.
@@ -64,8 +70,8 @@ pub struct LoginSeen {
     pub info: TokenInfo,
     /// When the token ends, if it is kept until then.
     pub expires_at: Option<Timestamp>,
-    /// Whether it was left alone in this check, because looking at it would use it up.
-    pub left_alone: bool,
+    /// Whether its uses are limited, so that it is only watched: none of them is spent on checks.
+    pub is_watched: bool,
     /// The end of a user's credential, if it is near and nothing but a new one helps.
     pub ends_soon: Option<Timestamp>,
 }
@@ -121,9 +127,10 @@ impl Asked {
             | Operation::Login
             | Operation::WrappingLookup
             | Operation::Unwrap => ConditionType::ServerReady,
-            Operation::LookupSelf | Operation::CapabilitiesSelf | Operation::MountLookup => {
-                ConditionType::Authenticated
-            }
+            Operation::LookupSelf
+            | Operation::WatchToken
+            | Operation::CapabilitiesSelf
+            | Operation::MountLookup => ConditionType::Authenticated,
             // A check goes on without a renewal, too.
             Operation::RenewSelf | Operation::RevokeSelf => ConditionType::Reachable,
         });

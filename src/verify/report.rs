@@ -53,9 +53,12 @@ pub fn checked(
     next.credentials = credentials(&observation.versions);
     next.next_login_time = observation.no_login_before.map(Time);
     next.refused_login_times = observation.refused.iter().copied().map(Time).collect();
+    next.refused_login_role = observation.refused_role.clone().filter(|_| !observation.refused.is_empty());
+    next.last_login_time = observation.last_login.map(Time);
     next.last_check_time = Some(Time(around.now));
 
     let wait = schedule::wait(outcome(&next, desired, observation, around.now), around.now, around.jitter);
+    let wait = observation.token_due.map_or(wait, |due| schedule::no_later(wait, due, around.now));
     next.next_check_time = Some(Time(later(around.now, wait)));
     (next, wait)
 }
@@ -87,8 +90,13 @@ pub fn overdue(
     around: &Circumstances<'_>,
     desired: &Desired,
 ) -> VaultConnectionStatus {
-    let refused = memory::still_counting(previous.refused_login_times.iter().map(|time| time.0), around.now);
-    let seen = Observation { fault: Some(Fault::Overdue), refused, ..Observation::default() };
+    let seen = Observation {
+        fault: Some(Fault::Overdue),
+        refused: memory::still_counting(previous.refused_login_times.iter().map(|time| time.0), around.now),
+        refused_role: previous.refused_login_role.clone(),
+        last_login: previous.last_login_time.as_ref().map(|time| time.0),
+        ..Observation::default()
+    };
     let (mut next, _) = checked(previous, around, desired, &seen);
     next.credentials.clone_from(&previous.credentials);
     next
@@ -121,7 +129,11 @@ fn timeless(status: &VaultConnectionStatus) -> VaultConnectionStatus {
     let mut status = status.clone();
     status.last_check_time = None;
     status.next_check_time = None;
+    status.last_login_time = None;
     status.refused_login_times = Vec::new();
+    if let Some(session) = &mut status.session {
+        session.expire_time = None;
+    }
     if let Some(server) = &mut status.server {
         server.clock_skew_seconds = None;
         server.certificate_days_left = None;
@@ -143,6 +155,8 @@ fn begin(
         observed_generation: Some(around.generation),
         state: Some(reason.state()),
         refused_login_times: previous.refused_login_times.clone(),
+        refused_login_role: previous.refused_login_role.clone(),
+        last_login_time: previous.last_login_time.clone(),
         last_handled_reconcile_at: handled.or_else(|| previous.last_handled_reconcile_at.clone()),
         conditions: conditions::fold(&previous.conditions, verdicts, around.generation, around.now),
         ..VaultConnectionStatus::default()
@@ -287,7 +301,7 @@ mod tests {
         let info = TokenInfo { ttl: Some(Duration::from_secs(30)), ..TokenInfo::default() };
         Observation {
             health: Some(health),
-            login: Some(LoginSeen { info, expires_at: None, left_alone: false, ends_soon: None }),
+            login: Some(LoginSeen { info, expires_at: None, is_watched: false, ends_soon: None }),
             versions: versions("1"),
             ..Observation::default()
         }

@@ -154,6 +154,11 @@ pub fn wait(outcome: Outcome, now: Timestamp, jitter: f64) -> Duration {
     }
 }
 
+/// A wait that ends at `due` at the latest, if that is not too soon.
+pub fn no_later(wait: Duration, due: Timestamp, now: Timestamp) -> Duration {
+    wait.min(between(now, due).max(SHORTEST_WAIT))
+}
+
 /// The time from one moment to a later one; zero when it is not later.
 fn between(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()

@@ -100,7 +100,7 @@ mod tests {
         Observation {
             fault: Some(Fault::Server(ServerFault::Redirected { host: some() })),
             health: Some(health),
-            login: Some(LoginSeen { info, expires_at: None, left_alone: false, ends_soon: None }),
+            login: Some(LoginSeen { info, expires_at: None, is_watched: false, ends_soon: None }),
             ..Observation::default()
         }
     }

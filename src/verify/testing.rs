@@ -15,11 +15,11 @@ use crate::{
     secrets::{Version, Versions},
 };
 
-pub(super) fn at(second: i64) -> Timestamp {
+pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).expect("in range")
 }
 
-pub(super) fn app_role() -> Desired {
+pub(crate) fn app_role() -> Desired {
     Desired {
         target: Target {
             instance: InstanceUrl::parse("https://vault.example.com").expect("valid"),
@@ -37,19 +37,20 @@ pub(super) fn app_role() -> Desired {
         engine: None,
         interval: Duration::from_mins(1),
         timeout: Duration::from_secs(10),
+        login_interval: Duration::from_hours(1),
     }
 }
 
-pub(super) fn token() -> Desired {
+pub(crate) fn token() -> Desired {
     let desired = app_role();
     Desired { target: Target { method: Method::Token(key()), ..desired.target }, ..desired }
 }
 
-pub(super) fn missing() -> Fault {
+pub(crate) fn missing() -> Fault {
     Fault::Missing(BTreeMap::from([("kv/data/*".to_owned(), vec![Verb::Create, Verb::Read])]))
 }
 
-pub(super) fn versions(resource_version: &str) -> Versions {
+pub(crate) fn versions(resource_version: &str) -> Versions {
     let version = Version { uid: "u".to_owned(), resource_version: resource_version.to_owned() };
     BTreeMap::from([(ObjectName::secret("vault"), Some(version))])
 }

@@ -148,19 +148,18 @@ async fn a_batch_token_is_kept_and_nobody_tries_to_revoke_it() {
     let operator = Operator::start(&cluster).await;
     let role = vault.app_role("faults-batch", json!({"token_type": "batch", "token_ttl": "1h"})).await;
     connect(&cluster, &vault, "batch", &role).await;
+    cluster.change("batch", &json!({"spec": {"check": {"interval": "10s"}}})).await;
     let ready = cluster.wait("batch", "Ready", PATIENCE, is_ready).await;
     let told = session(&ready);
     assert_eq!((told.token_type.as_deref(), told.renewable), (Some("batch"), Some(false)));
-    for _ in 0..2 {
-        assert!(is_ready(&check_now(&cluster, "batch").await));
-    }
-    cluster.delete("batch").await;
     operator.await_count("vault_requests_total{operation=\"lookup_self\"", 3, PATIENCE).await;
+    cluster.delete("batch").await;
     operator.stop();
     let login = format!("auth/{}/login", role.mount);
     let lookup = "auth/token/lookup-self";
     let asked = audit::vault_paths(&vault).await;
-    assert_eq!(asked, [&login, lookup, lookup, lookup], "one login, a look for each check, and no end");
+    assert_eq!(asked[..4], [&login, lookup, lookup, lookup], "one login, a look for each check");
+    assert!(asked[4..].iter().all(|path| path == lookup), "and no end: {asked:?}");
 }
 
 #[tokio::test]

@@ -27,7 +27,6 @@ use vault_connection_operator::{
     controller::connection::{
         checker::{Checker, Subject},
         instances::Instances,
-        logins::Logins,
         observe::Kept,
     },
     gateway::{
@@ -38,6 +37,7 @@ use vault_connection_operator::{
     },
     refs::{ConnectionRef, ObjectName},
     secrets::{Lookup, Object, References, Version, ledger::Ledger},
+    session::{account::Limits, logins::Logins},
     telemetry::metrics::Metrics,
     vault::transport::TransportFault,
     verify::observation::Fault,
@@ -147,7 +147,7 @@ impl Bench {
             references: Pair,
             dialer: Dialer::new(policy, true, Arc::clone(&names) as Arc<dyn Names>),
             instances: Instances::default(),
-            logins: Logins::new(10),
+            logins: Logins::new(10, Limits::default()),
             metrics: Metrics::new(),
         };
         let desired = Desired::parse(&spec).expect("a good spec");
@@ -162,6 +162,7 @@ impl Bench {
             desired: &self.desired,
             ledger: &ledger,
             stale: false,
+            is_ready: false,
             register: &|_| {},
             deadline: None,
             now: Timestamp::now(),

@@ -24,7 +24,7 @@ use crate::{
         scene::{CREDENTIALS, HOST, Scene},
         specs::app_role,
         verdict::{condition, is_ready},
-        wait::eventually,
+        wait::{PATIENCE, eventually},
     },
 };
 
@@ -82,8 +82,12 @@ async fn a_ca_certificate_that_changes_is_trusted_at_once_with_the_session_that_
         vault.show(new.serving_as(&[host]).config());
         apply(&new.pem).await;
         await_use(&vault, &format!("{name}: the new CA is trusted"), before).await;
-        assert!(is_ready(&check_now(&scene.cluster, &name).await), "{name}");
+        eventually("a check over the new way", PATIENCE, async || {
+            (vault.asked(Ask::LookupSelf) > 1).then_some(())
+        })
+        .await;
         assert_eq!(vault.asked(Ask::Login), 1, "{name}: the session is kept");
+        assert!(is_ready(&check_now(&scene.cluster, &name).await), "{name}");
 
         let before = vault.handshakes().len();
         vault.show(old.serving_as(&[host]).config());
@@ -121,10 +125,12 @@ async fn a_client_certificate_that_changes_is_shown_at_once() {
     let identity = new.client("operator");
     apply(&identity).await;
     await_use(&scene.vault, "the new certificate is shown", before).await;
+    let looked = async || (scene.vault.asked(Ask::LookupSelf) > 1).then_some(());
+    eventually("a check with the new certificate", PATIENCE, looked).await;
+    assert_eq!(scene.vault.asked(Ask::Login), 1, "the session is kept");
     assert!(is_ready(&check_now(&scene.cluster, "mine").await));
     let last = scene.vault.handshakes().pop().expect("there was one");
     assert_eq!(last.client, Some(identity.der));
-    assert_eq!(scene.vault.asked(Ask::Login), 1, "the session is kept");
     scene.assert_nobody_dialled_directly().await;
 }
 

@@ -33,6 +33,9 @@ const MOST_VERBS: usize = 8;
 /// Shortest and longest time that a check may take.
 const TIMEOUT_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
+/// Shortest and longest time until a login is proved anew.
+const LOGIN_INTERVAL_BOUNDS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(24));
+
 /// What a user asks for, valid by construction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
@@ -46,6 +49,8 @@ pub struct Desired {
     pub interval: Duration,
     /// Longest time that one check may take.
     pub timeout: Duration,
+    /// Longest time until a login that is kept as a session is proved anew.
+    pub login_interval: Duration,
 }
 
 /// A secrets engine that secrets are to be synced to.
@@ -182,6 +187,9 @@ pub enum SpecError {
     /// The timeout does not parse or is out of bounds.
     #[error("spec.check.timeout: write a duration from 1s to 60s, such as 10s")]
     Timeout,
+    /// The interval between logins does not parse or is out of bounds.
+    #[error("spec.check.loginInterval: write a duration from 10s to 24h, such as 1h")]
+    LoginInterval,
     /// The timeout is longer than the interval.
     #[error("spec.check: timeout must not be longer than interval")]
     TimeoutOverInterval,
@@ -209,6 +217,8 @@ impl Desired {
             engine: spec.require.as_ref().map(engine).transpose()?.flatten(),
             interval,
             timeout,
+            login_interval: duration(&spec.check.login_interval, LOGIN_INTERVAL_BOUNDS)
+                .ok_or(SpecError::LoginInterval)?,
         })
     }
 }

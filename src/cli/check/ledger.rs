@@ -13,11 +13,9 @@ use crate::{
     api::desired::Target,
     refs::ConnectionRef,
     secrets::resolve::AppRolePair,
+    session::account::{Confidence, Limits, ends, spent_until},
     vault::login::LoginFault,
-    verify::{
-        budget::{Budget, WINDOW},
-        observation::Fault,
-    },
+    verify::observation::Fault,
 };
 
 /// The format of the file. Another one is left alone.
@@ -199,7 +197,7 @@ impl Ledger {
         };
         let of_role: Vec<_> = of_role.into_iter().filter(counts).collect();
         if let Some((at, fault)) = of_role.iter().find_map(|entry| entry.refusal_of(login)) {
-            return Decision::Hold(Held::Refused { fault, at, until: end_of(at) });
+            return Decision::Hold(Held::Refused { fault, at, until: ends(at) });
         }
         if !around.impatient && of_role.iter().any(|entry| entry.is_pending(around.now)) {
             return Decision::Wait;
@@ -207,9 +205,9 @@ impl Ledger {
         let changed = of_role
             .iter()
             .any(|entry| entry.connection == login.connection && entry.credential != login.credential);
-        let mut budget = Budget::default();
-        budget.recall(&of_role.iter().map(|entry| entry.at).collect::<Vec<_>>());
-        if let Err(until) = budget.permit(around.now, changed) {
+        let confidence = if changed { Confidence::Changed } else { Confidence::Unproven };
+        let times: Vec<_> = of_role.iter().map(|entry| entry.at).collect();
+        if let Some(until) = spent_until(&times, Limits::default().of(confidence)) {
             return Decision::Hold(Held::Spent { until });
         }
         let Login { role, credential, connection } = login.clone();
@@ -252,7 +250,7 @@ impl Ledger {
     }
 
     fn prune(&mut self, now: Timestamp) {
-        self.entries.retain(|entry| now < end_of(entry.at));
+        self.entries.retain(|entry| now < ends(entry.at));
         self.entries.sort_by_key(|entry| entry.at);
         let excess = self.entries.len().saturating_sub(MAX_ENTRIES);
         self.entries.drain(..excess);
@@ -285,11 +283,6 @@ impl Entry {
     fn is_pending(&self, now: Timestamp) -> bool {
         matches!(self.outcome, Outcome::Pending { until, .. } if now < until)
     }
-}
-
-/// When a login of this time counts no longer.
-fn end_of(at: Timestamp) -> Timestamp {
-    at.checked_add(WINDOW).unwrap_or(Timestamp::MAX)
 }
 
 fn secret(text: &SecretString) -> &str {

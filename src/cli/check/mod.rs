@@ -51,7 +51,6 @@ use crate::{
         connection::{
             checker::{Checked, Checker, Subject},
             instances::Instances,
-            logins::Logins,
             observe::Kept,
         },
     },
@@ -62,6 +61,7 @@ use crate::{
         ledger::Ledger,
         resolve::{self, AppRolePair, Credentials, Lookups},
     },
+    session::{account::Limits, logins::Logins},
     telemetry::metrics::Metrics,
     text::printable,
     vault::login::LoginFault,
@@ -111,7 +111,7 @@ pub(super) async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
         // Without a cluster there is no API server to protect.
         dialer: Dialer::new(args.addresses.policy(Vec::new())?, plain_http, Arc::new(SystemNames)),
         instances: Instances::default(),
-        logins: Logins::new(10),
+        logins: Logins::new(10, Limits::default()),
         metrics: Metrics::new(),
     };
     let mut run = Run { checker, ledger: ledger_file(args.memory) };
@@ -224,7 +224,7 @@ impl Run {
                 Ok(begun) => attempt = Some((begun, basis)),
                 Err(held) => {
                     let (fault, until) = told_of(name, held);
-                    kept.memory.hold_back(basis, fault, until);
+                    kept.memory.denied(basis, fault, until);
                 }
             }
         }
@@ -234,6 +234,7 @@ impl Run {
             desired,
             ledger: &ledger,
             stale: false,
+            is_ready: false,
             register: &|_| {},
             now,
             deadline: None,

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use super::{
     instances::Instances,
-    logins::Logins,
     observe::{Kept, observe},
 };
 use crate::{
@@ -17,6 +16,7 @@ use crate::{
     gateway::{dial::Dialer, route::Rules},
     refs::{ConnectionRef, ObjectName},
     secrets::{References, known::Known, ledger::Ledger},
+    session::logins::Logins,
     telemetry::metrics::Metrics,
     vault::{Operation, Request, answer::Answer, client::Client, token, transport::TransportFault},
     verify::{
@@ -49,6 +49,8 @@ pub struct Subject<'a> {
     pub ledger: &'a Mutex<Ledger>,
     /// Whether an object may have changed since it was read.
     pub stale: bool,
+    /// Whether the status calls this spec Ready.
+    pub is_ready: bool,
     /// Remembers which objects the connection names. Called before an object is read.
     pub register: &'a (dyn Fn(Vec<ObjectName>) + Sync),
     /// Now.
@@ -121,6 +123,7 @@ impl<R: References> Checker<R> {
             Operation::Login | Operation::Unwrap => Stake::BringsToken,
             Operation::RevokeSelf => Stake::EndsToken,
             Operation::LookupSelf
+            | Operation::WatchToken
             | Operation::CapabilitiesSelf
             | Operation::MountLookup
             | Operation::RenewSelf => Stake::UsesToken,

@@ -1,7 +1,8 @@
 //! What is known of instances that fail: their connections share one question instead of asking each for itself.
 //!
 //! Only what `sys/health` shows is shared, since nothing else is equal for everybody. A healthy instance leaves no trace
-//! here: each connection asks it for itself.
+//! here: each connection asks it for itself. So does a Ready connection when the instance answers that it cannot serve: what another saw
+//! some seconds ago may be over, and nobody loses Ready by that. It shares only what takes long to find out: that no answer comes.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 use crate::{
     gateway::way::Way,
     refs::{ConnectionRef, GatewayName, ObjectName},
+    vault::transport::TransportFault,
     verify::observation::Fault,
 };
 
@@ -27,10 +29,23 @@ pub struct Instances {
     failing: Mutex<HashMap<Way, Failing>>,
 }
 
+/// Who wants to know of a failing instance.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker<'a> {
+    /// The connection.
+    pub connection: &'a ConnectionRef,
+    /// How long it would wait for an answer.
+    pub timeout: Duration,
+    /// While it is Ready: when it last had an observation of its own or of another.
+    pub ready_since: Option<Instant>,
+}
+
 #[derive(Debug)]
 struct Failing {
     fault: Fault,
     asked: Instant,
+    /// When the fault was seen, by somebody who was ready to wait so long.
+    seen: (Instant, Duration),
     waiting: HashSet<ConnectionRef>,
 }
 
@@ -43,7 +58,7 @@ impl Instances {
     }
 
     /// The fault that another connection has just seen, or is about to see again. None means: ask.
-    pub fn known_fault(&self, way: &Way, connection: &ConnectionRef) -> Option<Fault> {
+    pub fn known_fault(&self, way: &Way, asker: &Asker<'_>) -> Option<Fault> {
         let mut failing = self.lock();
         let known = failing.get_mut(way)?;
         if known.asked.elapsed() >= ASK_EVERY {
@@ -51,20 +66,25 @@ impl Instances {
             known.asked = Instant::now();
             return None;
         }
-        known.waiting.insert(connection.clone());
+        if !known.serves(asker) {
+            return None;
+        }
+        known.waiting.insert(asker.connection.clone());
         Some(known.fault.clone())
     }
 
     /// Notes that the instance failed when it was asked at `asked`.
-    pub fn failed(&self, way: &Way, connection: &ConnectionRef, fault: &Fault, asked: Instant) {
+    pub fn failed(&self, way: &Way, by: &Asker<'_>, fault: &Fault, asked: Instant) {
         let mut failing = self.lock();
+        let seen = (Instant::now(), by.timeout);
         let known = failing.entry(way.clone()).or_insert_with(|| Failing {
             fault: fault.clone(),
             asked,
+            seen,
             waiting: HashSet::new(),
         });
-        known.fault = fault.clone();
-        known.waiting.insert(connection.clone());
+        (known.fault, known.seen) = (fault.clone(), seen);
+        known.waiting.insert(by.connection.clone());
     }
 
     /// Notes that the instance serves, and tells which other connections waited for that.
@@ -88,6 +108,18 @@ impl Instances {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Way, Failing>> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Failing ===
+
+impl Failing {
+    /// Whether what was seen says as much as this connection would see.
+    fn serves(&self, asker: &Asker<'_>) -> bool {
+        let (seen, timeout) = self.seen;
+        let is_silent = matches!(self.fault, Fault::Transport(_));
+        let is_patient = timeout >= asker.timeout || self.fault != Fault::Transport(TransportFault::TimedOut);
+        is_patient && asker.ready_since.is_none_or(|last| is_silent && seen > last)
     }
 }
 
@@ -115,30 +147,64 @@ mod tests {
         ConnectionRef { namespace: "ns".to_owned(), name: name.to_owned() }
     }
 
+    fn asker(connection: &ConnectionRef) -> Asker<'_> {
+        Asker { connection, timeout: Duration::from_secs(10), ready_since: None }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_failing_instance_is_asked_once_in_five_seconds_over_all() {
         let instances = Instances::default();
         let sealed = Fault::Server(ServerFault::Sealed);
-        assert_eq!(instances.known_fault(&way(), &connection("a")), None);
-        instances.failed(&way(), &connection("a"), &sealed, Instant::now());
-        assert_eq!(instances.known_fault(&way(), &connection("b")), Some(sealed.clone()));
+        let known_to = |name: &str| instances.known_fault(&way(), &asker(&connection(name)));
+        assert_eq!(known_to("a"), None);
+        instances.failed(&way(), &asker(&connection("a")), &sealed, Instant::now());
+        assert_eq!(known_to("b"), Some(sealed.clone()));
 
         tokio::time::advance(ASK_EVERY).await;
-        assert_eq!(instances.known_fault(&way(), &connection("c")), None, "c asks for all");
-        assert_eq!(instances.known_fault(&way(), &connection("a")), Some(sealed.clone()));
+        assert_eq!(known_to("c"), None, "c asks for all");
+        assert_eq!(known_to("a"), Some(sealed.clone()));
 
         let another = Way { server_name: ServerName::parse("vault.internal").ok(), ..way() };
-        assert_eq!(instances.known_fault(&another, &connection("d")), None, "another way, another answer");
+        let answer = instances.known_fault(&another, &asker(&connection("d")));
+        assert_eq!(answer, None, "another way, another answer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ready_connection_asks_for_itself_unless_no_answer_comes() {
+        let (a, b) = (connection("a"), connection("b"));
+        let ready = |last| Asker { ready_since: Some(last), ..asker(&b) };
+        let before = Instant::now();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        for (fault, shared) in
+            [(Fault::Server(ServerFault::Sealed), false), (Fault::Transport(TransportFault::TimedOut), true)]
+        {
+            let instances = Instances::default();
+            instances.failed(&way(), &asker(&a), &fault, Instant::now());
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert_eq!(instances.known_fault(&way(), &ready(before)).is_some(), shared, "{fault:?}");
+            let later = instances.known_fault(&way(), &ready(Instant::now()));
+            assert_eq!(later, None, "it has looked since");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_longer_is_not_told_that_no_answer_came() {
+        let instances = Instances::default();
+        let (a, b) = (connection("a"), connection("b"));
+        let hasty = Asker { timeout: Duration::from_secs(1), ..asker(&a) };
+        instances.failed(&way(), &hasty, &Fault::Transport(TransportFault::TimedOut), Instant::now());
+        assert_eq!(instances.known_fault(&way(), &asker(&b)), None);
+        assert!(instances.known_fault(&way(), &hasty).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn those_who_waited_are_told_once_when_it_serves_again() {
         let instances = Instances::default();
         let sealed = Fault::Server(ServerFault::Sealed);
-        instances.failed(&way(), &connection("a"), &sealed, Instant::now());
-        instances.known_fault(&way(), &connection("b"));
+        instances.failed(&way(), &asker(&connection("a")), &sealed, Instant::now());
+        instances.known_fault(&way(), &asker(&connection("b")));
         assert_eq!(instances.serves(&way(), &connection("a")), [connection("b")]);
         assert_eq!(instances.serves(&way(), &connection("a")), []);
-        assert_eq!(instances.known_fault(&way(), &connection("a")), None);
+        assert_eq!(instances.known_fault(&way(), &asker(&connection("a"))), None);
     }
 }

@@ -88,7 +88,7 @@ impl Kind for Connections {
         if !unread.is_empty() && (unread.contains(&None) || unread.contains(&Some(key.namespace.clone()))) {
             // What earlier processes counted is noted before anybody looks at what the list holds.
             if let Some(status) = object.0.as_ref().ok().and_then(|connection| connection.status.as_ref()) {
-                self.context.checker.logins.recollection.found(key, status);
+                self.context.checker.logins.restore(key, status);
             }
         }
     }
@@ -102,7 +102,7 @@ impl Kind for Connections {
             Listing::Forbidden => false,
         };
         if lists.unanswered.remove(&scope) {
-            self.context.checker.logins.recollection.listed();
+            self.context.checker.logins.listed();
             self.news.notify_waiters();
         }
     }

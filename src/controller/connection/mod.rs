@@ -18,10 +18,8 @@ pub mod checker;
 mod engine;
 pub mod instances;
 pub mod kind;
-pub mod logins;
 pub mod observe;
 pub mod publish;
-pub mod recollection;
 mod sessions;
 pub mod snapshot;
 pub mod standing;
@@ -239,13 +237,14 @@ impl<'a> Look<'a> {
         }
         if cause == Cause::Requested {
             standing.too_long_reported = false;
-            standing.kept.memory.forgive();
+            standing.kept.memory.request();
         }
         let subject = Subject {
             connection: &self.connection,
             desired,
             ledger: &self.record.ledger,
             stale,
+            is_ready: is_ready(&status, self.generation),
             register: &|names| self.register(names),
             now: self.now,
             deadline: standing
@@ -281,7 +280,9 @@ impl<'a> Look<'a> {
         if observation.fault.is_none() {
             self.record.snapshot().earned(desired.interval, std::time::Instant::now());
         }
-        let was_ready = is_ready(&self.status().await, self.generation);
+        // A Ready that another credential earned has nothing to say for this one.
+        let was_ready = is_ready(&self.status().await, self.generation)
+            && standing.kept.memory.has_passed_with_current(&desired.target);
         let look = belief::Look { began: self.now, ended: Timestamp::now(), was_ready };
         let outcome = match standing.kept.memory.belief.weigh(&look, desired, &observation) {
             Some(wait) => {

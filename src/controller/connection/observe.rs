@@ -16,7 +16,10 @@ use k8s_openapi::jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::time::Instant;
 
-use super::checker::{Checked, Checker, Leftover, Subject};
+use super::{
+    checker::{Checked, Checker, Leftover, Subject},
+    instances::Asker,
+};
 use crate::{
     api::desired::{Desired, Target},
     gateway::{route::Rules, way::Way},
@@ -62,6 +65,8 @@ pub struct Kept {
     pub known: Known,
     /// What is remembered of the secrets engine.
     pub engine: EngineMemory,
+    /// When the last check ended.
+    pub(super) looked_at: Option<Instant>,
     pub(super) link: Option<Link>,
 }
 
@@ -95,8 +100,8 @@ pub(super) struct Check<'a, R> {
     pub(super) seen: Observation,
     /// Tokens that are no longer needed.
     pub(super) leftovers: Vec<Leftover>,
-    /// Other connections that waited for the instance.
-    waited: Vec<ConnectionRef>,
+    /// Other connections that waited for the instance, or for a login of the role to be accepted.
+    pub(super) waited: Vec<ConnectionRef>,
 }
 
 /// Makes one check. `Err` says that the source of the references failed.
@@ -172,23 +177,27 @@ impl<R: References> Check<'_, R> {
         let Subject { desired, stale, now, .. } = *self.subject;
         // Over a way that was made under other rules, nothing is sent any more.
         let way_holds = self.kept.link.as_ref().is_some_and(|link| link.way.rules == self.rules);
-        if !way_holds || self.kept.memory.needs_reading(&desired.target, stale, now) {
+        if !way_holds || self.kept.memory.needs_reading(desired, stale, now) {
             self.read_references().await?;
         }
         let client = self.dial()?;
-        let versions = self.read.as_ref().map(|(_, versions)| versions);
-        let plan = self.kept.memory.plan(&desired.target, versions, now);
-        self.ask_health(&client, plan).await?;
+        let plan = self.kept.memory.plan(desired, now);
+        self.ask_health(&client).await?;
         if let Some(health) = &self.seen.health {
             namespace::supported(desired.target.namespace.as_ref(), health)?;
         }
         match plan {
-            Plan::LeaveAlone => {
-                self.seen.login = self.kept.memory.left_alone();
-                Ok(())
-            }
-            Plan::Reuse | Plan::Renew => self.use_kept_session(&client, plan).await,
-            Plan::LogIn => self.begin_session(&client).await,
+            Plan::Watch | Plan::Reuse | Plan::Renew => self.use_kept_session(&client, plan).await,
+            Plan::LogIn => match self.begin_session(&client).await {
+                Err(Halt::Fault(Fault::BudgetSpent | Fault::LoginQueued))
+                    if self.kept.memory.may_put_off_proof(desired, now) =>
+                {
+                    // Others keep the login from being proved anew, and nothing speaks against it.
+                    self.seen.no_login_before = None;
+                    self.use_kept_session(&client, Plan::Reuse).await
+                }
+                outcome => outcome,
+            },
         }
     }
 
@@ -270,29 +279,33 @@ impl<R: References> Check<'_, R> {
         }
     }
 
-    async fn ask_health(&mut self, client: &Client, plan: Plan) -> Result<(), Fault> {
+    async fn ask_health(&mut self, client: &Client) -> Result<(), Fault> {
         let Some(way) = self.kept.link.as_ref().map(|link| link.way.clone()) else { return Ok(()) };
         let (instances, connection) = (&self.checker.instances, self.subject.connection);
+        let from = Asker {
+            connection,
+            timeout: self.subject.desired.timeout,
+            ready_since: self.kept.looked_at.filter(|_| self.subject.is_ready),
+        };
         // What another connection sees of a failing instance saves this one from waiting for no answer, too.
-        let needed = self.kept.memory.needs_health() || plan == Plan::LeaveAlone;
-        if !needed && !instances.is_failing(&way) {
+        if !self.kept.memory.needs_health() && !instances.is_failing(&way) {
             self.kept.memory.skipped_health();
             self.seen.health = self.kept.memory.health().cloned();
             return Ok(());
         }
-        if let Some(fault) = instances.known_fault(&way, connection) {
+        if let Some(fault) = instances.known_fault(&way, &from) {
             return Err(fault);
         }
         let asked = Instant::now();
         match self.look_at_health(client).await {
             Ok(health) => {
-                self.waited = instances.serves(&way, connection);
+                self.waited.extend(instances.serves(&way, connection));
                 self.seen.health = Some(health.clone());
                 self.kept.memory.saw_health(health);
                 Ok(())
             }
             Err(fault) => {
-                instances.failed(&way, connection, &fault, asked);
+                instances.failed(&way, &from, &fault, asked);
                 Err(fault)
             }
         }
@@ -333,10 +346,15 @@ impl<R: References> Check<'_, R> {
         if self.seen.versions.is_empty() {
             self.seen.versions = self.kept.memory.versions();
         }
-        if fault.is_some() {
-            self.kept.memory.forget_health();
-            self.kept.engine.forget();
+        self.kept.memory.answer_request();
+        match &fault {
+            Some(_) => {
+                self.kept.memory.forget_health();
+                self.kept.engine.forget();
+            }
+            None => self.kept.memory.has_passed(&self.subject.desired.target),
         }
+        self.kept.looked_at = Some(Instant::now());
         if matches!(fault, Some(Fault::Transport(_) | Fault::Server(_))) {
             self.seen.health = None;
         }
@@ -345,7 +363,11 @@ impl<R: References> Check<'_, R> {
             self.seen.login = None;
         }
         self.seen.fault = fault;
-        self.seen.refused = self.kept.memory.refused_lately(self.subject.now);
+        let (memory, now) = (&self.kept.memory, self.subject.now);
+        self.seen.refused = memory.refused_lately(now);
+        self.seen.refused_role = memory.role_tag().cloned();
+        self.seen.last_login = memory.accepted_at();
+        self.seen.token_due = memory.session.as_ref().and_then(|session| session.due(now));
         shown::clean(&mut self.seen, &self.kept.known);
         Checked { observation: self.seen, leftovers: self.leftovers, waited: self.waited }
     }

@@ -4,7 +4,6 @@ use secrecy::SecretString;
 
 use super::{
     checker::Subject,
-    logins::{NoTurn, Prospect},
     observe::{Check, Halt},
 };
 use crate::{
@@ -13,15 +12,21 @@ use crate::{
         References,
         resolve::{AppRolePair, Credentials},
     },
+    session::{
+        decide::{self, Attempt, Decision},
+        ledger::Roles,
+        logins::NoPermit,
+    },
     vault::{
         capabilities,
         client::Client,
         login::{self, LoginFault},
         token::{self, SelfFault},
+        transport::TransportFault,
         wrapping,
     },
     verify::{
-        budget,
+        memory::LOCKOUT_WINDOW,
         observation::Fault,
         session::{Basis, Owner, Plan, Session},
     },
@@ -38,7 +43,7 @@ impl<R: References> Check<'_, R> {
         if plan == Plan::Renew {
             self.renew(client, &mut session).await;
         }
-        let outcome = self.self_check(client, &mut session).await;
+        let outcome = self.examine(client, &mut session).await;
         if let Err(Fault::Own(SelfFault::Rejected)) = outcome {
             return self.replace_ended_session(client, &session).await;
         }
@@ -88,56 +93,85 @@ impl<R: References> Check<'_, R> {
         let basis = Basis::new(&desired.target, &versions);
         let session = match resolved.credentials {
             Credentials::AppRole(pair) => self.log_in(client, basis, &pair).await?,
-            Credentials::Token(token) => Session::given(token, basis, self.subject.now),
+            Credentials::Token(token) => self.given(token, basis),
         };
         self.adopt(client, session).await.map_err(Halt::Fault)
     }
 
-    async fn log_in(&mut self, client: &Client, basis: Basis, pair: &AppRolePair) -> Result<Session, Fault> {
+    /// A session with the user's token. One with limited uses that an earlier process looked up is not looked up again.
+    fn given(&self, token: SecretString, basis: Basis) -> Session {
         let now = self.subject.now;
+        let known = self.kept.memory.limited(&basis).filter(|(_, end)| end.is_none_or(|end| now < end));
+        match known {
+            Some(known) => Session::limited(token, basis, known, now),
+            None => Session::given(token, basis, now),
+        }
+    }
+
+    async fn log_in(&mut self, client: &Client, basis: Basis, pair: &AppRolePair) -> Result<Session, Fault> {
+        let Subject { connection, now, .. } = *self.subject;
         let cluster_id = self.seen.health.as_ref().and_then(|health| health.cluster_id.as_deref());
-        let role = self.checker.logins.role(&basis.target, cluster_id, pair);
-        if let Some((fault, until)) = self.kept.memory.hold(&basis, now) {
-            if matches!(fault, Fault::Login(_) | Fault::BudgetSpent) {
-                // After a restart the status is all that tells of it, and of what was refused.
-                self.checker.logins.recall(self.subject.connection, &role, now).await;
-            }
+        let logins = &self.checker.logins;
+        let roles = logins.roles(connection, &basis.target, cluster_id, (&pair.mount, &pair.role_id));
+        self.kept.memory.has_role(roles.address().tag());
+        // After a restart, the status is all that is known of what was refused.
+        logins.recall(connection, &roles);
+        if let Some(Decision::Hold { fault, until }) = decide::held(&self.kept.memory, &basis, now) {
             self.seen.no_login_before = Some(until);
             return Err(fault);
         }
         let secret_id = self.secret_id(client, &basis, pair).await?;
+        self.try_login(client, (&basis, &roles), pair, &secret_id).await
+    }
+
+    /// Makes the login, as soon as it may be tried.
+    async fn try_login(
+        &mut self,
+        client: &Client,
+        (basis, roles): (&Basis, &Roles),
+        pair: &AppRolePair,
+        secret_id: &SecretString,
+    ) -> Result<Session, Fault> {
+        let checker = self.checker;
+        let Subject { connection, now, .. } = *self.subject;
+        let credential = checker.logins.fingerprint(secret_id);
+        let attempt = Attempt { connection, basis, credential };
         let memory = &mut self.kept.memory;
-        let prospect = if memory.is_proven(&basis) {
-            Prospect::Proven
-        } else if memory.has_changed(&basis) {
-            Prospect::Changed
-        } else {
-            Prospect::Unknown
-        };
-        let turn = match self.checker.logins.turn(&role, prospect, now, self.deadline).await {
-            Ok(turn) => turn,
-            Err(NoTurn::TimedOut) => return Err(Fault::LoginQueued),
-            Err(NoTurn::Spent(until)) => {
-                memory.hold_back(basis, Fault::BudgetSpent, until);
+        let permit = match checker.logins.permit(memory, &attempt, roles, now, self.deadline).await {
+            Ok(permit) => permit,
+            Err(NoPermit::TimedOut) => return Err(Fault::LoginQueued),
+            Err(NoPermit::Held { fault, until }) => {
+                memory.not_tried(basis.clone());
                 self.seen.no_login_before = Some(until);
-                return Err(Fault::BudgetSpent);
+                return Err(fault);
             }
         };
-        let answer = self.ask(client, login::request(&pair.mount, &pair.role_id, &secret_id), None).await?;
+        let answer = match self.ask(client, login::request(&pair.mount, &pair.role_id, secret_id), None).await
+        {
+            Ok(answer) => answer,
+            Err(fault) => {
+                if may_have_arrived(&fault) {
+                    self.kept.memory.may_have_been_refused(now);
+                } else {
+                    permit.not_counted(now);
+                }
+                return Err(fault.into());
+            }
+        };
         match login::read(&answer) {
             Ok(login) => {
-                turn.accepted().await;
+                self.waited.extend(permit.accepted(now));
                 self.learn([&login.token]);
-                self.checker.logins.recollection.forgive(self.subject.connection);
-                self.kept.memory.accepted(basis.clone());
-                Ok(Session::issued(login.token, basis, login.info, now))
+                self.kept.memory.accepted(basis.clone(), now);
+                Ok(Session::issued(login.token, basis.clone(), login.info, now))
+            }
+            Err(fault @ (LoginFault::InvalidCredentials | LoginFault::Denied)) => {
+                permit.refused(now);
+                self.seen.no_login_before = Some(self.kept.memory.refused(basis.clone(), fault.clone(), now));
+                Err(fault.into())
             }
             Err(fault) => {
-                if matches!(fault, LoginFault::InvalidCredentials | LoginFault::Denied) {
-                    turn.refused(now).await;
-                    let until = self.kept.memory.refused(basis, fault.clone(), now);
-                    self.seen.no_login_before = Some(until);
-                }
+                permit.not_counted(now);
                 Err(fault.into())
             }
         }
@@ -168,7 +202,11 @@ impl<R: References> Check<'_, R> {
 
     /// Makes sure that a new token can be used, and lets it take the place of the old one.
     async fn adopt(&mut self, client: &Client, mut session: Session) -> Result<(), Fault> {
-        let outcome = self.self_check(client, &mut session).await;
+        let outcome = self.examine(client, &mut session).await;
+        if session.owner == Owner::User && session.plan(self.subject.now) == Plan::Renew {
+            // The operator began late in its life.
+            self.renew(client, &mut session).await;
+        }
         if let Err(Fault::Own(fault)) = &outcome {
             self.hold_unusable(&session, fault);
         }
@@ -177,7 +215,7 @@ impl<R: References> Check<'_, R> {
             return outcome;
         }
         if session.owner == Owner::User {
-            self.kept.memory.accepted(session.basis.clone());
+            self.kept.memory.accepted(session.basis.clone(), self.subject.now);
         }
         if let Some(old) = self.kept.memory.session.take() {
             self.leave(old);
@@ -192,10 +230,19 @@ impl<R: References> Check<'_, R> {
         if session.owner == Owner::Operator
             && matches!(fault, SelfFault::Rejected | SelfFault::NotPermitted { .. })
         {
-            let until = self.subject.now + budget::WINDOW;
-            self.kept.memory.hold_back(session.basis.clone(), fault.clone().into(), until);
+            let until = self.subject.now + LOCKOUT_WINDOW;
+            self.kept.memory.denied(session.basis.clone(), fault.clone().into(), until);
             self.seen.no_login_before = Some(until);
         }
+    }
+
+    /// Makes sure that a token can be used. One with few uses is only watched, once it has been looked up.
+    async fn examine(&mut self, client: &Client, session: &mut Session) -> Result<(), Fault> {
+        if session.plan(self.subject.now) != Plan::Watch {
+            return self.self_check(client, session).await;
+        }
+        let answer = self.ask(client, token::watch(), Some(&session.token)).await?;
+        Ok(token::read_watch(&answer)?)
     }
 
     /// The self-check: the smallest request that a usable login can make. With requirements it is the question for
@@ -207,10 +254,16 @@ impl<R: References> Check<'_, R> {
             let answer = self.ask(client, token::lookup(), Some(&session.token)).await?;
             session.looked_up(token::read_lookup(&answer)?, now);
         }
+        // The look-up has spent a use, and the question for capabilities would spend another.
+        let spends = i64::from(!require.is_empty());
+        if session.owner == Owner::User && !session.can_spare(spends) {
+            return Err(SelfFault::UsedUp.into());
+        }
         session.fits_namespace(wanted, !require.is_empty())?;
         if require.is_empty() {
             return Ok(());
         }
+        session.used();
         let answer = self.ask(client, capabilities::request(require), Some(&session.token)).await?;
         let missing =
             capabilities::read_missing(&answer, require).map_err(|fault| session.explain(fault, wanted))?;
@@ -229,10 +282,8 @@ impl<R: References> Check<'_, R> {
         if matches!(desired.target.method, Method::AppRole { wrapped: true, .. }) {
             seen.ends_soon = self.kept.memory.secret_id_ends_soon(now);
         }
-        self.seen.login = Some(seen.clone());
-        if session.owner == Owner::User && session.is_limited() {
-            self.kept.memory.leave_alone(session.basis, seen.info);
-        } else if keep {
+        self.seen.login = Some(seen);
+        if keep {
             self.kept.memory.session = Some(session);
         } else {
             self.leave(session);
@@ -243,4 +294,9 @@ impl<R: References> Check<'_, R> {
         let link = self.kept.link.as_ref().filter(|_| session.is_ours_to_revoke());
         self.leftovers.extend(link.map(|link| link.leftover(session.token)));
     }
+}
+
+/// Whether Vault may have seen a request that got no answer.
+fn may_have_arrived(fault: &TransportFault) -> bool {
+    matches!(fault, TransportFault::TimedOut | TransportFault::Failed)
 }

@@ -76,8 +76,8 @@ pub(super) fn of_own_token(fault: &SelfFault, asked: Asked, desired: &Desired) -
             format!("Vault does not accept the token under key {:?} in Secret {:?}: it is wrong, expired, revoked, used up, or bound to other addresses; put a valid one there", secret.key, secret.name),
         ),
         (SelfFault::UsedUp, Method::Token(secret)) => (
-            Reason::TokenRejected,
-            format!("the token under key {:?} in Secret {:?} was used up by this check: put one with more uses there (num_uses), or one without a limit", secret.key, secret.name),
+            Reason::TokenUsesSpent,
+            format!("the token under key {:?} in Secret {:?} has too few uses for a check: put a token without a limit there, or one with at least {} uses (num_uses)", secret.key, secret.name, 2 + usize::from(!desired.require.is_empty())),
         ),
         (SelfFault::Rejected, Method::AppRole { .. }) => (
             Reason::TokenUnusable,

@@ -1,7 +1,7 @@
 //! The decision core as a whole, over random histories of a Vault, of Secrets and of operators that start anew.
 //!
 //! ```text
-//!   belief: overdue? ─▶ schedule::due ─▶ (weather, Memory, Budget) ─▶ belief: weigh ─▶ report::checked ─▶ schedule::wait
+//!   belief: overdue? ─▶ schedule::due ─▶ (weather, Memory, Ledger) ─▶ belief: weigh ─▶ report::checked ─▶ schedule::wait
 //!          ▲                                                                                                  │
 //!          └──────────────────────────────────────────── time ◄───────────────────────────────────────────────┘
 //! ```
@@ -14,14 +14,9 @@ use k8s_openapi::jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::{
-    belief::Look,
-    budget::{Budget, WINDOW},
-    memory::Memory,
-    observation::{Fault, Observation},
-    report::{self, Circumstances},
-    schedule::{self, Cause, Inputs},
-    session::{Basis, later},
-    testing::{app_role, at, versions},
+    account::Limits,
+    decide::{Attempt, Decision},
+    ledger::{Ledger, LoginOutcome, Roles},
 };
 use crate::{
     api::{
@@ -30,8 +25,18 @@ use crate::{
         status::VaultConnectionStatus,
     },
     conditions,
+    refs::{ConnectionRef, MountPath},
     vault::{answer::ServerFault, login::LoginFault, transport::TransportFault},
-    verify::judge,
+    verify::{
+        belief::Look,
+        judge,
+        memory::{LOCKOUT_WINDOW, Memory},
+        observation::{Fault, Observation},
+        report::{self, Circumstances},
+        schedule::{self, Cause, Inputs},
+        session::{Basis, later},
+        testing::{app_role, at, versions},
+    },
 };
 
 /// How many refused logins lock a role.
@@ -79,8 +84,6 @@ struct Connection {
     is_stale: bool,
     status: VaultConnectionStatus,
     memory: Memory,
-    /// What the status told of refused logins when this process began, until their role is known.
-    unsure: Vec<Timestamp>,
     checked: Option<(Timestamp, Timestamp)>,
     /// The end of the last check that passed, as far as this process or the status can know of it.
     passed: Option<Timestamp>,
@@ -90,7 +93,7 @@ struct Connection {
 /// Vault's own account of a role, the operator's, and the connections that share it.
 struct Model {
     connections: Vec<Connection>,
-    budget: Budget,
+    ledger: Ledger,
     refused: Vec<Timestamp>,
     now: Timestamp,
     /// By how much the clock was set back.
@@ -157,14 +160,13 @@ impl Model {
             is_stale: false,
             status: VaultConnectionStatus::default(),
             memory: Memory::default(),
-            unsure: Vec::new(),
             checked: None,
             passed: None,
             writes: 0,
         };
         Self {
             connections: times.iter().map(connection).collect(),
-            budget: Budget::default(),
+            ledger: Ledger::new(Limits::default()),
             refused: Vec::new(),
             now: at(1_000_000),
             back: Duration::ZERO,
@@ -182,13 +184,12 @@ impl Model {
             Event::Right(index) => self.rotate(index, true),
             Event::Restart(seconds) => {
                 self.now += Duration::from_secs(seconds.unsigned_abs());
-                self.budget = Budget::default();
-                for connection in &mut self.connections {
+                self.ledger = Ledger::new(Limits::default());
+                for (index, connection) in self.connections.iter_mut().enumerate() {
                     (connection.memory, connection.checked) = (Memory::default(), None);
                     connection.is_stale = false;
                     connection.passed = connection.status.last_check_time.as_ref().map(|time| time.0);
-                    let refused = &connection.status.refused_login_times;
-                    connection.unsure = refused.iter().map(|time| time.0).collect();
+                    self.ledger.restored.found(&name(index), &connection.status);
                 }
             }
             Event::ClockBack(seconds) => {
@@ -289,46 +290,64 @@ impl Model {
         })
     }
 
-    /// A login, as `sessions` decides on it, and as Vault counts it.
+    /// A login, as the ledger decides on it, and as Vault counts it.
     fn log_in(&mut self, index: usize) -> Result<Observation, TestCaseError> {
-        let Self { connections, budget, refused, now, .. } = self;
-        let now = *now;
-        let unsure: Vec<_> = connections.iter().flat_map(|connection| &connection.unsure).copied().collect();
+        let Self { connections, ledger, refused, now, .. } = self;
+        let (now, name) = (*now, name(index));
         let connection = &mut connections[index];
         let versions = versions(&connection.secret.to_string());
         let memory = &mut connection.memory;
         let basis = Basis { target: connection.desired.target.clone(), versions: versions.clone() };
-        let seen = Observation { versions, ..Observation::default() };
+        let (roles, credential) = names(ledger, &basis, connection.secret, index);
+        memory.has_role(roles.address().tag());
+        ledger.recall(&name, &roles);
+        let seen = Observation {
+            versions: versions.clone(),
+            refused_role: memory.role_tag().cloned(),
+            ..Observation::default()
+        };
         let held =
             |fault, until| Observation { fault: Some(fault), no_login_before: Some(until), ..seen.clone() };
-        if let Some((fault, until)) = memory.hold(&basis, now) {
-            budget.recall(&std::mem::take(&mut connection.unsure));
-            return Ok(held(fault, until));
-        }
-        if !memory.is_proven(&basis) {
-            let changed = memory.has_changed(&basis);
-            if let Err(until) = budget.permit(now, changed) {
-                memory.hold_back(basis, Fault::BudgetSpent, until);
-                return Ok(held(Fault::BudgetSpent, until));
-            }
-            if !budget.permits_beside(&unsure, now, changed) {
-                return Ok(Observation { fault: Some(Fault::LoginQueued), ..seen });
+        let attempt = Attempt { connection: &name, basis: &basis, credential };
+        match ledger.decide(memory, &attempt, &roles, now) {
+            Decision::Try => {}
+            Decision::Wait => return Ok(Observation { fault: Some(Fault::LoginQueued), ..seen }),
+            Decision::Hold { fault, until } => {
+                memory.not_tried(basis);
+                return Ok(held(fault, until));
             }
         }
-        refused.retain(|time| now < later(*time, WINDOW));
+        refused.retain(|time| now < later(*time, LOCKOUT_WINDOW));
+        memory.has_read(versions);
         if connection.is_right {
-            budget.accepted();
+            let free = ledger.conclude((&name, credential), &roles, &LoginOutcome::Accepted, now);
             refused.clear();
-            connection.unsure.clear();
-            memory.accepted(basis);
+            memory.accepted(basis.clone(), now);
+            memory.has_passed(&basis.target);
+            for other in free {
+                let index: usize = other.name.parse().expect("it was made from a number");
+                connections[index].is_stale = true;
+            }
             return Ok(seen);
         }
-        budget.refused(now);
+        let fault = LoginFault::InvalidCredentials;
+        ledger.conclude((&name, credential), &roles, &LoginOutcome::Refused, now);
         refused.push(now);
         prop_assert!(refused.len() < LOCKS, "the role is locked: {refused:?}");
-        let until = memory.refused(basis, LoginFault::InvalidCredentials, now);
-        Ok(held(LoginFault::InvalidCredentials.into(), until))
+        let until = memory.refused(basis, fault.clone(), now);
+        Ok(held(fault.into(), until))
     }
+}
+
+fn name(index: usize) -> ConnectionRef {
+    ConnectionRef { namespace: "ns".to_owned(), name: index.to_string() }
+}
+
+/// The role that all connections share, and the credential of this one.
+fn names(ledger: &Ledger, basis: &Basis, secret: usize, index: usize) -> (Roles, u64) {
+    let mount = MountPath::parse("approle").expect("valid");
+    let roles = ledger.roles("ns", &basis.target, Some("cluster"), (&mount, &"role".into()));
+    (roles, ledger.fingerprint(&format!("{index}-{secret}").into()))
 }
 
 // === impl Connection ===

@@ -1,0 +1,319 @@
+//! The right to make a login: it waits for those under way, and for the next free moment at the instance.
+
+use std::{
+    collections::HashMap,
+    pin::pin,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use k8s_openapi::jiff::Timestamp;
+use secrecy::SecretString;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until, timeout_at},
+};
+
+use super::{
+    account::{Fingerprint, Limits},
+    decide::{Attempt, Decision},
+    ledger::{Ledger, LoginOutcome, Roles},
+};
+use crate::{
+    api::{desired::Target, status::VaultConnectionStatus},
+    refs::{ConnectionRef, MountPath},
+    verify::{memory::Memory, observation::Fault},
+};
+
+/// How long a login waits for the first lists. A namespace that cannot be listed must not stop the others.
+const FIRST_LISTS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The logins of all connections.
+#[derive(Debug)]
+pub struct Logins {
+    ledger: Mutex<Ledger>,
+    /// Something that a waiting login depends on has changed.
+    news: Notify,
+    /// How many first lists are still to come, and how long to wait for them.
+    first_lists: Mutex<Option<(usize, Instant)>>,
+    spacing: Duration,
+    next_slots: Mutex<HashMap<String, Instant>>,
+}
+
+/// The right to make one login. Dropped without an answer, it counts as one that Vault may have refused.
+#[derive(Debug)]
+pub struct LoginPermit<'a> {
+    logins: &'a Logins,
+    roles: &'a Roles,
+    connection: &'a ConnectionRef,
+    credential: Fingerprint,
+    is_concluded: bool,
+}
+
+/// Why there is no permit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoPermit {
+    /// The login is not to be tried before a time.
+    Held {
+        /// Why not.
+        fault: Fault,
+        /// When it may.
+        until: Timestamp,
+    },
+    /// Others were before us until the deadline.
+    TimedOut,
+}
+
+// === impl Logins ===
+
+impl Logins {
+    /// Allows so many logins a second at one instance; zero counts as one.
+    pub fn new(per_second: u32, limits: Limits) -> Self {
+        Self {
+            ledger: Mutex::new(Ledger::new(limits)),
+            news: Notify::new(),
+            first_lists: Mutex::default(),
+            spacing: Duration::from_secs(1) / per_second.max(1),
+            next_slots: Mutex::default(),
+        }
+    }
+
+    /// So many first lists of connections are to come.
+    pub fn expect_lists(&self, count: usize) {
+        *lock(&self.first_lists) = Some((count, Instant::now() + FIRST_LISTS_TIMEOUT));
+    }
+
+    /// One of them was read to its end.
+    pub fn listed(&self) {
+        if let Some((count, _)) = &mut *lock(&self.first_lists) {
+            *count = count.saturating_sub(1);
+        }
+        self.news.notify_waiters();
+    }
+
+    /// Notes what the status of a connection tells of refused logins, as the first list has it.
+    pub fn restore(&self, connection: &ConnectionRef, status: &VaultConnectionStatus) {
+        lock(&self.ledger).restored.found(connection, status);
+    }
+
+    /// The roles that the logins of a connection count for.
+    pub fn roles(
+        &self,
+        connection: &ConnectionRef,
+        target: &Target,
+        cluster_id: Option<&str>,
+        role: (&MountPath, &SecretString),
+    ) -> Roles {
+        lock(&self.ledger).roles(&connection.namespace, target, cluster_id, role)
+    }
+
+    /// What tells a credential of a role from its others.
+    pub fn fingerprint(&self, secret_id: &SecretString) -> Fingerprint {
+        lock(&self.ledger).fingerprint(secret_id)
+    }
+
+    /// Counts for its role what an earlier process saw refused to a connection, once.
+    pub fn recall(&self, connection: &ConnectionRef, roles: &Roles) {
+        lock(&self.ledger).recall(connection, roles);
+        self.news.notify_waiters();
+    }
+
+    /// Waits for the right to log in.
+    pub async fn permit<'a>(
+        &'a self,
+        memory: &Memory,
+        attempt: &Attempt<'a>,
+        roles: &'a Roles,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Result<LoginPermit<'a>, NoPermit> {
+        let permit = self.decided(memory, attempt, roles, (now, deadline)).await?;
+        let Some(slot) = self.slot(&attempt.basis.target, deadline) else {
+            permit.conclude(&LoginOutcome::NotCounted, now);
+            return Err(NoPermit::TimedOut);
+        };
+        sleep_until(slot).await;
+        Ok(permit)
+    }
+
+    async fn decided<'a>(
+        &'a self,
+        memory: &Memory,
+        attempt: &Attempt<'a>,
+        roles: &'a Roles,
+        (now, deadline): (Timestamp, Instant),
+    ) -> Result<LoginPermit<'a>, NoPermit> {
+        loop {
+            let mut news = pin!(self.news.notified());
+            news.as_mut().enable();
+            let patience = match self.lists_to_come() {
+                Some(end) => end.min(deadline),
+                None => match lock(&self.ledger).decide(memory, attempt, roles, now) {
+                    Decision::Try => {
+                        let (connection, credential) = (attempt.connection, attempt.credential);
+                        let is_concluded = false;
+                        return Ok(LoginPermit { logins: self, roles, connection, credential, is_concluded });
+                    }
+                    Decision::Hold { fault, until } => return Err(NoPermit::Held { fault, until }),
+                    Decision::Wait => deadline,
+                },
+            };
+            if timeout_at(patience, news).await.is_err() && Instant::now() >= deadline {
+                return Err(NoPermit::TimedOut);
+            }
+        }
+    }
+
+    /// Until when to wait for the first lists, which tell what earlier processes counted.
+    fn lists_to_come(&self) -> Option<Instant> {
+        let lists = *lock(&self.first_lists);
+        lists.filter(|(count, end)| *count > 0 && Instant::now() < *end).map(|(_, end)| end)
+    }
+
+    /// Takes the next free moment at an instance, if there is one before the deadline.
+    fn slot(&self, target: &Target, deadline: Instant) -> Option<Instant> {
+        let now = Instant::now();
+        let instance = target.instance.as_str();
+        let mut slots = lock(&self.next_slots);
+        let slot = slots.get(instance).copied().unwrap_or(now).max(now);
+        slots.retain(|_, next| *next > now);
+        if slot > deadline {
+            return None;
+        }
+        slots.insert(instance.to_owned(), slot + self.spacing);
+        Some(slot)
+    }
+}
+
+// === impl LoginPermit ===
+
+impl LoginPermit<'_> {
+    /// Vault accepted the login. Returns the connections that may try again because of it.
+    pub fn accepted(self, now: Timestamp) -> Vec<ConnectionRef> {
+        self.conclude(&LoginOutcome::Accepted, now)
+    }
+
+    /// Vault refused the login, and counts that.
+    pub fn refused(self, now: Timestamp) {
+        self.conclude(&LoginOutcome::Refused, now);
+    }
+
+    /// Vault answered in a way that it does not count.
+    pub fn not_counted(self, now: Timestamp) {
+        self.conclude(&LoginOutcome::NotCounted, now);
+    }
+
+    fn conclude(mut self, outcome: &LoginOutcome, now: Timestamp) -> Vec<ConnectionRef> {
+        self.is_concluded = true;
+        self.settle(outcome, now)
+    }
+
+    fn settle(&self, outcome: &LoginOutcome, now: Timestamp) -> Vec<ConnectionRef> {
+        let login = (self.connection, self.credential);
+        let free = lock(&self.logins.ledger).conclude(login, self.roles, outcome, now);
+        self.logins.news.notify_waiters();
+        free
+    }
+}
+
+impl Drop for LoginPermit<'_> {
+    fn drop(&mut self) {
+        if !self.is_concluded {
+            self.settle(&LoginOutcome::Unknown, Timestamp::now());
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        refs::MountPath,
+        verify::{
+            session::Basis,
+            testing::{app_role, at, versions},
+        },
+    };
+
+    struct Scene {
+        logins: Logins,
+        connection: ConnectionRef,
+        basis: Basis,
+        roles: Roles,
+    }
+
+    fn scene(per_second: u32) -> Scene {
+        let logins = Logins::new(per_second, Limits::default());
+        let connection = ConnectionRef { namespace: "ns".to_owned(), name: "a".to_owned() };
+        let basis = Basis { target: app_role().target, versions: versions("1") };
+        let mount = MountPath::parse("approle").expect("valid");
+        let roles = logins.roles(&connection, &basis.target, None, (&mount, &"role".into()));
+        Scene { logins, connection, basis, roles }
+    }
+
+    impl Scene {
+        async fn permit(
+            &self,
+            credential: Fingerprint,
+            patience: Duration,
+        ) -> Result<LoginPermit<'_>, NoPermit> {
+            let attempt = Attempt { connection: &self.connection, basis: &self.basis, credential };
+            let deadline = Instant::now() + patience;
+            self.logins.permit(&Memory::default(), &attempt, &self.roles, at(0), deadline).await
+        }
+
+        async fn soon(&self, credential: Fingerprint) -> Result<LoginPermit<'_>, NoPermit> {
+            self.permit(credential, Duration::from_secs(10)).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_waits_for_the_answers_to_others_and_never_past_its_deadline() {
+        let scene = scene(1000);
+        let (first, second) =
+            (scene.soon(1).await.expect("a permit"), scene.soon(2).await.expect("a permit"));
+        assert_eq!(scene.soon(3).await.err(), Some(NoPermit::TimedOut), "both may be refused");
+        first.not_counted(at(0));
+        let (third, _) = tokio::join!(scene.soon(3), async { second.accepted(at(0)) });
+        third.expect("a permit").not_counted(at(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn logins_without_an_answer_never_add_up_to_a_lock() {
+        let scene = scene(1000);
+        for credential in 1..=4 {
+            drop(scene.soon(credential).await.expect("a permit"));
+        }
+        let held = scene.soon(5).await.err();
+        assert!(matches!(held, Some(NoPermit::Held { fault: Fault::BudgetSpent, .. })), "{held:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn logins_at_one_instance_are_spaced_and_who_cannot_wait_takes_no_slot() {
+        let scene = scene(10);
+        let start = Instant::now();
+        for _ in 0..11 {
+            scene.soon(1).await.expect("a permit").accepted(at(0));
+        }
+        assert_eq!(start.elapsed().as_millis() / 100, 10);
+        for _ in 0..100 {
+            assert_eq!(scene.permit(1, Duration::ZERO).await.err(), Some(NoPermit::TimedOut));
+        }
+        scene.soon(1).await.expect("a permit").accepted(at(0));
+        assert_eq!(start.elapsed().as_millis() / 100, 11);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_that_cannot_be_listed_holds_up_logins_for_ten_seconds() {
+        let scene = scene(1000);
+        scene.logins.expect_lists(2);
+        scene.logins.listed();
+        let begin = Instant::now();
+        assert!(scene.permit(1, Duration::from_secs(60)).await.is_ok());
+        assert_eq!(begin.elapsed().as_secs(), 10);
+    }
+}
