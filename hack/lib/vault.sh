@@ -1,9 +1,10 @@
 # shellcheck shell=bash
-# One OpenBao in a folder of its own. Sourced by hack/bed; needs common.sh, install.sh, servers.sh, certificates.sh.
+# One OpenBao, or the Vault that BED_VAULT names, in a folder of its own. Sourced by hack/bed; needs common.sh, install.sh, servers.sh, certificates.sh.
 #
 #   DIR/config.hcl  DIR/raft/  DIR/pki/  DIR/audit.log
 #   DIR/root-token  DIR/unseal-key    exist once it is initialized
 #   DIR/furnished                     exists once the engines, roles and policies below are in place
+#   DIR/node-id                       its name, where it is one of several nodes (cluster.sh)
 #   DIR/port                          the first of four: plain http, its cluster port, TLS, its cluster port
 #
 # Everything but the process outlives vault_down, so that the next vault_up is the same instance at the same address.
@@ -54,6 +55,8 @@ vault_env() {
   echo "BED_VAULT_TOKEN=$(cat "$dir/root-token" 2>/dev/null)"
   echo "BED_VAULT_UNSEAL_KEY=$(cat "$dir/unseal-key" 2>/dev/null)"
   echo "BED_VAULT_AUDIT=$dir/audit.log"
+  # The community edition of HashiCorp Vault has none.
+  if is_openbao; then echo "BED_VAULT_NAMESPACES=1"; else echo "BED_VAULT_NAMESPACES="; fi
 }
 
 # --- the server
@@ -63,7 +66,7 @@ launch_openbao() {
   local dir=$1 port=$2
   write_openbao_config "$dir" "$port" >"$dir/config.hcl"
   spawn "$dir" openbao "$dir/bin/bao" server -config="$dir/config.hcl"
-  await "$dir" openbao 20 grep -q 'OpenBao server started' "$dir/logs/openbao.log" || {
+  await "$dir" openbao 20 grep -qE '(OpenBao|Vault) server started' "$dir/logs/openbao.log" || {
     stop "$dir" openbao
     return 1
   }
@@ -71,7 +74,8 @@ launch_openbao() {
 }
 
 # OpenBao 2.7 knows no file storage any more; raft is what keeps data on one machine. It accepts an audit device from
-# its configuration only, never through the API. Each listener opens a cluster port, whether anybody wants it or not.
+# its configuration only, never through the API; HashiCorp Vault through the API only. That one would lock its memory,
+# which takes a right that nobody has here. Each listener opens a cluster port, whether anybody wants it or not.
 write_openbao_config() {
   local dir=$1 port=$2
   cat <<HCL
@@ -88,25 +92,36 @@ listener "tcp" {
 }
 storage "raft" {
   path                   = "$dir/raft"
-  node_id                = "bed"
+  node_id                = "$(node_id "$dir")"
   performance_multiplier = 1
 }
 api_addr     = "http://127.0.0.1:$port"
 cluster_addr = "https://127.0.0.1:$((port + 1))"
+HCL
+  if is_openbao; then
+    cat <<HCL
 audit "file" "file" {
   options = { file_path = "$dir/audit.log", log_raw = "false" }
 }
 HCL
+  else
+    echo 'disable_mlock = true'
+  fi
 }
+
+# node_id DIR: its name among the nodes of its instance; a node that is alone needs no other name.
+node_id() { cat "$1/node-id" 2>/dev/null || echo bed; }
 
 # --- the way to a usable instance
 
-# vault_unseal DIR: initializes it if it is new, unseals it, and waits until it is active.
+# vault_unseal DIR: initializes it if it is new, unseals it, and waits until it is active; one of several nodes may be a
+# standby, too.
 vault_unseal() {
-  local dir=$1
+  local dir=$1 health=sys/health
+  [[ ! -e $dir/node-id ]] || health+='?standbyok=true'
   [[ -e $dir/unseal-key ]] || vault_initialize "$dir"
   vault_call "$dir" PUT sys/unseal "{\"key\": \"$(<"$dir/unseal-key")\"}" >/dev/null
-  await "$dir" openbao 20 vault_call "$dir" GET sys/health || report_failure "$dir" openbao
+  await "$dir" openbao 20 vault_call "$dir" GET "$health" || report_failure "$dir" openbao
 }
 
 # vault_initialize DIR: takes one to two seconds, the time of raft's first election.
@@ -118,14 +133,19 @@ vault_initialize() {
   sed -E 's/.*"keys":\["([^"]+)".*/\1/' <<<"$answer" >"$dir/unseal-key"
 }
 
-# vault_furnish DIR: what the documentation has a user set up, once in the root namespace and once in team-a.
+# vault_furnish DIR: what the documentation has a user set up, once in the root namespace and, where there are others,
+# once in team-a.
 vault_furnish() {
-  local dir=$1 namespace
+  local dir=$1
   [[ ! -e $dir/furnished ]] || return 0
-  vault_call "$dir" PUT sys/namespaces/team-a '{}' >/dev/null
-  for namespace in "" team-a; do
-    furnish_namespace "$dir" "$namespace" >/dev/null
-  done
+  if is_openbao; then
+    vault_call "$dir" PUT sys/namespaces/team-a '{}' >/dev/null
+    furnish_namespace "$dir" team-a >/dev/null
+  else
+    vault_call "$dir" PUT sys/audit/file \
+      "{\"type\": \"file\", \"options\": {\"file_path\": \"$dir/audit.log\"}}" >/dev/null
+  fi
+  furnish_namespace "$dir" "" >/dev/null
   await "$dir" openbao 10 vault_call "$dir" GET demo_mount/config || report_failure "$dir" openbao
   touch "$dir/furnished"
 }

@@ -8,7 +8,7 @@ use crate::support::{
     cluster::Cluster,
     operator::Operator,
     specs,
-    vault::Vault,
+    vault::{Vault, has_namespaces},
     verdict::{assert_failed, is_ready},
     wait::PATIENCE,
 };
@@ -113,6 +113,9 @@ async fn an_engine_that_is_not_as_required_is_told_and_never_ready() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_in_a_vault_namespace_is_found_there_and_from_above() {
+    if !has_namespaces() {
+        return;
+    }
     let cluster = Cluster::new("engines-below").await;
     let (vault, _) = engines("engines-below").await;
     let policy = r#"path "team-a/demo_mount/data/*" { capabilities = ["create", "read", "update", "delete"] }

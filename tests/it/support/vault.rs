@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    env, fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -30,6 +31,9 @@ pub struct AppRole {
 
 /// The role of every mount.
 const ROLE: &str = "role";
+
+/// What somebody who guesses takes for a secret id.
+pub const GUESS: &str = "a guess";
 
 // === impl Vault ===
 
@@ -91,6 +95,75 @@ impl Vault {
     pub async fn secret_id_of(&self, mount: &str, role: &str) -> String {
         let answer = self.write(&format!("auth/{mount}/role/{role}/secret-id"), &json!({})).await;
         answer["data"]["secret_id"].as_str().expect("a secret id is issued").to_owned()
+    }
+
+    /// Destroys every secret id of the role of a mount. What was logged in with them lives on.
+    pub async fn destroy_secret_ids(&self, role: &AppRole) {
+        let path = format!("auth/{}/role/{ROLE}/secret-id", role.mount);
+        let listed = self.read(&format!("{path}?list=true")).await;
+        for accessor in listed["data"]["keys"].as_array().into_iter().flatten() {
+            let body = json!({"secret_id_accessor": accessor});
+            self.write(&format!("{path}-accessor/destroy"), &body).await;
+        }
+    }
+
+    /// Locks the role of a mount for everybody, as somebody who guesses does.
+    pub async fn lock(&self, role: &AppRole) {
+        let url = format!("{}/v1/auth/{}/login", self.address, role.mount);
+        let guess = json!({"role_id": role.role_id, "secret_id": GUESS}).to_string();
+        // A login that is accepted meanwhile makes Vault forget some of them.
+        for _ in 0..20 {
+            let answer = self.http.post(&url).body(guess.clone()).send().await.expect("Vault answers");
+            if answer.status().as_u16() == 403 {
+                return;
+            }
+        }
+        panic!("{} is not locked", role.mount);
+    }
+
+    /// Whether a login from outside, with a new secret id that is right, is accepted.
+    pub async fn lets_in(&self, role: &AppRole) -> bool {
+        let secret_id = self.secret_id(role).await;
+        let url = format!("{}/v1/auth/{}/login", self.address, role.mount);
+        let body = json!({"role_id": role.role_id, "secret_id": secret_id}).to_string();
+        let answer = self.http.post(url).body(body).send().await.expect("Vault answers");
+        answer.status().is_success()
+    }
+
+    /// The token of its administrator.
+    pub fn root_token(&self) -> &str {
+        &self.token
+    }
+
+    /// Lifts a lock.
+    pub async fn unlock(&self, role: &AppRole) {
+        let method = self.read(&format!("sys/auth/{}", role.mount)).await;
+        let accessor = method["data"]["accessor"].as_str().expect("a mount has an accessor");
+        self.write(&format!("sys/locked-users/{accessor}/unlock/{}", role.role_id), &json!({})).await;
+    }
+
+    /// A new secret id of the role of a mount, in a wrapping token.
+    pub async fn wrapped_secret_id(&self, role: &AppRole) -> String {
+        let url = format!("{}/v1/auth/{}/role/{ROLE}/secret-id", self.address, role.mount);
+        let request = self.http.post(url).header("x-vault-wrap-ttl", "3600").body("{}");
+        let answer = request.header("x-vault-token", &self.token).send().await.expect("Vault answers");
+        let bytes = answer.bytes().await.expect("Vault answers whole");
+        let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        answer["wrap_info"]["token"].as_str().expect("a secret id is wrapped").to_owned()
+    }
+
+    /// How its audit log writes a value that it must not tell.
+    pub async fn audited(&self, value: &str) -> String {
+        let answer = self.write("sys/audit-hash/file", &json!({"input": value})).await;
+        answer["data"]["hash"].as_str().expect("a value has a hash").to_owned()
+    }
+
+    /// The process of a Vault of a test's own.
+    pub fn pid(&self) -> u32 {
+        assert!(self.owned, "other tests use this Vault");
+        let text =
+            fs::read_to_string(self.folder.join("pids/openbao.pid")).expect("hack/bed notes the process");
+        text.trim().parse().expect("a process has a number")
     }
 
     /// A new token.
@@ -183,6 +256,16 @@ impl Drop for Vault {
             self.bed("vault-down");
         }
     }
+}
+
+/// Whether the Vault of the bed has namespaces; the community edition of HashiCorp Vault (`BED_VAULT`) has none. If not, it
+/// says aloud that the running test is skipped: in the output, which shows nothing else of a test that passes.
+pub fn has_namespaces() -> bool {
+    let has = env::var("BED_VAULT_NAMESPACES").is_ok_and(|value| !value.is_empty());
+    if !has {
+        let _ = writeln!(io::stderr(), "skipped: {}: this Vault has no namespaces", bed::test_name());
+    }
+    has
 }
 
 /// An HTTP client for loopback, which no proxy of the environment is in the way of.
