@@ -44,7 +44,7 @@ impl BlockedAudit {
         run(Command::new("mkfifo").arg(&path));
         // Open at both ends, so that neither side waits for the other.
         let mut pipe = OpenOptions::new().read(true).write(true).open(&path).expect("the pipe opens");
-        let pid = pid(vault);
+        let pid = vault.pid();
         signal(pid, "HUP");
         eventually("OpenBao has opened its audit log anew", PATIENCE, async || {
             is_open(pid, &path).then_some(())
@@ -63,13 +63,6 @@ impl BlockedAudit {
             while reader.read(&mut chunk).is_ok_and(|read| read > 0) {}
         });
     }
-}
-
-/// The process of a Vault of ours.
-fn pid(vault: &Vault) -> u32 {
-    let folder = vault.audit.parent().expect("the audit log lies in the folder of its Vault");
-    let text = fs::read_to_string(folder.join("pids/openbao.pid")).expect("hack/bed notes the process");
-    text.trim().parse().expect("a process has a number")
 }
 
 /// Whether a process has a file open.

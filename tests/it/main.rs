@@ -44,6 +44,7 @@ mod leases;
 mod lifecycle;
 mod manifests;
 mod names;
+mod oracle;
 mod outages;
 mod overdue;
 mod rebinding;

@@ -86,9 +86,7 @@ pub async fn kube_requests(cluster: &Cluster) -> Vec<KubeRequest> {
 /// The paths that were asked of a Vault until now, by anybody but its administrator. `sys/health` is not among them:
 /// a Vault does not audit it.
 pub async fn vault_paths(vault: &Vault) -> Vec<String> {
-    let marker = unique("marker");
-    vault.read_missing(&format!("demo_mount/data/{marker}")).await;
-    let text = complete_log(&vault.audit, &marker).await;
+    let text = vault_log(vault).await;
     text.lines()
         .map(|line| serde_json::from_str::<VaultLine>(line).expect("a line of the audit log is JSON"))
         .filter(|line| line.kind == "request" && line.auth.display_name != "root")
@@ -96,6 +94,13 @@ pub async fn vault_paths(vault: &Vault) -> Vec<String> {
         // What a Vault writes to see whether its audit log can be written.
         .filter(|path| path != "sys/audit/test")
         .collect()
+}
+
+/// The audit log of a Vault until now, a line of JSON for each request and each answer.
+pub async fn vault_log(vault: &Vault) -> String {
+    let marker = unique("marker");
+    vault.read_missing(&format!("demo_mount/data/{marker}")).await;
+    complete_log(&vault.audit, &marker).await
 }
 
 /// How often a path is among them.

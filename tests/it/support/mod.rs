@@ -10,6 +10,7 @@ pub mod curl;
 pub mod docs;
 pub mod endpoint;
 pub mod fakes;
+pub mod history;
 pub mod memory;
 pub mod operator;
 pub mod private;
