@@ -43,6 +43,7 @@ mod kube_watch;
 mod leases;
 mod lifecycle;
 mod manifests;
+mod memory_limit;
 mod names;
 mod oracle;
 mod outages;

@@ -11,6 +11,7 @@ pub mod docs;
 pub mod endpoint;
 pub mod fakes;
 pub mod history;
+pub mod limit;
 pub mod memory;
 pub mod operator;
 pub mod private;

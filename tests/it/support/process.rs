@@ -5,6 +5,7 @@ use std::{
     ops::Deref,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
+    process::Stdio,
 };
 
 use tokio::{
@@ -15,6 +16,7 @@ use tokio::{
 use super::{
     bed::{self, signal, test_name, unique},
     endpoint::{Endpoint, show_end_of_failed},
+    limit::Limit,
     operator::{bare_command, free_address},
     wait::{PATIENCE, eventually},
 };
@@ -32,6 +34,19 @@ pub struct Process {
 impl Process {
     /// Starts one that watches these namespaces and may dial loopback without TLS, and waits until it is ready.
     pub async fn start(kubeconfig: &Path, namespaces: &[&str]) -> Self {
+        Self::launch(kubeconfig, namespaces, |command| command).await
+    }
+
+    /// The same, under a memory limit.
+    pub async fn start_under(limit: &Limit, kubeconfig: &Path, namespaces: &[&str]) -> Self {
+        Self::launch(kubeconfig, namespaces, |command| limit.over(&command)).await
+    }
+
+    async fn launch(
+        kubeconfig: &Path,
+        namespaces: &[&str],
+        limited: impl FnOnce(std::process::Command) -> std::process::Command,
+    ) -> Self {
         let address = free_address();
         let log = bed::folder("logs").join(format!("{}.{}.log", test_name(), unique("operator")));
         let file = File::create(&log).expect("the bed's folder can be written");
@@ -39,8 +54,9 @@ impl Process {
         command
             .args(["run", "--listen-address", &address, "--log-format", "text", "--log-level", "debug"])
             .args(["--allow-address", "127.0.0.1", "--allow-plain-http"])
-            .args(namespaces.iter().flat_map(|namespace| ["--watch-namespace", namespace]))
-            .stderr(file);
+            .args(namespaces.iter().flat_map(|namespace| ["--watch-namespace", namespace]));
+        let mut command = limited(command);
+        command.stdin(Stdio::null()).stderr(file);
         let child = Command::from(command).kill_on_drop(true).spawn().expect("the operator starts");
         let pid = child.id().expect("it has not been waited for");
         let process = Self { pid, endpoint: Endpoint::at(address), log, child };
