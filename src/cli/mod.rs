@@ -1,6 +1,7 @@
 //! The command line: `run` the operator, or `check` manifests without a cluster.
 
 mod check;
+mod hardening;
 mod run;
 mod stop;
 
@@ -150,6 +151,10 @@ enum Output {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Err(error) = hardening::harden() {
+        // Whoever forbids that much to the process hardly lets it be dumped.
+        eprintln!("warning: core dumps could not be forbidden: {error}");
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return failure(&error, 1),

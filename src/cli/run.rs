@@ -66,7 +66,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
     let served = serve::serve(listener, metrics, readiness.clone());
     tokio::select! {
         outcome = work(context, settings, readiness, candidate, stop) => outcome,
-        outcome = served => outcome.context("failed to serve metrics"),
+        never = served => match never {},
         never = followed => match never {},
     }
 }

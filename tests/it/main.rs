@@ -9,6 +9,7 @@
 
 mod address_policy;
 mod addresses;
+mod admin_port;
 mod bad_input;
 mod check;
 mod check_files;

@@ -67,6 +67,9 @@ pub(super) struct Attempt {
 enum FileError {
     #[error("failed to {step}: {source}")]
     Io { step: &'static str, source: io::Error },
+    // To replace a device, such as /dev/null, would be worse than to remember nothing.
+    #[error("it is no regular file")]
+    NotRegular,
     #[error("other runs hold it")]
     Locked,
     #[error("another version of this program wrote it")]
@@ -178,6 +181,9 @@ impl LedgerFile {
         let step = |step| move |source| FileError::Io { step, source };
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(step("make its folder"))?;
+        }
+        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(FileError::NotRegular);
         }
         let lock = lock(path).await?;
         let text = match File::open(path) {

@@ -20,6 +20,11 @@ impl Endpoint {
         Self { address, http: http() }
     }
 
+    /// Where it listens: `HOST:PORT`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     pub async fn is_ready(&self) -> bool {
         let answer = self.http.get(format!("http://{}/readyz", self.address)).send().await;
         answer.is_ok_and(|answer| answer.status().is_success())

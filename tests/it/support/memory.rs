@@ -1,6 +1,6 @@
 //! The memory of a process that we started, searched.
 //!
-//! It is read by `/proc/PID/mem`, which a parent may do without further rights.
+//! It is read by `/proc/PID/mem`, which root may do, and a parent where a debug build lets it (`operator::READS_MEMORY`).
 
 use std::{fs, fs::File, os::unix::fs::FileExt};
 

@@ -5,6 +5,7 @@ use std::{
     io::Write as _,
     net::TcpListener,
     ops::Deref,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{
@@ -28,6 +29,9 @@ const OPEN: &[&str] =
 
 /// Promised are 5 s; more is a failure that a test shows, and this is when it is killed.
 const LONGEST_STOP: Duration = Duration::from_secs(8);
+
+/// Asks a debug build to let its parent read its memory.
+pub const READS_MEMORY: &str = "BED_READS_MEMORY";
 
 /// A running operator, which watches the namespace of one test.
 pub struct Operator {
@@ -144,7 +148,16 @@ pub fn bare_command(kubeconfig: &Path) -> Command {
         .env("BED_DIR", variable("BED_DIR"))
         .env("NO_COLOR", "1")
         .stdin(Stdio::null());
+    if !is_root() {
+        // Nobody else may read the memory of the operator, which some tests search.
+        command.env(READS_MEMORY, "1");
+    }
     command
+}
+
+/// Whether root runs the tests.
+pub fn is_root() -> bool {
+    fs::metadata("/proc/self").expect("it is there").uid() == 0
 }
 
 /// Runs the binary to its end, with a text on its standard input. One that goes on, although it should not, is killed.
