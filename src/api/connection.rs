@@ -46,7 +46,7 @@ pub struct VaultConnectionSpec {
     pub instance_url: String,
 
     /// Vault namespace (Vault Enterprise, HCP Vault Dedicated, OpenBao). Empty, `/` and `root` mean the root namespace.
-    /// Write it as Vault lists it, not escaped: blanks, `@`, `:` and letters beyond ASCII are allowed.
+    /// Write it as Vault lists it, not escaped: `@`, `:` and letters beyond ASCII are allowed.
     #[serde(default, deserialize_with = "null::default", skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 256))]
     #[x_kube(validation = rules::vault_namespace())]

@@ -198,17 +198,19 @@ impl Part<'_> {
     }
 }
 
-/// Every place in a manifest, and whether an object holds it.
-fn places(prefix: &str, value: &Value, found: &mut Vec<String>) {
-    let mut visit = |name: String, child: &Value| {
-        let pointer = format!("{prefix}/{name}");
-        places(&pointer, child, found);
-        found.push(pointer);
+/// Every place in a manifest, also of fields that the schema has and the manifest has not.
+fn places(prefix: &str, value: &Value, schema: &Value, found: &mut Vec<String>) {
+    let children: Vec<(String, &Value)> = match value {
+        Value::Object(fields) => {
+            let named = schema["properties"].as_object().into_iter().flat_map(|named| named.keys());
+            named.map(|name| (name.clone(), fields.get(name).unwrap_or(&Value::Null))).collect()
+        }
+        Value::Array(items) => items.iter().enumerate().map(|(at, item)| (at.to_string(), item)).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
     };
-    match value {
-        Value::Object(fields) => fields.iter().for_each(|(name, child)| visit(name.clone(), child)),
-        Value::Array(items) => items.iter().enumerate().for_each(|(at, child)| visit(at.to_string(), child)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    for (name, child) in children {
+        places(&format!("{prefix}/{name}"), child, at(schema, &format!("/{name}")), found);
+        found.push(format!("{prefix}/{name}"));
     }
 }
 
@@ -243,7 +245,7 @@ fn every_field_of_the_schema_is_read_alike_with_values_of_every_type() {
     let mut wrong = Vec::new();
     for kind in [Kind::with_app_role(), Kind::with_token(), Kind::gateway()] {
         let mut found = Vec::new();
-        places("/spec", &kind.full["spec"], &mut found);
+        places("/spec", &kind.full["spec"], at(&kind.schema, "/spec"), &mut found);
         found.push("/spec".to_owned());
         assert!(found.len() > 20, "{found:?}");
         for place in &found {
@@ -264,7 +266,7 @@ fn every_field_of_the_schema_is_read_alike_with_values_of_every_type() {
 fn a_null_is_read_as_if_it_were_absent() {
     for kind in [Kind::with_app_role(), Kind::with_token(), Kind::gateway()] {
         let mut found = Vec::new();
-        places("/spec", &kind.full["spec"], &mut found);
+        places("/spec", &kind.full["spec"], at(&kind.schema, "/spec"), &mut found);
         for place in found.iter().filter(|place| !place.ends_with(|c: char| c.is_ascii_digit())) {
             let mut absent = kind.full.clone();
             let (parent, field) = place.rsplit_once('/').expect("a pointer");
@@ -317,7 +319,7 @@ fn check_alone(cases: u32, texts: impl Strategy<Value = String>, kind: &Kind, fi
 
 #[test]
 fn instance_urls_are_read_alike() {
-    check_alone(512, instance_url(), &Kind::with_token(), &["/spec/instanceUrl"]);
+    check_alone(256, instance_url(), &Kind::with_token(), &["/spec/instanceUrl"]);
 }
 
 #[test]
@@ -328,14 +330,14 @@ fn endpoint_urls_are_read_alike() {
         1 => instance_url(),
     ];
     let texts = texts.prop_filter("only the operator knows IDNA", |text| !text.chars().any(is_exotic));
-    check(256, texts, &Kind::gateway(), &[("/spec/endpoints", "/spec/endpoints/1/url")]);
+    check(128, texts, &Kind::gateway(), &[("/spec/endpoints", "/spec/endpoints/1/url")]);
 }
 
 #[test]
 fn an_endpoint_is_the_same_for_both() {
     let kind = Kind::gateway();
     let url = "(http|https|HTTP|socks5|socks5h)://(a|A|b|10\\.0\\.0\\.7|\\[::1\\])(:80|:443|:1080|:8080|)/?";
-    let config = ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(one in url, other in url)| {
         let manifest = kind.with("/spec/endpoints", json!([{"url": one}, {"url": other}]));
         prop_assert_eq!(kind.difference(&manifest), None, "{} {}", one, other);
@@ -346,7 +348,7 @@ fn an_endpoint_is_the_same_for_both() {
 fn server_names_are_read_alike() {
     let texts = prop_oneof![3 => host(), 1 => around(253, ""), 1 => anything()]
         .prop_filter("only the operator knows IDNA", |text| !text.to_ascii_lowercase().contains("xn--"));
-    check_alone(512, texts, &Kind::with_token(), &["/spec/tls/serverName"]);
+    check_alone(256, texts, &Kind::with_token(), &["/spec/tls/serverName"]);
 }
 
 #[test]
@@ -358,7 +360,7 @@ fn paths_are_read_alike() {
         "/spec/require/secretSync/path",
         "/spec/require/capabilities/0/path",
     ];
-    check_alone(512, path(), &Kind::with_app_role(), &pointers);
+    check_alone(256, path(), &Kind::with_app_role(), &pointers);
 }
 
 #[test]
@@ -377,7 +379,7 @@ fn names_and_keys_are_read_alike() {
 #[test]
 fn durations_are_read_alike() {
     let fields = [("/spec/check", "/spec/check/interval"), ("/spec/check", "/spec/check/timeout")];
-    check(512, duration(), &Kind::with_token(), &fields);
+    check(256, duration(), &Kind::with_token(), &fields);
 }
 
 #[test]

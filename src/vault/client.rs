@@ -130,7 +130,7 @@ impl Client {
             headers.insert(HOST, host.expect("the host and port of a URL are ASCII text"));
         }
         if let Some(namespace) = self.namespace.as_ref().filter(|_| !request.operation.is_root_only()) {
-            // Beyond ASCII it goes as UTF-8, as Vault's own clients send it; Vault does not unescape this header.
+            // Beyond ASCII it goes as UTF-8, as Vault's own clients send it: OpenBao finds no namespace by an escaped one.
             let value = HeaderValue::from_bytes(namespace.as_str().as_bytes());
             let value = value.expect("a Vault namespace has no control character");
             headers.insert("x-vault-namespace", value);
