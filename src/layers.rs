@@ -13,7 +13,7 @@ const LAYERS: &[(&[&str], Purity)] = &[
     (&["api"], Purity::Pure),
     (&["conditions"], Purity::Pure),
     (&["secrets"], Purity::Pure),
-    (&["gateway::entry", "gateway::protected"], Purity::Pure),
+    (&["gateway::carried", "gateway::entry", "gateway::protected"], Purity::Pure),
     (&["gateway::route", "gateway::way"], Purity::Pure),
     (&["vault"], Purity::Pure),
     (&["verify"], Purity::Pure),

@@ -14,6 +14,7 @@ use tracing::Level;
 use crate::{
     controller::chain,
     gateway::{
+        carried::Nat64Prefix,
         entry::Grant,
         policy::{PolicyFileError, PolicyHandle},
         route::{AddressPolicy, Contact},
@@ -132,6 +133,10 @@ struct AddressArgs {
     /// Whom to ask for an address that is not allowed, as the status tells it after "ask"; a contact in the file wins.
     #[arg(long, default_value = "the administrator of the operator", value_name = "TEXT")]
     address_policy_contact: Contact,
+    /// The prefix of a NAT64 translator in the operator's network (RFC 6052), if it is not a well-known one:
+    /// IPv4 addresses that are refused are refused behind it, too; may be given several times.
+    #[arg(long = "nat64-prefix", value_name = "PREFIX")]
+    nat64_prefixes: Vec<Nat64Prefix>,
     /// Allow http:// instance URLs, which send credentials unencrypted.
     #[arg(long)]
     allow_plain_http: bool,
@@ -181,7 +186,8 @@ fn failure(error: &(dyn std::error::Error + 'static), code: u8) -> ExitCode {
 impl AddressArgs {
     /// The policy that the flags give, together with the file's. The API server's addresses are protected.
     fn policy(self, api_servers: Vec<SocketAddr>) -> Result<PolicyHandle, PolicyFileError> {
-        let flags = AddressPolicy::new(self.allow_addresses, api_servers, self.address_policy_contact);
+        let flags = AddressPolicy::new(self.allow_addresses, api_servers, self.address_policy_contact)
+            .behind(self.nat64_prefixes);
         match self.address_policy_file {
             Some(file) => PolicyHandle::with_file(flags, file),
             None => Ok(PolicyHandle::fixed(flags)),
@@ -220,6 +226,8 @@ mod tests {
         assert_eq!(kind(&["run", "--allow-address=team-*=10.0.0.0/8:8200"]), None);
         assert_eq!(kind(&["run", "--allow-address=Team=10.0.0.7"]), Some(ErrorKind::ValueValidation));
         assert_eq!(kind(&["run", "--address-policy-contact="]), Some(ErrorKind::ValueValidation));
+        assert_eq!(kind(&["run", "--nat64-prefix=2001:db8:64::/96"]), None);
+        assert_eq!(kind(&["run", "--nat64-prefix=2001:db8::/33"]), Some(ErrorKind::ValueValidation));
         assert_eq!(kind(&["run", "--log-format=xml"]), Some(ErrorKind::InvalidValue));
         assert_eq!(kind(&["check"]), Some(ErrorKind::MissingRequiredArgument));
         assert_eq!(kind(&["check", "-f", "-", "-o", "json"]), None);

@@ -1,6 +1,7 @@
 //! The network path to an instance: which addresses may be dialled ([`route`], by the [`entry`]s that an administrator
 //! gives and what is [`protected`] without them), the policy that holds now ([`policy`]), and the dialling ([`dial`]).
 
+pub mod carried;
 pub mod connect;
 pub mod dial;
 pub mod entry;

@@ -3,9 +3,11 @@
 //! Pure. Numbers decide; the names are for those who resolve a name elsewhere than here, as a gateway does, and to
 //! refuse before a resolver is asked.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
+
+use super::carried::{Carried, Nat64Prefix, carried};
 
 /// Why an address is refused unless an entry names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +74,10 @@ const NAMES: &[(&str, bool, Protected)] = &[
     ("ip6-localhost", false, Protected::Loopback),
     ("ip6-loopback", false, Protected::Loopback),
     ("localhost.localdomain", false, Protected::Loopback),
+    ("localhost4", false, Protected::Loopback),
+    ("localhost6", false, Protected::Loopback),
+    ("localhost4.localdomain4", false, Protected::Loopback),
+    ("localhost6.localdomain6", false, Protected::Loopback),
     // Google, Amazon, Tencent, Equinix Metal.
     ("metadata.google.internal", false, Protected::LinkLocal),
     ("metadata.goog", false, Protected::LinkLocal),
@@ -91,11 +97,20 @@ const API_SERVER_PREFIX: &str = "kubernetes.default.svc.";
 
 impl Protected {
     /// The protected range that an address lies in.
-    pub(super) fn by_address(ip: IpAddr) -> Option<(IpNet, Self)> {
-        let carried = carried_v4(ip);
-        let (range, what) = ranges().find(|(range, _)| range.contains(&carried.unwrap_or(ip)))?;
-        // Only its own entry opens an address that carries another one: it leads to the machine of whoever translates.
-        Some((if carried.is_some() { IpNet::from(ip) } else { range }, what))
+    pub(super) fn by_address(ip: IpAddr, nat64: &[Nat64Prefix]) -> Option<(IpNet, Self)> {
+        let within = |ip: IpAddr| ranges().find(|(range, _)| range.contains(&ip));
+        let readings = carried(ip, nat64).into_iter().filter_map(|Carried { ip, is_exact }| {
+            let (_, what) = within(ip.into())?;
+            // Half of all readings of an address with a longer prefix are reserved: they are accidents.
+            (is_exact || what != Self::Reserved).then_some(what)
+        });
+        // An address of one host tells more than one of none.
+        let carried = readings.min_by_key(|what| *what == Self::Reserved);
+        match carried {
+            // Only its own entry opens an address that carries another one: it leads to the machine of whoever translates.
+            Some(what) => Some((IpNet::from(ip), what)),
+            None => within(ip),
+        }
     }
 
     /// What a name stands for. The name is lower case and has no final dot.
@@ -124,26 +139,6 @@ impl Protected {
     }
 }
 
-/// The IPv4 address that an IPv6 address carries, so that somebody on the way sends there.
-pub(super) fn carried_v4(ip: IpAddr) -> Option<IpAddr> {
-    let IpAddr::V6(ip) = ip else { return None };
-    let o = ip.octets();
-    let at =
-        |first: usize| Some(IpAddr::V4(Ipv4Addr::new(o[first], o[first + 1], o[first + 2], o[first + 3])));
-    match ip.segments() {
-        _ if ip == Ipv6Addr::UNSPECIFIED || ip == Ipv6Addr::LOCALHOST => None,
-        // NAT64: the well-known prefix (RFC 6052), and the local ones (RFC 8215) in their longest form.
-        [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..]
-        // IPv4-compatible (RFC 4291, section 2.5.5.1) and IPv4-translated (RFC 2765), both given up.
-        | [0, 0, 0, 0, 0 | 0xffff, 0, ..]
-        // ISATAP (RFC 5214), below any prefix.
-        | [_, _, _, _, 0 | 0x200, 0x5efe, ..] => at(12),
-        // 6to4 (RFC 3056).
-        [0x2002, ..] => at(2),
-        _ => None,
-    }
-}
-
 fn ranges() -> impl Iterator<Item = (IpNet, Protected)> {
     RANGES.iter().map(|(range, what)| (range.parse().expect("the table holds ranges"), *what))
 }
@@ -151,26 +146,6 @@ fn ranges() -> impl Iterator<Item = (IpNet, Protected)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_an_address_carries_is_found_in_each_form() {
-        let carried = |text: &str| carried_v4(text.parse().expect("an address")).map(|ip| ip.to_string());
-        for text in [
-            "64:ff9b::7f00:1",
-            "64:ff9b:1:2:3:4:7f00:1",
-            "::7f00:1",
-            "::ffff:0:7f00:1",
-            "2002:7f00:1::",
-            "2002:7f00:1:1::2",
-            "2001:db8::5efe:7f00:1",
-            "fd00::200:5efe:7f00:1",
-        ] {
-            assert_eq!(carried(text).as_deref(), Some("127.0.0.1"), "{text}");
-        }
-        for text in ["::", "::1", "127.0.0.1", "2001:db8::7f00:1", "fd00::1"] {
-            assert_eq!(carried(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn every_range_is_one_in_its_shortest_form() {

@@ -21,8 +21,8 @@ use url::Host;
 
 pub use super::protected::Protected;
 use super::{
+    carried::{Nat64Prefix, carried},
     entry::{AllowEntry, Grant},
-    protected::carried_v4,
 };
 
 /// Everything that was given. Without any entry, it allows all but the protected addresses; with one, for whichever
@@ -31,6 +31,7 @@ use super::{
 pub struct AddressPolicy {
     grants: Vec<Grant>,
     api_servers: Vec<SocketAddr>,
+    nat64: Vec<Nat64Prefix>,
     contact: Contact,
 }
 
@@ -41,6 +42,7 @@ pub struct Rules {
     /// None allows all but the protected addresses.
     allow: Option<Vec<AllowEntry>>,
     api_servers: Vec<SocketAddr>,
+    nat64: Vec<Nat64Prefix>,
     contact: Contact,
 }
 
@@ -92,7 +94,13 @@ const LONGEST_CONTACT: usize = 200;
 impl AddressPolicy {
     /// A policy that also protects these addresses of the API server.
     pub fn new(grants: Vec<Grant>, api_servers: Vec<SocketAddr>, contact: Contact) -> Self {
-        Self { grants, api_servers, contact }
+        Self { grants, api_servers, nat64: Vec::new(), contact }
+    }
+
+    /// The same in a network with translators at these prefixes.
+    #[must_use]
+    pub fn behind(self, nat64: Vec<Nat64Prefix>) -> Self {
+        Self { nat64, ..self }
     }
 
     /// The same with more entries, and perhaps another contact.
@@ -100,7 +108,7 @@ impl AddressPolicy {
     pub fn with(&self, more: Vec<Grant>, contact: Option<Contact>) -> Self {
         let grants = self.grants.iter().cloned().chain(more).collect();
         let contact = contact.unwrap_or_else(|| self.contact.clone());
-        Self { grants, api_servers: self.api_servers.clone(), contact }
+        Self { grants, contact, ..self.clone() }
     }
 
     /// What holds for the connections of a namespace: the entries for all namespaces and those for this one, together.
@@ -112,6 +120,7 @@ impl AddressPolicy {
         Arc::new(Rules {
             allow: (!self.grants.is_empty()).then_some(allow),
             api_servers: self.api_servers.clone(),
+            nat64: self.nat64.clone(),
             contact: self.contact.clone(),
         })
     }
@@ -187,12 +196,13 @@ impl Rules {
 
     /// The protected range that an address lies in.
     fn protected(&self, ip: IpAddr, port: u16) -> Option<(IpNet, Protected)> {
-        let meant = carried_v4(ip).unwrap_or(ip);
-        let is_api_server = |api: &SocketAddr| api.ip().to_canonical() == meant && api.port() == port;
+        let carried = carried(ip, &self.nat64).into_iter().map(|carried| IpAddr::from(carried.ip));
+        let meant: Vec<IpAddr> = carried.chain([ip]).collect();
+        let is_api_server = |api: &SocketAddr| meant.contains(&api.ip().to_canonical()) && api.port() == port;
         if self.api_servers.iter().any(is_api_server) {
             return Some((host_net(ip), Protected::ApiServer));
         }
-        Protected::by_address(ip)
+        Protected::by_address(ip, &self.nat64)
     }
 
     /// The ranges of addresses that are listed for a port.
@@ -423,5 +433,25 @@ mod tests {
             assert_eq!(text.parse::<Contact>(), Err(ContactError), "{text:?}");
         }
         assert_eq!(" us ".parse(), Ok(Contact("us".to_owned())));
+    }
+
+    #[test]
+    fn behind_a_translator_of_ones_own_the_same_is_protected() {
+        let prefix = "2001:db8:64::/48".parse().expect("a prefix");
+        let api = vec!["10.96.0.1:443".parse().expect("an address")];
+        let rules = |nat64| AddressPolicy::new(Vec::new(), api.clone(), Contact::default()).behind(nat64);
+        let (with, without) = (rules(vec![prefix]).rules_for("ns"), rules(Vec::new()).rules_for("ns"));
+        let rule = |rules: &Rules, text: &str| {
+            rules.permit_address("", text.parse().expect("an address")).err().map(|refusal| refusal.rule())
+        };
+        for (text, what) in [
+            ("[2001:db8:64:7f00:0:100::]:8200", Protected::Loopback),
+            ("[2001:db8:64:a9fe:a9:fe00::]:80", Protected::LinkLocal),
+            ("[2001:db8:64:a60:0:100::]:443", Protected::ApiServer),
+        ] {
+            assert_eq!(rule(&with, text), Some(Rule::Protected(what)), "{text}");
+            assert_eq!(rule(&without, text), None, "{text}");
+        }
+        assert_eq!(rule(&with, "[2001:db8:64:a00:7::]:8200"), None);
     }
 }
