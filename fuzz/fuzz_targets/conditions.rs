@@ -110,7 +110,7 @@ fn observation(number: u8, detail: u8, now: Timestamp) -> Observation {
         1 => Some(TransportFault::NameNotResolved.into()),
         2 => Some(TransportFault::Refused.into()),
         3 => Some(TransportFault::TimedOut.into()),
-        4 => Some(TransportFault::Tls(TlsFault::Expired).into()),
+        4 => Some(TransportFault::Tls(TlsFault::UnknownAuthority).into()),
         5 => Some(TransportFault::PlainHttp.into()),
         6 => Some(ServerFault::Sealed.into()),
         7 => Some(ServerFault::Redirected { host: None }.into()),

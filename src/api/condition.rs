@@ -139,7 +139,7 @@ reasons! {
     MalformedCredential: ReferencesResolved False, NeedsPerson, Misconfigured;
     /// The CA bundle holds no certificate, or one that does not parse.
     InvalidCertificate: ReferencesResolved False, NeedsPerson, Misconfigured;
-    /// The Secret of a client certificate holds no certificate with the private key that belongs to it.
+    /// The Secret of a client certificate holds no certificate with the private key that belongs to it, or an encrypted key.
     InvalidKeyPair: ReferencesResolved False, NeedsPerson, Misconfigured;
     /// The gateway that the connection names does not exist in its namespace.
     GatewayNotFound: ReferencesResolved False, Definite, Misconfigured;
@@ -162,10 +162,16 @@ reasons! {
     ConnectionFailed: Reachable False, Passing, Unreachable;
     /// No answer came within `spec.check.timeout`.
     Timeout: Reachable False, Passing, Unreachable;
-    /// The certificate is signed by a CA that the connection does not trust.
+    /// The operator itself lacks file descriptors, memory or local ports for another connection.
+    OperatorOutOfResources: Reachable Unknown, Passing, Unknown;
+    /// The certificate is signed by a CA that the connection does not trust, or by nobody else (self-signed).
     UnknownAuthority: Reachable False, Definite, Unreachable;
-    /// The certificate is out of its time.
+    /// The CA certificate in the bundle of the connection is out of its time.
+    AuthorityExpired: Reachable False, Definite, Unreachable;
+    /// A certificate that the server shows, its own or that of an intermediate CA, is out of its time.
     CertificateExpired: Reachable False, Definite, Unreachable;
+    /// A certificate has a weak or unknown key or signature, is not for servers, or breaks a rule of its CA.
+    CertificateNotAcceptable: Reachable False, Definite, Unreachable;
     /// The certificate is for another name.
     CertificateNameMismatch: Reachable False, Definite, Unreachable;
     /// What answers does not speak TLS, such as a plain HTTP port.
@@ -174,7 +180,9 @@ reasons! {
     ClientCertificateRequired: Reachable False, NeedsPerson, Misconfigured;
     /// The server does not accept the client certificate.
     ClientCertificateRejected: Reachable False, NeedsPerson, Rejected;
-    /// The TLS handshake failed for another reason, such as a version that is too old.
+    /// The client certificate is out of its time.
+    ClientCertificateExpired: Reachable False, NeedsPerson, Rejected;
+    /// The TLS handshake failed for another reason, such as a version that is too old, or no shared cipher suite.
     TlsFailed: Reachable False, Definite, Unreachable;
     /// No endpoint of the gateway can be reached.
     GatewayUnreachable: Reachable False, Passing, Unreachable;
@@ -270,7 +278,7 @@ reasons! {
     TokenExpiring: CredentialsExpiring True, Fine, Connected;
     /// The secret id ends within 7 days, or within the last third of a shorter life.
     SecretIdExpiring: CredentialsExpiring True, Fine, Connected;
-    /// The instance's TLS certificate ends within 14 days.
+    /// A TLS certificate that the instance is trusted by, its own or that of a CA, ends within 14 days.
     ServerCertificateExpiring: CertificateExpiring True, Fine, Connected;
 }
 

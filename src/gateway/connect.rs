@@ -13,8 +13,8 @@ use std::{
 use tokio::net::TcpStream;
 use url::Host;
 
-use super::{race::first_of, route::Rules};
-use crate::vault::transport::TransportFault;
+use super::{lookups::Lookups, race::first_of, route::Rules};
+use crate::vault::{transport::TransportFault, wire};
 
 /// How long an address may stay silent before the next one is tried beside it (RFC 8305, section 8).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
@@ -40,8 +40,17 @@ pub struct SystemNames;
 
 /// Makes TCP connections.
 pub(super) struct Connector {
-    names: Arc<dyn Names>,
+    lookups: Lookups,
     last: Mutex<HashMap<(String, u16), Last>>,
+}
+
+/// Whom a connection is made for.
+#[derive(Clone, Copy)]
+pub(super) struct Tenant<'a> {
+    /// The namespace of the one that asks.
+    pub(super) namespace: &'a str,
+    /// What the address policy allows it.
+    pub(super) rules: &'a Rules,
 }
 
 /// The address of a name that took the last connection.
@@ -64,17 +73,17 @@ impl Names for SystemNames {
 
 impl Connector {
     pub(super) fn new(names: Arc<dyn Names>) -> Self {
-        Self { names, last: Mutex::default() }
+        Self { lookups: Lookups::new(names), last: Mutex::default() }
     }
 
     /// Connects to the first address of the host that takes the connection, beginning with the one that did last time.
     pub(super) async fn connect(
         &self,
-        rules: &Rules,
+        tenant: Tenant<'_>,
         host: &Host<String>,
         port: u16,
     ) -> Result<TcpStream, TransportFault> {
-        let addresses = self.addresses(rules, host, port).await?;
+        let addresses = self.addresses(tenant, host, port).await?;
         let attempt = async |address: SocketAddr| {
             let stream = TcpStream::connect(address).await.map_err(|error| fault(&error))?;
             // A request is one packet, and its answer is waited for.
@@ -90,7 +99,7 @@ impl Connector {
     /// Every address of a host that may be dialled, in the order in which to try them; at least one.
     pub(super) async fn addresses(
         &self,
-        rules: &Rules,
+        Tenant { namespace, rules }: Tenant<'_>,
         host: &Host<String>,
         port: u16,
     ) -> Result<Vec<SocketAddr>, TransportFault> {
@@ -98,8 +107,8 @@ impl Connector {
             Host::Ipv4(ip) => ("", vec![SocketAddr::new((*ip).into(), port)]),
             Host::Ipv6(ip) => ("", vec![SocketAddr::new((*ip).into(), port)]),
             Host::Domain(name) => {
-                let found = self.names.addresses(name, port).await;
-                (name.as_str(), found.map_err(|_| TransportFault::NameNotResolved)?)
+                let found = self.lookups.addresses(namespace, name, port).await;
+                (name.as_str(), found.map_err(|error| resolver_fault(&error))?)
             }
         };
         let refused = |address: &SocketAddr| rules.permit_address(name, *address).err();
@@ -138,14 +147,14 @@ impl Connector {
     /// Begins with another address of the host the next time, if it is also one of `other`, and not the one in use.
     pub(super) async fn prefer(
         &self,
-        rules: &Rules,
+        tenant: Tenant<'_>,
         (host, port): &(Host<String>, u16),
         other: &Host<String>,
     ) -> bool {
         let port = *port;
         let Host::Domain(name) = host else { return false };
-        let ours = self.addresses(rules, host, port).await.unwrap_or_default();
-        let theirs = self.addresses(rules, other, port).await.unwrap_or_default();
+        let ours = self.addresses(tenant, host, port).await.unwrap_or_default();
+        let theirs = self.addresses(tenant, other, port).await.unwrap_or_default();
         let in_use = self.lock().get(&(name.clone(), port)).map(|last| last.address);
         let better =
             ours.into_iter().find(|address| theirs.contains(address) && Some(address.ip()) != in_use);
@@ -179,10 +188,14 @@ impl Connector {
 }
 
 fn fault(error: &io::Error) -> TransportFault {
-    if error.kind() == io::ErrorKind::ConnectionRefused {
-        TransportFault::Refused
-    } else {
-        TransportFault::Failed
+    wire::fault_of(error).unwrap_or(TransportFault::Failed)
+}
+
+/// A resolver that could not ask, since the operator has no descriptors left, knows nothing of the name.
+fn resolver_fault(error: &io::Error) -> TransportFault {
+    match wire::fault_of(error) {
+        Some(fault @ TransportFault::OutOfResources) => fault,
+        _ => TransportFault::NameNotResolved,
     }
 }
 
@@ -212,12 +225,16 @@ mod tests {
         AddressPolicy::new(allow, Vec::new(), Contact::default()).rules_for("ns")
     }
 
+    fn tenant(rules: &Rules) -> Tenant<'_> {
+        Tenant { namespace: "ns", rules }
+    }
+
     fn name() -> Host<String> {
         Host::Domain("vault.example.com".to_owned())
     }
 
     async fn connected(connector: &Connector, rules: &Rules, port: u16) -> Result<IpAddr, TransportFault> {
-        let stream = connector.connect(rules, &name(), port).await?;
+        let stream = connector.connect(tenant(rules), &name(), port).await?;
         Ok(stream.peer_addr().expect("it is connected").ip())
     }
 
@@ -227,7 +244,7 @@ mod tests {
         let port = second.local_addr().expect("it listens").port();
         let (connector, rules) = (connector(&["127.0.0.1", "127.0.0.2"]), rules(&["127.0.0.0/8"]));
         assert_eq!(connected(&connector, &rules, port).await, Ok("127.0.0.2".parse().expect("an address")));
-        let order = connector.addresses(&rules, &name(), port).await.expect("two addresses");
+        let order = connector.addresses(tenant(&rules), &name(), port).await.expect("two addresses");
         assert_eq!(order[0].ip().to_string(), "127.0.0.2", "the next connection begins with what worked");
         let first = TcpListener::bind(("127.0.0.1", port)).await.expect("the port is free there");
         assert_eq!(connected(&connector, &rules, port).await, Ok("127.0.0.2".parse().expect("an address")));
@@ -238,7 +255,7 @@ mod tests {
     #[tokio::test]
     async fn the_families_take_turns() {
         let connector = connector(&["10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::2", "10.0.0.1"]);
-        let order = connector.addresses(&rules(&[]), &name(), 1).await.expect("addresses");
+        let order = connector.addresses(tenant(&rules(&[])), &name(), 1).await.expect("addresses");
         let order: Vec<_> = order.iter().map(|address| address.ip().to_string()).collect();
         assert_eq!(order, ["2001:db8::1", "10.0.0.1", "2001:db8::2", "10.0.0.2"]);
     }
@@ -264,14 +281,29 @@ mod tests {
         let ours = (name(), 1);
         let host = |text: &str| Host::parse(text).expect("a host");
         connector.remember(&name(), 1, "127.0.0.1".parse().expect("an address"));
-        assert!(!connector.prefer(&rules, &ours, &host("127.0.0.1")).await, "that is the one in use");
-        assert!(!connector.prefer(&rules, &ours, &host("127.0.0.3")).await, "that is none of its addresses");
+        assert!(!connector.prefer(tenant(&rules), &ours, &host("127.0.0.1")).await, "that is the one in use");
         assert!(
-            !connector.prefer(&rules, &(host("127.0.0.1"), 1), &host("127.0.0.2")).await,
+            !connector.prefer(tenant(&rules), &ours, &host("127.0.0.3")).await,
+            "that is none of its addresses"
+        );
+        assert!(
+            !connector.prefer(tenant(&rules), &(host("127.0.0.1"), 1), &host("127.0.0.2")).await,
             "an address is no name"
         );
-        assert!(connector.prefer(&rules, &ours, &host("127.0.0.2")).await);
-        let order = connector.addresses(&rules, &name(), 1).await.expect("two addresses");
+        assert!(connector.prefer(tenant(&rules), &ours, &host("127.0.0.2")).await);
+        let order = connector.addresses(tenant(&rules), &name(), 1).await.expect("two addresses");
         assert_eq!(order[0].ip().to_string(), "127.0.0.2");
+    }
+
+    #[test]
+    fn an_operator_without_descriptors_or_memory_blames_itself() {
+        // EMFILE, ENFILE, ENOMEM, ENOBUFS, EADDRNOTAVAIL (no local port is free).
+        for code in [24, 23, 12, 105, 99] {
+            let error = io::Error::from_raw_os_error(code);
+            assert_eq!(fault(&error), TransportFault::OutOfResources, "{error}");
+            assert_eq!(resolver_fault(&error), TransportFault::OutOfResources, "{error}");
+        }
+        assert_eq!(fault(&io::Error::from_raw_os_error(113)), TransportFault::Failed, "no route to the host");
+        assert_eq!(resolver_fault(&io::Error::other("no such name")), TransportFault::NameNotResolved);
     }
 }

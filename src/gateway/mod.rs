@@ -3,14 +3,16 @@
 
 pub mod carried;
 pub mod connect;
+mod conversation;
 pub mod dial;
 pub mod entry;
-mod handover;
 pub mod http;
+mod lookups;
 pub mod policy;
 pub mod pool;
 pub mod protected;
 mod race;
 pub mod route;
+mod stream;
 mod tunnel;
 pub mod way;

@@ -43,7 +43,10 @@ impl Pool {
         match problem {
             None | Some(EndpointProblem::TargetRefused) => self.lock().remove(&key),
             Some(
-                EndpointProblem::Unreachable(_) | EndpointProblem::LoginRefused | EndpointProblem::NotProxy,
+                EndpointProblem::Unreachable(_)
+                | EndpointProblem::LoginRefused
+                | EndpointProblem::LoginSchemes(_)
+                | EndpointProblem::NotProxy,
             ) => self.lock().insert(key),
         };
     }

@@ -3,6 +3,8 @@
 //! Pure: reading an object is [`References::read`], which somebody else implements. Values are held in types that
 //! wipe themselves and do not print.
 
+pub mod anchors;
+pub mod certificate;
 pub mod dependents;
 pub mod gateway;
 pub mod known;

@@ -6,9 +6,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     Lookup, Versions,
+    anchors::BundleFault,
     gateway::{self, Gateway},
     slips::{self, Purpose, Slip},
-    tls::{self, TlsMaterial},
+    tls::{self, KeyPairFault, TlsMaterial},
 };
 use crate::{
     api::{
@@ -109,9 +110,9 @@ pub enum Problem {
     /// The value cannot be meant.
     Malformed(Slip),
     /// The value holds no CA certificate.
-    InvalidCertificate,
+    InvalidCertificate(BundleFault),
     /// The object holds no certificate with the key that belongs to it.
-    InvalidKeyPair,
+    InvalidKeyPair(KeyPairFault),
     /// The gateway breaks a rule that the installed CRD did not enforce.
     InvalidGateway(String),
 }
@@ -433,11 +434,14 @@ mod tests {
         ] {
             let way = resolved(source).expect("resolved").way;
             let found = way.tls.authorities.expect("a CA");
-            assert_eq!((found.certificates.len(), found.trust), (1, Trust::WithSystem));
+            assert_eq!((found.anchors.len(), found.trust), (1, Trust::WithSystem));
             assert!(way.rests_on.is_empty(), "certificates are compared by what they hold");
         }
         for source in [CaSource::Inline("no".to_owned()), CaSource::Secret(key("approle", "key"))] {
-            assert_eq!(resolved(source).expect_err("no PEM").problem, Problem::InvalidCertificate);
+            assert_eq!(
+                resolved(source).expect_err("no PEM").problem,
+                Problem::InvalidCertificate(BundleFault::Empty)
+            );
         }
     }
 

@@ -3,13 +3,17 @@
 use std::{fmt, sync::Arc};
 
 use rustls::{
-    RootCertStore,
+    Error, InconsistentKeys,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{PrivateKeyDer, pem::PemObject},
     sign::CertifiedKey,
 };
 
-use super::resolve::{Lookups, Problem, ReferenceFault, bytes};
+use super::{
+    anchors::{Anchors, BundleFault, certificates},
+    certificate::Facts,
+    resolve::{Lookups, Problem, ReferenceFault, bytes},
+};
 use crate::{
     api::{
         desired::{CaSource, TlsSettings},
@@ -25,18 +29,36 @@ const CHAIN_KEY: &str = "tls.crt";
 /// Key of the private key there.
 const PRIVATE_KEY: &str = "tls.key";
 
-/// CA certificates that are given: at least one, each fit to be a trust anchor.
+/// CA certificates that are given: at least one, each fit to be a trust anchor. A copy of it shares them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Authorities {
     /// The certificates.
-    pub certificates: Vec<CertificateDer<'static>>,
+    pub anchors: Arc<Anchors>,
     /// Whether they are trusted alone.
     pub trust: Trust,
 }
 
 /// A certificate of ours with its private key. It does not print.
 #[derive(Clone)]
-pub struct Identity(Arc<CertifiedKey>);
+pub struct Identity {
+    key: Arc<CertifiedKey>,
+    facts: Option<Arc<Facts>>,
+}
+
+/// Why two PEM texts are no certificate with its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyPairFault {
+    /// There is no certificate, or a broken one.
+    Certificate(BundleFault),
+    /// There is no private key.
+    NoKey,
+    /// The private key is encrypted.
+    EncryptedKey,
+    /// The private key is of a kind or a curve that the operator does not know.
+    UnsupportedKey,
+    /// The private key belongs to another certificate.
+    OtherKey,
+}
 
 /// What a TLS connection needs beside the URL.
 #[derive(Clone, Debug, Default)]
@@ -53,13 +75,8 @@ pub struct TlsMaterial {
 
 impl Authorities {
     /// Reads certificates in PEM form. Nothing but certificates counts, and one that cannot be an anchor spoils all.
-    pub fn parse(pem: &[u8], trust: Trust) -> Option<Self> {
-        let certificates = certificates(pem)?;
-        let mut anchors = RootCertStore::empty();
-        certificates
-            .iter()
-            .all(|one| anchors.add(one.clone()).is_ok())
-            .then_some(Self { certificates, trust })
+    pub fn parse(pem: &[u8], trust: Trust) -> Result<Self, BundleFault> {
+        Ok(Self { anchors: Arc::new(Anchors::parse(pem)?), trust })
     }
 }
 
@@ -67,15 +84,28 @@ impl Authorities {
 
 impl Identity {
     /// Reads a certificate chain, our own first, and the key that belongs to it, both in PEM form.
-    pub fn parse(chain: &[u8], key: &[u8]) -> Option<Self> {
-        let key = PrivateKeyDer::from_pem_slice(key).ok()?;
-        let certified = CertifiedKey::from_der(certificates(chain)?, key, &ring::default_provider()).ok()?;
-        Some(Self(Arc::new(certified)))
+    pub fn parse(chain: &[u8], key: &[u8]) -> Result<Self, KeyPairFault> {
+        let chain = certificates(chain).map_err(KeyPairFault::Certificate)?;
+        let facts = chain.first().and_then(|first| Facts::read(first)).map(Arc::new);
+        let key = PrivateKeyDer::from_pem_slice(without_mark(key)).map_err(|_| no_key(key))?;
+        match CertifiedKey::from_der(chain, key, &ring::default_provider()) {
+            Ok(certified) => Ok(Self { key: Arc::new(certified), facts }),
+            Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => Err(KeyPairFault::OtherKey),
+            Err(Error::InvalidCertificate(_)) => {
+                Err(KeyPairFault::Certificate(BundleFault::Broken { index: 1, count: 1 }))
+            }
+            Err(_) => Err(KeyPairFault::UnsupportedKey),
+        }
     }
 
     /// The pair, as rustls takes it.
     pub fn certified(&self) -> Arc<CertifiedKey> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.key)
+    }
+
+    /// Whether its certificate is out of its time.
+    pub fn is_out_of_time(&self, seconds: i64) -> bool {
+        self.facts.as_ref().is_some_and(|facts| !facts.holds_at(seconds))
     }
 }
 
@@ -104,6 +134,22 @@ pub(super) fn resolve(
     Ok(TlsMaterial { authorities, identity, server_name: settings.server_name.clone() })
 }
 
+/// Why a text holds no private key that can be read.
+fn no_key(text: &[u8]) -> KeyPairFault {
+    let holds = |words: &[u8]| text.windows(words.len()).any(|window| window == words);
+    // PKCS #8, and the older form of OpenSSL.
+    if holds(b"BEGIN ENCRYPTED PRIVATE KEY") || holds(b"Proc-Type: 4,ENCRYPTED") {
+        KeyPairFault::EncryptedKey
+    } else {
+        KeyPairFault::NoKey
+    }
+}
+
+/// Without the mark that editors of Windows write before UTF-8 text.
+fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
 fn authorities(
     source: &CaSource,
     trust: Trust,
@@ -112,21 +158,21 @@ fn authorities(
 ) -> Result<Authorities, ReferenceFault> {
     let source = match source {
         CaSource::Inline(pem) => {
-            let fault = || ReferenceFault {
+            let fault = |why| ReferenceFault {
                 field: field.to_owned(),
                 source: None,
-                problem: Problem::InvalidCertificate,
+                problem: Problem::InvalidCertificate(why),
             };
-            return Authorities::parse(pem.as_bytes(), trust).ok_or_else(fault);
+            return Authorities::parse(pem.as_bytes(), trust).map_err(fault);
         }
         CaSource::ConfigMap(reference) => (ObjectName::config_map(&reference.name), reference.key.clone()),
         CaSource::Secret(reference) => (ObjectName::secret(&reference.name), reference.key.clone()),
     };
     let pem = bytes(objects, field, &source.0, &source.1)?;
-    Authorities::parse(pem, trust).ok_or_else(|| ReferenceFault {
+    Authorities::parse(pem, trust).map_err(|why| ReferenceFault {
         field: field.to_owned(),
         source: Some(source),
-        problem: Problem::InvalidCertificate,
+        problem: Problem::InvalidCertificate(why),
     })
 }
 
@@ -134,17 +180,11 @@ fn identity(name: &str, objects: &Lookups, field: &str) -> Result<Identity, Refe
     let secret = ObjectName::secret(name);
     let chain = bytes(objects, field, &secret, CHAIN_KEY)?;
     let key = bytes(objects, field, &secret, PRIVATE_KEY)?;
-    Identity::parse(chain, key).ok_or_else(|| ReferenceFault {
+    Identity::parse(chain, key).map_err(|why| ReferenceFault {
         field: field.to_owned(),
         source: Some((secret.clone(), CHAIN_KEY.to_owned())),
-        problem: Problem::InvalidKeyPair,
+        problem: Problem::InvalidKeyPair(why),
     })
-}
-
-/// Every certificate of a PEM text; none if there is none, or one is broken.
-fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
-    let found: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().ok()?;
-    (!found.is_empty()).then_some(found)
 }
 
 #[cfg(test)]
@@ -160,7 +200,7 @@ mod tests {
     }
 
     fn count(pem: &str) -> Option<usize> {
-        Authorities::parse(pem.as_bytes(), Trust::Only).map(|found| found.certificates.len())
+        Authorities::parse(pem.as_bytes(), Trust::Only).ok().map(|found| found.anchors.len())
     }
 
     #[test]
@@ -177,17 +217,26 @@ mod tests {
     #[test]
     fn an_identity_is_a_certificate_and_the_key_that_belongs_to_it() {
         let ((chain, key), (_, other_key)) = (pair(), pair());
-        let parsed = |chain: &str, key: &str| Identity::parse(chain.as_bytes(), key.as_bytes()).is_some();
-        assert!(parsed(&chain, &key));
-        assert!(!parsed(&chain, &other_key), "the key of another certificate");
-        assert!(!parsed(&key, &chain), "the two are swapped");
-        assert!(!parsed("", &key) && !parsed(&chain, ""));
+        let parsed = |chain: &str, key: &str| Identity::parse(chain.as_bytes(), key.as_bytes()).map(|_| ());
+        assert_eq!(parsed(&chain, &key), Ok(()));
+        assert_eq!(parsed(&chain, &format!("\u{feff}{key}")), Ok(()), "a byte order mark");
+        assert_eq!(parsed(&chain, &other_key), Err(KeyPairFault::OtherKey));
+        let none = KeyPairFault::Certificate(BundleFault::Empty);
+        assert_eq!(parsed(&key, &chain), Err(none), "the two are swapped");
+        assert_eq!(parsed("", &key), Err(none));
+        assert_eq!(parsed(&chain, ""), Err(KeyPairFault::NoKey));
+        for encrypted in [
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n",
+        ] {
+            assert_eq!(parsed(&chain, encrypted), Err(KeyPairFault::EncryptedKey));
+        }
     }
 
     #[test]
     fn an_identity_does_not_print() {
         let (chain, key) = pair();
-        let identity = Identity::parse(chain.as_bytes(), key.as_bytes());
+        let identity = Identity::parse(chain.as_bytes(), key.as_bytes()).ok();
         let material = TlsMaterial { identity, ..TlsMaterial::default() };
         assert!(format!("{material:?}").contains("identity: Some(Identity)"), "{material:?}");
     }
@@ -199,8 +248,8 @@ mod tests {
             text in "(-----BEGIN CERTIFICATE-----\n)?[A-Za-z0-9+/=\n]{0,80}(\n-----END CERTIFICATE-----)?",
         ) {
             for pem in [noise, text.into_bytes()] {
-                prop_assert!(Authorities::parse(&pem, Trust::Only).is_none());
-                prop_assert!(Identity::parse(&pem, &pem).is_none());
+                prop_assert!(Authorities::parse(&pem, Trust::Only).is_err());
+                prop_assert!(Identity::parse(&pem, &pem).is_err());
             }
         }
     }

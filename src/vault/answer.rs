@@ -4,7 +4,6 @@
 
 use std::{fmt, time::Duration};
 
-use k8s_openapi::jiff::Timestamp;
 use secrecy::zeroize::Zeroizing;
 use serde::{
     Deserialize, Deserializer,
@@ -12,7 +11,10 @@ use serde::{
 };
 use url::Host;
 
-use super::fields::{AnyObject, Label, fields};
+use super::{
+    chain::CertificateEnd,
+    fields::{AnyObject, Label, fields},
+};
 
 /// How many of the texts of an error answer are looked at, and how much of each. Vault's own has one or two, of a line.
 const MAX_TEXTS: usize = 8;
@@ -29,8 +31,8 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// What the `Location` header names, if there is one.
     pub location: Option<Location>,
-    /// When the server's TLS certificate ends; none for plain http.
-    pub certificate_end: Option<Timestamp>,
+    /// Which TLS certificate that the server is trusted by ends first; none for plain http.
+    pub certificate_end: Option<CertificateEnd>,
     /// The body.
     pub body: Zeroizing<Vec<u8>>,
 }

@@ -4,43 +4,50 @@
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::jiff::{Timestamp, fmt::rfc2822};
-use reqwest::{
-    header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER},
-    tls::TlsInfo,
+use http::{
+    Method,
+    header::{
+        ACCEPT, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT,
+    },
 };
-use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
+use k8s_openapi::jiff::{Timestamp, fmt::rfc2822};
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
-use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use super::{
     Request,
     answer::{Answer, Location},
     transport::TransportFault,
-    wire,
 };
 use crate::{
-    gateway::{http::HttpClient, way::Way},
-    refs::{InstanceUrl, ServerName, VaultNamespace},
+    gateway::{
+        http::{Heard, HttpClient},
+        way::Way,
+    },
+    refs::{InstanceUrl, VaultNamespace},
 };
+
+/// Who we are, for the log of the server.
+const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
 /// Sends requests to one instance, in one Vault namespace.
 #[derive(Clone)]
 pub struct Client {
     http: Arc<HttpClient>,
     instance: InstanceUrl,
-    server_name: Option<ServerName>,
     namespace: Option<VaultNamespace>,
+    /// The Kubernetes namespace of the connection.
+    tenant: Arc<str>,
 }
 
 // === impl Client ===
 
 impl Client {
-    /// A client for the instance at the end of a way, over the HTTP client of that way.
-    pub fn new(http: Arc<HttpClient>, way: &Way, namespace: Option<VaultNamespace>) -> Self {
-        let (instance, server_name) = (way.instance.clone(), way.server_name.clone());
-        Self { http, instance, server_name, namespace }
+    /// A client for the instance at the end of a way, over the HTTP client of that way, for a connection of the Kubernetes
+    /// namespace `tenant`.
+    pub fn new(http: Arc<HttpClient>, way: &Way, namespace: Option<VaultNamespace>, tenant: &str) -> Self {
+        Self { http, instance: way.instance.clone(), namespace, tenant: tenant.into() }
     }
 
     /// Sends a request and reads the answer whole.
@@ -78,61 +85,54 @@ impl Client {
         let answer = self.ask(&request, token).await?;
         let elsewhere = answer.location.as_ref().filter(|_| matches!(answer.status, 307 | 308));
         match elsewhere {
-            Some(location) if self.http.move_to(&location.host).await => self.ask(&request, token).await,
+            Some(location) if self.http.move_to(&self.tenant, &location.host).await => {
+                self.ask(&request, token).await
+            }
             _ => Ok(answer),
         }
     }
 
     async fn ask(&self, request: &Request, token: Option<&SecretString>) -> Result<Answer, TransportFault> {
-        let (http, url, headers) = (self.http.get(), self.url(&request.path), self.headers(request, token));
-        let call = match &request.body {
-            // reqwest owns the bytes of a body and does not wipe them; a copy for it is made here and nowhere else.
-            Some(body) => http
-                .post(url)
-                .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-                .body(body.to_vec()),
-            None => http.get(url),
-        };
-        let mut response = call.headers(headers).send().await.map_err(|error| fault(&error))?;
-        let mut answer = Answer {
-            status: response.status().as_u16(),
-            retry_after: retry_after(response.headers(), Timestamp::now()),
-            location: location(response.headers(), &self.instance.api(&request.path)),
-            certificate_end: response.extensions().get().and_then(certificate_end),
-            body: Zeroizing::new(Vec::new()),
-        };
-        while let Some(chunk) = response.chunk().await.map_err(|error| fault(&error))? {
-            if answer.body.len() + chunk.len() > request.operation.max_answer_bytes() {
-                // What is this long is not Vault: the readers see an answer without a body, and say so.
-                answer.body.clear();
-                break;
-            }
-            answer.body.extend_from_slice(&chunk);
-        }
-        Ok(answer)
+        let limit = request.operation.max_answer_bytes();
+        let asked = self.instance.api(&request.path);
+        let request = self.request(request, token).ok_or(TransportFault::NameNotResolved)?;
+        let heard = self.http.send(&self.tenant, request, limit).await?;
+        let Heard { status, headers, certificate_end, body } = heard;
+        Ok(Answer {
+            status: status.as_u16(),
+            retry_after: retry_after(&headers, Timestamp::now()),
+            location: location(&headers, &asked),
+            certificate_end,
+            body,
+        })
     }
 
-    /// The URL of an API path. Its host is the name for TLS; where the connection goes, the HTTP client knows already.
-    fn url(&self, path: &str) -> Url {
-        let mut url = self.instance.api(path);
-        if let Some(name) = &self.server_name {
-            url.set_host(Some(name.as_str())).expect("a server name is a host");
-        }
-        url
+    /// The request on the wire. None if the host of the instance is no host of a request: no server has such a name.
+    fn request(&self, request: &Request, token: Option<&SecretString>) -> Option<http::Request<String>> {
+        let url = self.instance.api(&request.path);
+        let (method, body) = match &request.body {
+            // A copy that the connection owns is made here and nowhere else; it is wiped when it is freed.
+            Some(body) => (Method::POST, String::from_utf8(body.to_vec()).ok()?),
+            None => (Method::GET, String::new()),
+        };
+        let mut wire = http::Request::builder().method(method).uri(url.path()).body(body).ok()?;
+        *wire.headers_mut() = self.headers(request, token)?;
+        Some(wire)
     }
 
-    fn headers(&self, request: &Request, token: Option<&SecretString>) -> HeaderMap {
+    fn headers(&self, request: &Request, token: Option<&SecretString>) -> Option<HeaderMap> {
         let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_str(&self.instance.authority()).ok()?);
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         // Vault Agent and Vault Proxy may demand this header as a shield against request forgery.
         headers.insert("x-vault-request", HeaderValue::from_static("true"));
-        if self.server_name.is_some() {
-            let host = HeaderValue::from_str(&self.instance.authority());
-            headers.insert(HOST, host.expect("the host and port of a URL are ASCII text"));
+        if request.body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         if let Some(namespace) = self.namespace.as_ref().filter(|_| !request.operation.is_root_only()) {
             // Beyond ASCII it goes as UTF-8, as Vault's own clients send it: OpenBao finds no namespace by an escaped one.
-            let value = HeaderValue::from_bytes(namespace.as_str().as_bytes());
-            let value = value.expect("a Vault namespace has no control character");
+            let value = HeaderValue::from_bytes(namespace.as_str().as_bytes()).ok()?;
             headers.insert("x-vault-namespace", value);
         }
         if request.operation.carries_a_secret_id() {
@@ -146,7 +146,7 @@ impl Client {
             value.set_sensitive(true);
             headers.insert("x-vault-token", value);
         }
-        headers
+        Some(headers)
     }
 }
 
@@ -161,6 +161,7 @@ fn serves(outcome: &Result<Answer, TransportFault>) -> bool {
             | TransportFault::PlainHttp
             | TransportFault::NameNotResolved
             | TransportFault::Refused
+            | TransportFault::OutOfResources
             | TransportFault::Gateway(_),
         ) => true,
     }
@@ -193,18 +194,6 @@ fn location(headers: &HeaderMap, asked: &Url) -> Option<Location> {
         upgrades: asked.scheme() == "http" && url.scheme() == "https" && asked.host() == url.host(),
         keeps_path: asked.path() == url.path(),
     })
-}
-
-/// Tells a failed exchange by the first known cause in its chain.
-fn fault(error: &reqwest::Error) -> TransportFault {
-    let other = || if error.is_timeout() { TransportFault::TimedOut } else { TransportFault::Failed };
-    wire::fault_of(error).unwrap_or_else(other)
-}
-
-/// The end of the certificate that the server showed.
-fn certificate_end(info: &TlsInfo) -> Option<Timestamp> {
-    let (_, certificate) = X509Certificate::from_der(info.peer_certificate()?).ok()?;
-    Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 
 pub mod answer;
 pub mod capabilities;
+pub mod chain;
 pub mod client;
 pub mod fields;
 pub mod health;

@@ -20,7 +20,7 @@ use crate::{
     },
     conditions::Verdict,
     refs::ObjectName,
-    vault::health::Health,
+    vault::{chain::CertificateEnd, health::Health},
 };
 
 /// How long before the end of the instance's certificate that is told. Two weeks are what automated renewal leaves at
@@ -34,7 +34,8 @@ pub fn judge(desired: &Desired, observation: &Observation, now: Timestamp) -> Ve
         failed.map(|(fault, (reason, message))| (rung(fault, reason, observation.asked), reason, message));
     let mut verdicts = climb(&ConditionType::STEPS, failed, |step| passed(step, desired, observation));
     verdicts.extend(observation.login.as_ref().and_then(|login| expiring(login, desired)));
-    verdicts.extend(observation.certificate_end.and_then(|end| certificate_expiring(end, desired, now)));
+    verdicts
+        .extend(observation.certificate_end.as_ref().and_then(|end| certificate_expiring(end, desired, now)));
     verdicts
 }
 
@@ -146,14 +147,15 @@ fn expiring(login: &LoginSeen, desired: &Desired) -> Option<Verdict> {
     Some(verdict(ConditionType::CredentialsExpiring, reason, message))
 }
 
-/// The warning that the instance's own certificate ends soon.
-fn certificate_expiring(end: Timestamp, desired: &Desired, now: Timestamp) -> Option<Verdict> {
-    if later(now, CERTIFICATE_WARNING) < end {
+/// The warning that a certificate which the instance is trusted by ends soon.
+fn certificate_expiring(end: &CertificateEnd, desired: &Desired, now: Timestamp) -> Option<Verdict> {
+    let CertificateEnd { at, part, subject } = end;
+    if later(now, CERTIFICATE_WARNING) < *at {
         return None;
     }
+    let (instance, part) = (&desired.target.instance, part.as_str());
     let message = format!(
-        "the TLS certificate of {} ends at {end:.0}, and every connection fails then: renew it",
-        desired.target.instance
+        "the TLS certificate chain of {instance} ends at {at:.0} with {part} ({subject}), and every connection fails then: renew that certificate"
     );
     Some(verdict(ConditionType::CertificateExpiring, Reason::ServerCertificateExpiring, message))
 }
@@ -246,15 +248,19 @@ mod tests {
         api::{connection::KvVersion, desired::DesiredEngine},
         refs::MountPath,
         secrets::{
+            anchors::BundleFault,
+            certificate::Weakness,
             resolve::{Problem, ReferenceFault, Suspicion},
             slips::Slip,
+            tls::KeyPairFault,
         },
         vault::{
             Operation,
             answer::ServerFault,
+            chain::ChainPart,
             login::LoginFault,
             token::SelfFault,
-            transport::{EndpointFault, EndpointProblem, TlsFault, TransportFault},
+            transport::{EndpointFault, EndpointProblem, Flaw, TlsFault, TransportFault},
             wrapping::WrapFault,
         },
         verify::{observation::EngineFault, testing},
@@ -479,6 +485,52 @@ mod tests {
         ]
     }
 
+    /// Each fault has this reason at its step, and a message of a bounded length that says what to do.
+    fn assert_told(table: Vec<(Fault, Reason)>) {
+        for (fault, reason) in table {
+            let verdicts = judged(Some(fault.clone()));
+            assert_eq!(verdicts[0].reason, reason, "{fault:?}");
+            let step = verdicts.iter().find(|v| v.condition == reason.condition()).expect("its step");
+            assert_eq!((step.reason, step.truth), (reason, reason.truth()), "{fault:?}");
+            let message = &verdicts[0].message;
+            assert!(message.contains([':', ';', '?']), "no next step: {message}");
+            assert!(message.len() <= 512, "{message}");
+        }
+    }
+
+    #[test]
+    fn every_fault_of_tls_is_told_apart() {
+        let tls = |fault| Fault::Transport(TransportFault::Tls(fault));
+        let long = || "x".repeat(103);
+        let flawed = |flaw| tls(TlsFault::Flawed { subject: long(), flaw });
+        assert_told(vec![
+            (tls(TlsFault::UnknownAuthority), Reason::UnknownAuthority),
+            (tls(TlsFault::SelfSigned { subject: long() }), Reason::UnknownAuthority),
+            (tls(TlsFault::AuthorityOutOfTime { subject: long(), is_over: true }), Reason::AuthorityExpired),
+            (tls(TlsFault::AuthorityOutOfTime { subject: long(), is_over: false }), Reason::AuthorityExpired),
+            (tls(TlsFault::Expired { part: ChainPart::Server, subject: long() }), Reason::CertificateExpired),
+            (
+                tls(TlsFault::Expired { part: ChainPart::Intermediate, subject: long() }),
+                Reason::CertificateExpired,
+            ),
+            (tls(TlsFault::WrongName { listed: Vec::new() }), Reason::CertificateNameMismatch),
+            (flawed(Flaw::Authority), Reason::CertificateNotAcceptable),
+            (flawed(Flaw::Usage), Reason::CertificateNotAcceptable),
+            (flawed(Flaw::NameConstraint), Reason::CertificateNotAcceptable),
+            (flawed(Flaw::Malformed), Reason::CertificateNotAcceptable),
+            (flawed(Flaw::Weak(Weakness::OldHash("SHA-1"))), Reason::CertificateNotAcceptable),
+            (flawed(Flaw::Weak(Weakness::ShortKey { bits: 1024 })), Reason::CertificateNotAcceptable),
+            (flawed(Flaw::Weak(Weakness::Unsupported("P-521"))), Reason::CertificateNotAcceptable),
+            (tls(TlsFault::NotTls), Reason::NotTls),
+            (tls(TlsFault::OldVersion), Reason::TlsFailed),
+            (tls(TlsFault::NothingInCommon), Reason::TlsFailed),
+            (tls(TlsFault::UnknownName), Reason::TlsFailed),
+            (tls(TlsFault::ClientCertificate), Reason::ClientCertificateRequired),
+            (tls(TlsFault::ClientCertificateExpired), Reason::ClientCertificateExpired),
+            (tls(TlsFault::Other), Reason::TlsFailed),
+        ]);
+    }
+
     #[test]
     fn every_fault_has_a_reason_of_its_step_and_a_message_with_the_next_step() {
         let secret = Some((ObjectName::secret("s"), "k".to_owned()));
@@ -501,29 +553,33 @@ mod tests {
             (reference(Problem::Empty), Reason::EmptyValue),
             (reference(Problem::NotUtf8), Reason::NotUtf8),
             (reference(Problem::Whitespace), Reason::WhitespaceInValue),
-            (reference(Problem::InvalidCertificate), Reason::InvalidCertificate),
             (reference(Problem::TooLong), Reason::CredentialTooLong),
             (reference(Problem::Malformed(Slip::Quoted)), Reason::MalformedCredential),
-            (reference(Problem::InvalidKeyPair), Reason::InvalidKeyPair),
+            (reference(Problem::InvalidCertificate(BundleFault::Empty)), Reason::InvalidCertificate),
+            (reference(Problem::InvalidCertificate(BundleFault::Utf16)), Reason::InvalidCertificate),
+            (
+                reference(Problem::InvalidCertificate(BundleFault::Broken { index: 2, count: 3 })),
+                Reason::InvalidCertificate,
+            ),
+            (reference(Problem::InvalidKeyPair(KeyPairFault::OtherKey)), Reason::InvalidKeyPair),
+            (reference(Problem::InvalidKeyPair(KeyPairFault::EncryptedKey)), Reason::InvalidKeyPair),
+            (reference(Problem::InvalidKeyPair(KeyPairFault::UnsupportedKey)), Reason::InvalidKeyPair),
+            (reference(Problem::InvalidKeyPair(KeyPairFault::NoKey)), Reason::InvalidKeyPair),
             (reference(Problem::InvalidGateway("why".to_owned())), Reason::InvalidGateway),
             (transport(TransportFault::PlainHttp), Reason::PlainHttpNotAllowed),
             (transport(TransportFault::NameNotResolved), Reason::NameNotResolved),
             (transport(TransportFault::Refused), Reason::ConnectionRefused),
             (transport(TransportFault::Failed), Reason::ConnectionFailed),
             (transport(TransportFault::TimedOut), Reason::Timeout),
-            (transport(TransportFault::Tls(TlsFault::UnknownAuthority)), Reason::UnknownAuthority),
-            (transport(TransportFault::Tls(TlsFault::Expired)), Reason::CertificateExpired),
-            (transport(TransportFault::Tls(TlsFault::WrongName)), Reason::CertificateNameMismatch),
-            (transport(TransportFault::Tls(TlsFault::NotTls)), Reason::NotTls),
-            (transport(TransportFault::Tls(TlsFault::ClientCertificate)), Reason::ClientCertificateRequired),
+            (transport(TransportFault::OutOfResources), Reason::OperatorOutOfResources),
             (
                 endpoint(EndpointProblem::Unreachable(Box::new(TransportFault::Refused))),
                 Reason::GatewayUnreachable,
             ),
             (endpoint(EndpointProblem::LoginRefused), Reason::GatewayLoginRefused),
+            (endpoint(EndpointProblem::LoginSchemes(vec!["NTLM"])), Reason::GatewayLoginRefused),
             (endpoint(EndpointProblem::TargetRefused), Reason::GatewayRefusesTarget),
             (endpoint(EndpointProblem::NotProxy), Reason::NotProxy),
-            (transport(TransportFault::Tls(TlsFault::Other)), Reason::TlsFailed),
             (ServerFault::NotVault { status: 200 }.into(), Reason::NotVault),
             (ServerFault::Redirected { host: None }.into(), Reason::Redirected),
             (ServerFault::NotInitialized.into(), Reason::NotInitialized),
@@ -556,15 +612,7 @@ mod tests {
             (Fault::Engine(EngineFault::NotKv), Reason::NotKv),
             (Fault::Engine(EngineFault::Version(KvVersion::V1)), Reason::KvVersionMismatch),
         ];
-        for (fault, reason) in table.into_iter().chain(faults_of_answers()) {
-            let verdicts = judged(Some(fault.clone()));
-            assert_eq!(verdicts[0].reason, reason, "{fault:?}");
-            let step = verdicts.iter().find(|v| v.condition == reason.condition()).expect("its step");
-            assert_eq!((step.reason, step.truth), (reason, reason.truth()), "{fault:?}");
-            let message = &verdicts[0].message;
-            assert!(message.contains([':', ';', '?']), "no next step: {message}");
-            assert!(message.len() <= 512, "{message}");
-        }
+        assert_told(table.into_iter().chain(faults_of_answers()).collect());
         let by_token = judge(
             &testing::token(),
             &Observation { fault: Some(SelfFault::Rejected.into()), ..Observation::default() },

@@ -16,6 +16,7 @@ use crate::{
     vault::{
         Operation,
         answer::ServerFault,
+        chain::CertificateEnd,
         health::Health,
         login::LoginFault,
         token::{SelfFault, TokenInfo},
@@ -39,8 +40,8 @@ pub struct Observation {
     pub versions: Versions,
     /// Before this time no login is tried.
     pub no_login_before: Option<Timestamp>,
-    /// When the certificate of the instance ends.
-    pub certificate_end: Option<Timestamp>,
+    /// Which certificate that the instance is trusted by ends first.
+    pub certificate_end: Option<CertificateEnd>,
     /// When logins of the connection were refused that still count.
     pub refused: Vec<Timestamp>,
     /// What would explain that the credential is refused.

@@ -214,7 +214,8 @@ fn server(
         Some(health) => told(health, before.as_ref(), now),
         None => Server { role: None, clock_skew_seconds: None, ..before? },
     };
-    let end = observation.certificate_end.or(server.certificate_expire_time.map(|time| time.0));
+    let seen = observation.certificate_end.as_ref().map(|end| end.at);
+    let end = seen.or(server.certificate_expire_time.map(|time| time.0));
     Some(Server {
         certificate_expire_time: end.map(Time),
         certificate_days_left: end.map(|end| days_until(end, now)),

@@ -10,6 +10,7 @@ use crate::{
     vault::{
         health::Health,
         token::{SelfFault, TokenInfo, TokenNamespace},
+        transport::{EndpointProblem, TransportFault},
     },
 };
 
@@ -35,6 +36,9 @@ pub fn clean(observation: &mut Observation, known: &Known) {
         }
         policies.truncate(MOST_POLICIES);
         policies.retain(|policy| may_be_shown(policy, known));
+    }
+    if let Some(end) = &mut observation.certificate_end {
+        hide(&mut end.subject, known);
     }
     if let Some(fault) = &mut observation.fault {
         clean_fault(fault, known);
@@ -65,6 +69,25 @@ pub fn clean_fault(fault: &mut Fault, known: &Known) {
     };
     if let Some(host) = told {
         host.take_if(|host| !may_be_shown(host, known));
+    } else if let Fault::Transport(fault) = fault {
+        clean_transport(fault, known);
+    }
+}
+
+/// Whoever got a credential may say it back in a certificate.
+fn clean_transport(fault: &mut TransportFault, known: &Known) {
+    if let TransportFault::Tls(fault) = fault {
+        fault.texts_mut().into_iter().for_each(|text| hide(text, known));
+    } else if let TransportFault::Gateway(fault) = fault
+        && let EndpointProblem::Unreachable(fault) = &mut fault.problem
+    {
+        clean_transport(fault, known);
+    }
+}
+
+fn hide(text: &mut String, known: &Known) {
+    if !may_be_shown(text, known) {
+        "(not shown)".clone_into(text);
     }
 }
 
@@ -77,7 +100,10 @@ mod tests {
     use secrecy::SecretString;
 
     use super::*;
-    use crate::{vault::answer::ServerFault, verify::observation::LoginSeen};
+    use crate::{
+        vault::{answer::ServerFault, transport::TlsFault},
+        verify::observation::LoginSeen,
+    };
 
     const SECRET: &str = "7d3b6a4e-0000-4000-8000-00000000b002";
 
@@ -130,6 +156,15 @@ mod tests {
             assert_eq!(count, if *shown { 7 } else { 0 }, "{name}: {told}");
             assert!(told.contains("\"default\""), "{name}: other policies stay");
         }
+    }
+
+    #[test]
+    fn a_certificate_that_says_a_credential_back_is_not_shown() {
+        let listed = vec!["a.example".to_owned(), format!("{SECRET}.example")];
+        let mut fault = Fault::Transport(TransportFault::Tls(TlsFault::WrongName { listed }));
+        clean_fault(&mut fault, &known());
+        let told = format!("{fault:?}");
+        assert!(told.contains("a.example") && !told.contains(SECRET), "{told}");
     }
 
     #[test]

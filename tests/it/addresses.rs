@@ -73,7 +73,8 @@ fn client(port: u16) -> Client {
     let instance = InstanceUrl::parse(&format!("http://{NAME}:{port}")).expect("a URL");
     let material = WayMaterial { tls: TlsMaterial::default(), gateway: None, rests_on: Versions::new() };
     let way = Way::new(&instance, "team-a", &material, &dialer.rules_for("team-a"));
-    Client::new(dialer.client(&way, &material), &way, None)
+    let (way, http) = dialer.client(way, &material);
+    Client::new(http, &way, None, "ns")
 }
 
 async fn vault_at(ip: &str, port: u16) -> FakeVault {

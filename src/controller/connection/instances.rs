@@ -7,7 +7,7 @@
 use std::{
     collections::{HashMap, HashSet},
     mem,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -26,7 +26,7 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 /// The instances that fail.
 #[derive(Debug, Default)]
 pub struct Instances {
-    failing: Mutex<HashMap<Way, Failing>>,
+    failing: Mutex<HashMap<Arc<Way>, Failing>>,
 }
 
 /// Who wants to know of a failing instance.
@@ -74,10 +74,11 @@ impl Instances {
     }
 
     /// Notes that the instance failed when it was asked at `asked`.
-    pub fn failed(&self, way: &Way, by: &Asker<'_>, fault: &Fault, asked: Instant) {
+    pub fn failed(&self, way: &Arc<Way>, by: &Asker<'_>, fault: &Fault, asked: Instant) {
         let mut failing = self.lock();
+        forget_unused(&mut failing);
         let seen = (Instant::now(), by.timeout);
-        let known = failing.entry(way.clone()).or_insert_with(|| Failing {
+        let known = failing.entry(Arc::clone(way)).or_insert_with(|| Failing {
             fault: fault.clone(),
             asked,
             seen,
@@ -89,7 +90,11 @@ impl Instances {
 
     /// Notes that the instance serves, and tells which other connections waited for that.
     pub fn serves(&self, way: &Way, connection: &ConnectionRef) -> Vec<ConnectionRef> {
-        let known = self.lock().remove(way);
+        let known = {
+            let mut failing = self.lock();
+            forget_unused(&mut failing);
+            failing.remove(way)
+        };
         let mut waiting = known.map(|mut known| mem::take(&mut known.waiting)).unwrap_or_default();
         waiting.remove(connection);
         waiting.into_iter().collect()
@@ -106,7 +111,7 @@ impl Instances {
         self.lock().retain(|way, _| !through(way));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Way, Failing>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<Way>, Failing>> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -123,6 +128,11 @@ impl Failing {
     }
 }
 
+/// A way that no connection goes any more, since its spec or its CA bundle has changed, will not be asked about again.
+fn forget_unused(failing: &mut HashMap<Arc<Way>, Failing>) {
+    failing.retain(|way, _| Arc::strong_count(way) > 1);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,15 +142,15 @@ mod tests {
         vault::answer::ServerFault,
     };
 
-    fn way() -> Way {
+    fn way() -> Arc<Way> {
         let instance = InstanceUrl::parse("https://vault.example.com").expect("valid");
-        Way {
+        Arc::new(Way {
             instance,
             server_name: None,
             authorities: None,
             own: None,
             rules: AddressPolicy::default().rules_for("ns"),
-        }
+        })
     }
 
     fn connection(name: &str) -> ConnectionRef {
@@ -153,25 +163,25 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_failing_instance_is_asked_once_in_five_seconds_over_all() {
-        let instances = Instances::default();
+        let (instances, way) = (Instances::default(), way());
         let sealed = Fault::Server(ServerFault::Sealed);
-        let known_to = |name: &str| instances.known_fault(&way(), &asker(&connection(name)));
+        let known_to = |name: &str| instances.known_fault(&way, &asker(&connection(name)));
         assert_eq!(known_to("a"), None);
-        instances.failed(&way(), &asker(&connection("a")), &sealed, Instant::now());
+        instances.failed(&way, &asker(&connection("a")), &sealed, Instant::now());
         assert_eq!(known_to("b"), Some(sealed.clone()));
 
         tokio::time::advance(ASK_EVERY).await;
         assert_eq!(known_to("c"), None, "c asks for all");
         assert_eq!(known_to("a"), Some(sealed.clone()));
 
-        let another = Way { server_name: ServerName::parse("vault.internal").ok(), ..way() };
+        let another = Way { server_name: ServerName::parse("vault.internal").ok(), ..Way::clone(&way) };
         let answer = instances.known_fault(&another, &asker(&connection("d")));
         assert_eq!(answer, None, "another way, another answer");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_ready_connection_asks_for_itself_unless_no_answer_comes() {
-        let (a, b) = (connection("a"), connection("b"));
+        let (a, b, way) = (connection("a"), connection("b"), way());
         let ready = |last| Asker { ready_since: Some(last), ..asker(&b) };
         let before = Instant::now();
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -179,32 +189,48 @@ mod tests {
             [(Fault::Server(ServerFault::Sealed), false), (Fault::Transport(TransportFault::TimedOut), true)]
         {
             let instances = Instances::default();
-            instances.failed(&way(), &asker(&a), &fault, Instant::now());
+            instances.failed(&way, &asker(&a), &fault, Instant::now());
             tokio::time::advance(Duration::from_secs(1)).await;
-            assert_eq!(instances.known_fault(&way(), &ready(before)).is_some(), shared, "{fault:?}");
-            let later = instances.known_fault(&way(), &ready(Instant::now()));
+            assert_eq!(instances.known_fault(&way, &ready(before)).is_some(), shared, "{fault:?}");
+            let later = instances.known_fault(&way, &ready(Instant::now()));
             assert_eq!(later, None, "it has looked since");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_longer_is_not_told_that_no_answer_came() {
-        let instances = Instances::default();
+        let (instances, way) = (Instances::default(), way());
         let (a, b) = (connection("a"), connection("b"));
         let hasty = Asker { timeout: Duration::from_secs(1), ..asker(&a) };
-        instances.failed(&way(), &hasty, &Fault::Transport(TransportFault::TimedOut), Instant::now());
-        assert_eq!(instances.known_fault(&way(), &asker(&b)), None);
-        assert!(instances.known_fault(&way(), &hasty).is_some());
+        instances.failed(&way, &hasty, &Fault::Transport(TransportFault::TimedOut), Instant::now());
+        assert_eq!(instances.known_fault(&way, &asker(&b)), None);
+        assert!(instances.known_fault(&way, &hasty).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn those_who_waited_are_told_once_when_it_serves_again() {
-        let instances = Instances::default();
+        let (instances, way) = (Instances::default(), way());
         let sealed = Fault::Server(ServerFault::Sealed);
-        instances.failed(&way(), &asker(&connection("a")), &sealed, Instant::now());
-        instances.known_fault(&way(), &asker(&connection("b")));
-        assert_eq!(instances.serves(&way(), &connection("a")), [connection("b")]);
-        assert_eq!(instances.serves(&way(), &connection("a")), []);
-        assert_eq!(instances.known_fault(&way(), &asker(&connection("a"))), None);
+        instances.failed(&way, &asker(&connection("a")), &sealed, Instant::now());
+        instances.known_fault(&way, &asker(&connection("b")));
+        assert_eq!(instances.serves(&way, &connection("a")), [connection("b")]);
+        assert_eq!(instances.serves(&way, &connection("a")), []);
+        assert_eq!(instances.known_fault(&way, &asker(&connection("a"))), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_way_that_nobody_goes_any_more_is_forgotten() {
+        let (instances, sealed) = (Instances::default(), Fault::Server(ServerFault::Sealed));
+        let edited = |index: usize| {
+            let name = ServerName::parse(&format!("vault-{index}.internal")).ok();
+            Arc::new(Way { server_name: name, ..Way::clone(&way()) })
+        };
+        let last = edited(1_000);
+        for index in 0..1_000 {
+            instances.failed(&edited(index), &asker(&connection("a")), &sealed, Instant::now());
+        }
+        instances.failed(&last, &asker(&connection("a")), &sealed, Instant::now());
+        assert_eq!(instances.lock().len(), 1);
+        assert!(instances.is_failing(&last));
     }
 }

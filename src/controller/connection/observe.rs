@@ -73,7 +73,7 @@ pub struct Kept {
 /// The way to the instance, as the last check found it.
 pub(super) struct Link {
     target: Target,
-    way: Way,
+    way: Arc<Way>,
     client: Client,
 }
 
@@ -262,11 +262,12 @@ impl<R: References> Check<'_, R> {
             return Ok(link.client.clone());
         };
         let way = Way::new(&target.instance, &connection.namespace, material, &self.rules);
-        if let Some(link) = self.kept.link.as_ref().filter(|link| link.target == *target && link.way == way) {
+        if let Some(link) = self.kept.link.as_ref().filter(|link| link.target == *target && *link.way == way)
+        {
             return Ok(link.client.clone());
         }
-        let http = dialer.client(&way, material);
-        let client = Client::new(http, &way, target.namespace.clone());
+        let (way, http) = dialer.client(way, material);
+        let client = Client::new(http, &way, target.namespace.clone(), &connection.namespace);
         self.kept.link = Some(Link { target: target.clone(), way, client: client.clone() });
         Ok(client)
     }
@@ -280,7 +281,7 @@ impl<R: References> Check<'_, R> {
     }
 
     async fn ask_health(&mut self, client: &Client) -> Result<(), Fault> {
-        let Some(way) = self.kept.link.as_ref().map(|link| link.way.clone()) else { return Ok(()) };
+        let Some(way) = self.kept.link.as_ref().map(|link| Arc::clone(&link.way)) else { return Ok(()) };
         let (instances, connection) = (&self.checker.instances, self.subject.connection);
         let from = Asker {
             connection,
@@ -333,7 +334,7 @@ impl<R: References> Check<'_, R> {
         self.seen.asked.asks(request.operation);
         let answer = self.checker.ask(client, request, token, self.deadline).await?;
         self.seen.asked.answers();
-        self.seen.certificate_end = answer.certificate_end;
+        self.seen.certificate_end.clone_from(&answer.certificate_end);
         Ok(answer)
     }
 

@@ -4,7 +4,11 @@ use super::slip;
 use crate::{
     api::{CREDENTIALS_LABEL, CREDENTIALS_LABEL_VALUE, condition::Reason},
     refs::ObjectKind,
-    secrets::resolve::{MAX_CREDENTIAL_BYTES, Problem, ReferenceFault},
+    secrets::{
+        anchors::BundleFault,
+        resolve::{MAX_CREDENTIAL_BYTES, Problem, ReferenceFault},
+        tls::KeyPairFault,
+    },
 };
 
 /// The reason and the message.
@@ -14,12 +18,10 @@ pub(in crate::verify) fn of_reference(fault: &ReferenceFault) -> (Reason, String
         if let Problem::Malformed(slip) = fault.problem {
             return (Reason::MalformedCredential, format!("{field} {}", slip::certain(slip)));
         }
-        return (
-            Reason::InvalidCertificate,
-            format!(
-                "{field}: `inline` holds no CA certificate in PEM form, or one that does not parse: {PEM}"
-            ),
-        );
+        // Nothing else than a CA bundle can stand in a spec itself.
+        let bundle =
+            if let Problem::InvalidCertificate(why) = fault.problem { why } else { BundleFault::Empty };
+        return (Reason::InvalidCertificate, format!("{field}: `inline` {}", of_bundle(bundle)));
     };
     let label = format!("{CREDENTIALS_LABEL}: {CREDENTIALS_LABEL_VALUE:?}");
     let value = format!("{field}: the value of key {key:?} in {object}");
@@ -81,19 +83,50 @@ pub(in crate::verify) fn of_reference(fault: &ReferenceFault) -> (Reason, String
         Problem::Malformed(slip) => {
             (Reason::MalformedCredential, format!("{value} {}", slip::certain(*slip)))
         }
-        Problem::InvalidKeyPair => (
-            Reason::InvalidKeyPair,
-            format!(
-                "{field} names {object}, which holds no certificate in PEM form under tls.crt with the private key that belongs to it under tls.key: make it with `kubectl create secret tls`"
-            ),
-        ),
+        Problem::InvalidKeyPair(why) => {
+            (Reason::InvalidKeyPair, format!("{field} names {object}, {}", of_key_pair(*why)))
+        }
         Problem::InvalidGateway(why) => {
             (Reason::InvalidGateway, format!("{field} names {object}, whose spec makes no sense: {why}"))
         }
-        Problem::InvalidCertificate => (
-            Reason::InvalidCertificate,
-            format!("{value} holds no CA certificate in PEM form, or one that does not parse: {PEM}"),
+        Problem::InvalidCertificate(why) => {
+            (Reason::InvalidCertificate, format!("{value} {}", of_bundle(*why)))
+        }
+    }
+}
+
+/// What is wrong with a CA bundle, after its name.
+fn of_bundle(fault: BundleFault) -> String {
+    match fault {
+        BundleFault::Empty => format!("holds no CA certificate in PEM form: {PEM}"),
+        BundleFault::Utf16 => {
+            "is encoded in UTF-16, as PowerShell writes files: save it as UTF-8 without a byte order mark"
+                .to_owned()
+        }
+        BundleFault::Broken { index, count } => format!(
+            "holds a certificate that cannot be read (number {index} of {count}): replace or remove that one; {PEM}"
         ),
+    }
+}
+
+/// What is wrong with a certificate and its key, after the name of their Secret.
+fn of_key_pair(fault: KeyPairFault) -> String {
+    let make = "create the Secret with `kubectl create secret tls`";
+    match fault {
+        KeyPairFault::Certificate(BundleFault::Broken { index, count }) => format!(
+            "whose tls.crt holds a certificate that cannot be read (number {index} of {count}): {make}"
+        ),
+        KeyPairFault::Certificate(BundleFault::Empty | BundleFault::Utf16) => {
+            format!("which holds no certificate in PEM form under tls.crt: {make}")
+        }
+        KeyPairFault::NoKey => {
+            format!("which holds no private key in PEM form that can be read under tls.key: {make}")
+        }
+        KeyPairFault::EncryptedKey => "whose tls.key is encrypted with a passphrase, which the operator cannot ask for: store it decrypted, for example with `openssl pkey -in tls.key -out plain.key`".to_owned(),
+        KeyPairFault::UnsupportedKey => "whose tls.key is of a type or an elliptic curve that the operator does not support: use RSA with 2048 bits or more, ECDSA with P-256 or P-384, or Ed25519".to_owned(),
+        KeyPairFault::OtherKey => {
+            format!("whose tls.key does not belong to the first certificate in tls.crt: {make}, and put that certificate before those of its CAs")
+        }
     }
 }
 
