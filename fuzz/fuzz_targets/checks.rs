@@ -65,7 +65,7 @@ use vault_connection_operator::{
 
 /// What stands for a credential in an input, and the credential: longer than what a word of a server's own may hold.
 const MARK: &str = "CANARY";
-const CREDENTIAL: &str = "hvs.4f1c0ffee8d6canary2b7e9a";
+const CREDENTIAL: &str = "a-custom-canary-credential-4f1c0ffee8d6";
 
 /// Most bytes of a status in JSON. An object of Kubernetes may have 1.5 MiB; this is what etcd and every watch carry.
 const MAX_STATUS_BYTES: usize = 64 * 1024;
