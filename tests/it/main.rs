@@ -15,6 +15,7 @@ mod check;
 mod check_files;
 mod check_gateways;
 mod check_ledger;
+mod cluster_nodes;
 mod crash;
 mod engines;
 mod fairness;

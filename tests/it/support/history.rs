@@ -110,6 +110,12 @@ impl Verdict {
 
 // === impl Seen ===
 
+impl Seen {
+    pub fn is_ready(&self) -> bool {
+        self.verdict.as_ref().is_some_and(|verdict| verdict.status == "True")
+    }
+}
+
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.verdict {

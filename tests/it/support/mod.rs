@@ -13,6 +13,7 @@ pub mod fakes;
 pub mod history;
 pub mod limit;
 pub mod memory;
+pub mod nodes;
 pub mod operator;
 pub mod private;
 pub mod process;
