@@ -61,3 +61,4 @@ mod start;
 mod support;
 mod tls;
 mod tls_rotation;
+mod truth;

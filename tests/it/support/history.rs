@@ -84,6 +84,37 @@ impl History {
     pub fn of_connection(&self, name: &str) -> Vec<Seen> {
         self.seen().iter().filter(|seen| seen.name == name).cloned().collect()
     }
+
+    /// No connection was Ready after it had been told that it is not, since `start`. The histories of those that were
+    /// are shown.
+    pub fn assert_none_came_back(&self, what: &str, start: Instant) {
+        let mut names: Vec<_> = self.seen().iter().map(|seen| seen.name.clone()).collect();
+        names.sort();
+        names.dedup();
+        for name in names {
+            let history = self.of_connection(&name);
+            let since = history.iter().filter(|seen| seen.at >= start);
+            let mut later = since.skip_while(|seen| seen.is_ready());
+            assert!(
+                later.all(|seen| !seen.is_ready()),
+                "{what}: {name} is Ready again: {}",
+                shown(&history, start)
+            );
+        }
+    }
+
+    /// No connection was Ready with a status that rests on this object.
+    pub fn assert_never_ready_on(&self, what: &str, object: &str, start: Instant) {
+        let lies: Vec<_> = self
+            .seen()
+            .iter()
+            .filter(|seen| seen.is_ready() && seen.rests_on(object))
+            .map(|seen| seen.name.clone())
+            .collect();
+        let Some(first) = lies.first() else { return };
+        let history = shown(&self.of_connection(first), start);
+        panic!("{what}: {} Ready verdicts rest on {object}; {first}: {history}", lies.len());
+    }
 }
 
 impl Drop for History {
@@ -113,6 +144,10 @@ impl Verdict {
 impl Seen {
     pub fn is_ready(&self) -> bool {
         self.verdict.as_ref().is_some_and(|verdict| verdict.status == "True")
+    }
+
+    fn rests_on(&self, object: &str) -> bool {
+        self.verdict.as_ref().is_some_and(|verdict| verdict.rests_on.iter().any(|it| it == object))
     }
 }
 
