@@ -187,10 +187,9 @@ pub struct Check {
     pub timeout: String,
     /// Longest time until a login that is kept as a session is proved anew, from `10s` to `24h`. Between two logins, the checks
     /// prove the session. A static token has no login; it is looked up in each check.
-    #[serde(default = "every_hour")]
+    #[serde(default = "every_hour", deserialize_with = "or_every_hour")]
     #[schemars(length(max = 32))]
-    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}(ms|s|m|h))+$') && duration(self) >= duration('10s') && duration(self) <= duration('24h')").message(
-        "write a duration from 10s to 24h, such as 1h"))]
+    #[x_kube(validation = rules::duration("10s", "24h", "1h"))]
     pub login_interval: String,
 }
 
@@ -251,6 +250,10 @@ fn ten_seconds() -> String {
 
 fn or_ten_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     null::or(deserializer, ten_seconds)
+}
+
+fn or_every_hour<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    null::or(deserializer, every_hour)
 }
 
 /// The documented policy of a secret sync covers the whole mount.

@@ -101,7 +101,7 @@ impl Kind {
                     "secretSync": {"mount": "kv", "path": "*", "kvVersion": "V2"},
                     "capabilities": [{"path": "kv/data/a", "verbs": ["read"]}],
                 },
-                "check": {"interval": "1m", "timeout": "10s"},
+                "check": {"interval": "1m", "timeout": "10s", "loginInterval": "1h"},
                 "suspend": false,
             },
         });
@@ -137,7 +137,7 @@ impl Kind {
                     }},
                     {"url": "https://b.example"},
                 ],
-                "check": {"interval": "1m", "timeout": "10s"},
+                "check": {"interval": "1m", "timeout": "10s", "loginInterval": "1h"},
             },
         });
         Self::new::<VaultGateway>(full, gateway_parses)
@@ -378,7 +378,11 @@ fn names_and_keys_are_read_alike() {
 
 #[test]
 fn durations_are_read_alike() {
-    let fields = [("/spec/check", "/spec/check/interval"), ("/spec/check", "/spec/check/timeout")];
+    let fields = [
+        ("/spec/check", "/spec/check/interval"),
+        ("/spec/check", "/spec/check/timeout"),
+        ("/spec/check", "/spec/check/loginInterval"),
+    ];
     check(256, duration(), &Kind::with_token(), &fields);
 }
 

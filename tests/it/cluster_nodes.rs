@@ -18,7 +18,7 @@ use tokio::task::block_in_place;
 use crate::support::{
     bed::unique,
     cluster::Cluster,
-    history::{History, shown},
+    history::{History, Seen, shown},
     nodes::{COUNT, Nodes},
     operator::Operator,
     specs,
@@ -147,7 +147,7 @@ async fn a_follower_that_is_cut_off_concerns_only_those_that_are_addressed_at_it
     for name in (0..COUNT).filter(|node| *node != follower).flat_map(names) {
         let history = stage.history.of_connection(&name);
         let mut since_ready = history.iter().skip_while(|seen| !seen.is_ready());
-        assert!(since_ready.all(|seen| seen.is_ready()), "{name}: {}", shown(&history, stage.start));
+        assert!(since_ready.all(Seen::is_ready), "{name}: {}", shown(&history, stage.start));
     }
     stage.nodes.signal(follower, "CONT");
     stage.await_ready("after the follower goes on").await;

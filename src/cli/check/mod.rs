@@ -117,7 +117,7 @@ pub(super) async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let mut run = Run { checker, ledger: ledger_file(args.memory) };
     let mut found = Vec::new();
     for (connection, desired) in checkable {
-        match run.status(&connection, &desired).await {
+        match Box::pin(run.status(&connection, &desired)).await {
             Some(status) => found.push(Found { connection, status }),
             None => is_bad_input = true,
         }
@@ -211,7 +211,7 @@ impl Run {
             );
             return None;
         }
-        let observation = self.observe(&name, desired, now).await;
+        let observation = Box::pin(self.observe(&name, desired, now)).await;
         Some(status_report::checked(&nothing, &around, desired, &observation).0)
     }
 
