@@ -57,6 +57,8 @@ pub struct Refusal {
     pub namespace: String,
     /// What is known of it.
     pub answer: Answer,
+    /// Whether Vault has accepted another login since, and counts it no longer. The credential is as wrong as it was.
+    pub is_forgiven: bool,
 }
 
 /// What is known of a login that counts against its role.
@@ -101,7 +103,13 @@ impl Default for Limits {
 impl Account {
     /// The refused logins that still count, oldest first.
     pub fn counting(&self, now: Timestamp) -> impl Iterator<Item = &Refusal> {
-        self.refused.iter().filter(move |refusal| counts(refusal.at, now))
+        self.refused.iter().filter(move |refusal| !refusal.is_forgiven && counts(refusal.at, now))
+    }
+
+    /// When this credential was refused lately, oldest first.
+    pub fn refusals_of(&self, credential: Fingerprint, now: Timestamp) -> Vec<Timestamp> {
+        let of_credential = self.refused.iter().filter(|it| it.answer == Answer::Refused(credential));
+        of_credential.map(|it| it.at).filter(|at| counts(*at, now)).collect()
     }
 
     /// The credentials of the logins that wait for their answer.
@@ -133,13 +141,17 @@ impl Account {
         {
             self.accepted = None;
         }
+        self.refused.retain(|it| counts(it.at, refusal.at));
         self.refused.push(refusal);
         self.refused.sort_by_key(|refusal| refusal.at);
     }
 
     /// Notes a login that Vault accepted: it then forgets the refused ones, and so do we. Returns who waited for that.
     pub fn accept(&mut self, credential: Fingerprint) -> HashSet<ConnectionRef> {
-        self.refused.clear();
+        self.refused.retain(|it| matches!(it.answer, Answer::Refused(other) if other != credential));
+        for refusal in &mut self.refused {
+            refusal.is_forgiven = true;
+        }
         self.accepted = Some(credential);
         std::mem::take(&mut self.waiting)
     }
@@ -151,7 +163,7 @@ impl Account {
 
     /// Whether nothing would be lost by dropping it.
     pub fn is_idle(&self, now: Timestamp) -> bool {
-        self.under_way.is_empty() && self.counting(now).next().is_none()
+        self.under_way.is_empty() && !self.refused.iter().any(|it| counts(it.at, now))
     }
 }
 

@@ -117,12 +117,11 @@ fn same_credential(
     (confidence, limits): (Confidence, Limits),
     now: Timestamp,
 ) -> Decision {
-    let refused = account.counting(now).filter(|it| it.answer == Answer::Refused(credential));
     let limit = match confidence {
         Confidence::Unproven | Confidence::Proven => limits.unproven,
         Confidence::Changed => 1,
     };
-    if let Some(until) = spent_until(&sorted(refused.map(|it| it.at)), limit) {
+    if let Some(until) = spent_until(&account.refusals_of(credential, now), limit) {
         return Decision::Hold { fault: Fault::BudgetSpent, until };
     }
     match confidence {
@@ -194,6 +193,7 @@ mod tests {
                 at: at(i64::try_from(second).expect("small")),
                 namespace: (*namespace).to_owned(),
                 answer: Answer::Refused(*credential),
+                is_forgiven: false,
             });
         }
         account

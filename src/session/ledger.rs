@@ -173,7 +173,10 @@ impl Ledger {
         for role in &roles.0 {
             let account = self.account(role);
             account.end(credential);
-            let refusal = |answer| Refusal { at: now, namespace: connection.namespace.clone(), answer };
+            let refusal = |answer| {
+                let namespace = connection.namespace.clone();
+                Refusal { at: now, namespace, answer, is_forgiven: false }
+            };
             match outcome {
                 LoginOutcome::Accepted => free.extend(account.accept(credential)),
                 LoginOutcome::Refused => account.refuse(refusal(Answer::Refused(credential))),
@@ -191,8 +194,8 @@ impl Ledger {
     pub fn recall(&mut self, connection: &ConnectionRef, roles: &Roles) {
         for at in self.restored.take(connection) {
             for role in &roles.0 {
-                let refusal =
-                    Refusal { at, namespace: connection.namespace.clone(), answer: Answer::Restored };
+                let (namespace, answer) = (connection.namespace.clone(), Answer::Restored);
+                let refusal = Refusal { at, namespace, answer, is_forgiven: false };
                 self.account(role).refuse(refusal);
             }
         }
@@ -557,6 +560,18 @@ mod tests {
         let called = ledger.conclude((&connection("b", 1), 1), &roles, &LoginOutcome::Accepted, at(2));
         assert_eq!(called, [connection("b", 99)]);
         assert_eq!(decided(&mut ledger, "b", real), Decision::Try);
+    }
+
+    #[test]
+    fn a_wrong_credential_is_not_tried_again_because_another_was_accepted() {
+        let real = "https://vault.example.com";
+        let mut ledger = Ledger::new(Limits::default());
+        let roles = roles(&ledger, "b", &target(real), "role");
+        for second in [0, 1] {
+            ledger.conclude((&connection("b", 1), 99), &roles, &LoginOutcome::Refused, at(second));
+        }
+        ledger.conclude((&connection("b", 2), 2), &roles, &LoginOutcome::Accepted, at(2));
+        assert!(matches!(decided(&mut ledger, "b", real), Decision::Hold { .. }));
     }
 
     #[test]

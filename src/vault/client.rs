@@ -69,7 +69,7 @@ impl Client {
             operation = operation.as_str(),
             instance = %self.instance,
             status = outcome.as_ref().ok().map(|answer| answer.status),
-            fault = ?outcome.as_ref().err(),
+            fault = ?outcome.as_ref().err().map(TransportFault::without_texts),
             milliseconds = started.elapsed().as_millis(),
             "vault asked"
         );

@@ -141,6 +141,27 @@ impl fmt::Display for TransportFault {
 
 impl std::error::Error for TransportFault {}
 
+impl TransportFault {
+    /// The texts in it that come from certificates.
+    pub fn texts_mut(&mut self) -> Vec<&mut String> {
+        match self {
+            Self::Tls(fault) => fault.texts_mut(),
+            Self::Gateway(EndpointFault { problem: EndpointProblem::Unreachable(fault), .. }) => {
+                fault.texts_mut()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The same without the texts that come from certificates: a log may show it, whatever a server writes into them.
+    #[must_use]
+    pub fn without_texts(&self) -> Self {
+        let mut fault = self.clone();
+        fault.texts_mut().into_iter().for_each(String::clear);
+        fault
+    }
+}
+
 // === impl TlsFault ===
 
 impl fmt::Display for TlsFault {

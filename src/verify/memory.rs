@@ -60,6 +60,8 @@ pub struct Memory {
     role_tag: Option<String>,
     /// A user's token with limited uses, as an earlier process looked it up.
     limited: Option<(Basis, TokenInfo, Option<Timestamp>)>,
+    /// A user's token that had too few uses for a check: there is nothing left to look at.
+    spent: Option<Basis>,
     opened: Option<Opened>,
     /// The objects that were read last. None when they must be read again.
     read: Option<Versions>,
@@ -101,6 +103,9 @@ impl Memory {
             belief: Belief::restored(status),
             hold,
             denied: denied.map(|_| basis.clone()),
+            spent: authenticated
+                .filter(|condition| condition.reason == Reason::TokenUsesSpent.as_str())
+                .map(|_| basis.clone()),
             refused: status.refused_login_times.iter().map(|time| time.0).collect(),
             role_tag: status.refused_login_role.clone(),
             limited: limited.map(|session| (basis.clone(), info(session), end(session))),
@@ -300,6 +305,16 @@ impl Memory {
     pub fn secret_id_ends_soon(&self, now: Timestamp) -> Option<Timestamp> {
         let opened = self.opened.as_ref()?;
         session::ends_soon(opened.since, opened.unwrapped.ttl?, now)
+    }
+
+    /// Notes that a user's token had too few uses for a check.
+    pub fn has_spent(&mut self, basis: Basis) {
+        self.spent = Some(basis);
+    }
+
+    /// Whether this is known of a user's token, and nobody asks to look again.
+    pub fn is_spent(&self, basis: &Basis) -> bool {
+        !self.requested && self.spent.as_ref() == Some(basis)
     }
 
     /// What an earlier process saw of a user's token with limited uses, so that no use is spent on seeing it again: what Vault

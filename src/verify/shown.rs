@@ -10,7 +10,7 @@ use crate::{
     vault::{
         health::Health,
         token::{SelfFault, TokenInfo, TokenNamespace},
-        transport::{EndpointProblem, TransportFault},
+        transport::TransportFault,
     },
 };
 
@@ -76,13 +76,7 @@ pub fn clean_fault(fault: &mut Fault, known: &Known) {
 
 /// Whoever got a credential may say it back in a certificate.
 fn clean_transport(fault: &mut TransportFault, known: &Known) {
-    if let TransportFault::Tls(fault) = fault {
-        fault.texts_mut().into_iter().for_each(|text| hide(text, known));
-    } else if let TransportFault::Gateway(fault) = fault
-        && let EndpointProblem::Unreachable(fault) = &mut fault.problem
-    {
-        clean_transport(fault, known);
-    }
+    fault.texts_mut().into_iter().for_each(|text| hide(text, known));
 }
 
 fn hide(text: &mut String, known: &Known) {

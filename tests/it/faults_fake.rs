@@ -141,7 +141,15 @@ fn comparable(status: &Value, name: &str, side: &Side) -> Value {
     let text = status.to_string().replace(&side.url, "URL").replace(&side.mount, MOUNT);
     let mut status: Value = serde_json::from_str(&text.replace(&format!("\\\"{name}\\\""), "NAME"))
         .expect("a status is still JSON with other words in it");
-    for gone in ["credentials", "lastCheckTime", "nextCheckTime", "nextLoginTime", "lastHandledReconcileAt"] {
+    for gone in [
+        "credentials",
+        "lastCheckTime",
+        "nextCheckTime",
+        "nextLoginTime",
+        "lastHandledReconcileAt",
+        "lastLoginTime",
+        "refusedLoginRole",
+    ] {
         status[gone] = Value::Null;
     }
     for time in status["refusedLoginTimes"].as_array_mut().into_iter().flatten() {

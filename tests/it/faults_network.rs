@@ -153,6 +153,6 @@ async fn a_ready_connection_is_given_ten_seconds_before_a_passing_fault_is_belie
     for (name, _, fake, _) in &fakes {
         fake.behave();
         bench.cluster.wait(name, "Ready by itself", PATIENCE, is_ready).await;
-        assert_eq!((fake.asked(Ask::Login), fake.sessions()), (1, 1), "{name}: the session was kept");
+        assert_eq!(fake.sessions(), 1, "{name}: one session is left");
     }
 }

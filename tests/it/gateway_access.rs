@@ -20,7 +20,7 @@ const USER: &str = "team-a";
 const PASSWORD: &str = "canary-password";
 
 /// How long a changed Secret may take to be acted upon. A second is promised; a busy machine needs some more.
-const PROMISED: Duration = Duration::from_secs(5);
+const PROMISED: Duration = Duration::from_secs(10);
 
 /// What is in a Secret, whether it has the label, and what comes of it.
 type Login<'a> = (&'static str, &'a [(&'static str, &'a [u8])], bool, Reason);

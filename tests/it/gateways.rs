@@ -101,9 +101,11 @@ async fn a_gateway_whose_spec_changes_takes_its_connections_along_without_a_logi
     scene.gateway("private", &[&new]).await;
     let moved = async || (!new.targets().is_empty()).then_some(());
     eventually("the connection goes over the new endpoint", PROMISED, moved).await;
+    let looked = async || (scene.vault.asked(Ask::LookupSelf) > 1).then_some(());
+    eventually("a check over the new endpoint", PROMISED, looked).await;
+    assert_eq!(scene.vault.asked(Ask::Login), logins, "the session is kept");
     let mine = check_now(&scene.cluster, "mine").await;
     assert!(is_ready(&mine), "{:?}", mine.status);
-    assert_eq!(scene.vault.asked(Ask::Login), logins, "the session is kept");
     scene.assert_nobody_dialled_directly().await;
 }
 

@@ -117,7 +117,7 @@ impl Kind for Connections {
     }
 
     async fn reconcile(self: Arc<Self>, object: Arc<Guarded>) -> Result<Requeue, ClusterError> {
-        reconcile(&object, &self.context).await
+        Box::pin(reconcile(&object, &self.context)).await
     }
 
     async fn expire(self: Arc<Self>, object: Arc<Guarded>) -> Result<(), ClusterError> {

@@ -93,6 +93,9 @@ impl<R: References> Check<'_, R> {
         let basis = Basis::new(&desired.target, &versions);
         let session = match resolved.credentials {
             Credentials::AppRole(pair) => self.log_in(client, basis, &pair).await?,
+            Credentials::Token(_) if self.kept.memory.is_spent(&basis) => {
+                return Err(Fault::Own(SelfFault::UsedUp).into());
+            }
             Credentials::Token(token) => self.given(token, basis),
         };
         self.adopt(client, session).await.map_err(Halt::Fault)
@@ -227,6 +230,9 @@ impl<R: References> Check<'_, R> {
     /// A token of ours that may not even look itself up cannot be revoked by itself either, so that each further login
     /// would leave one more behind.
     fn hold_unusable(&mut self, session: &Session, fault: &SelfFault) {
+        if session.owner == Owner::User && *fault == SelfFault::UsedUp {
+            self.kept.memory.has_spent(session.basis.clone());
+        }
         if session.owner == Owner::Operator
             && matches!(fault, SelfFault::Rejected | SelfFault::NotPermitted { .. })
         {

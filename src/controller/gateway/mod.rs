@@ -84,7 +84,7 @@ struct Standing {
     /// Whether an object that it names has changed since the last check.
     is_stale: bool,
     /// When the last check was that a change of an object or a request asked for.
-    last_extra: Option<Timestamp>,
+    last_extra: schedule::ExtraChecks,
 }
 
 /// When and for what a gateway was last checked.
@@ -252,7 +252,7 @@ impl Standing {
             written_at: None,
             checked: None,
             is_stale: false,
-            last_extra: None,
+            last_extra: schedule::ExtraChecks::default(),
         }
     }
 
@@ -312,9 +312,7 @@ impl<'a> Look<'a> {
         let now = self.around.now;
         let (due, postponed) = (schedule::due(&inputs, now), schedule::postponed(&inputs, now));
         if let Some(cause) = due {
-            if cause.is_extra() {
-                standing.last_extra = Some(now);
-            }
+            standing.last_extra.note(cause, now);
             standing.is_stale = false;
             self.check(standing, desired).await?;
             return Ok(again(standing, None));

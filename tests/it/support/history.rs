@@ -94,7 +94,7 @@ impl History {
         for name in names {
             let history = self.of_connection(&name);
             let since = history.iter().filter(|seen| seen.at >= start);
-            let mut later = since.skip_while(|seen| seen.is_ready());
+            let mut later = since.skip_while(|seen| !seen.is_ready()).skip_while(|seen| seen.is_ready());
             assert!(
                 later.all(|seen| !seen.is_ready()),
                 "{what}: {name} is Ready again: {}",
