@@ -21,7 +21,7 @@ pub struct Limits {
     pub unproven: usize,
     /// For one that Vault accepted the last time.
     pub proven: usize,
-    /// For one that a person changed after a refusal, or asks to be tried.
+    /// For one that a person changed after a refusal.
     pub changed: usize,
 }
 
@@ -32,7 +32,7 @@ pub enum Confidence {
     Unproven,
     /// Vault accepted it the last time.
     Proven,
-    /// A person changed it after a refusal, or asks for it to be tried.
+    /// A person changed it after a refusal.
     Changed,
 }
 

@@ -99,7 +99,7 @@ pub fn decide(
 
 /// What is known of a credential before it is tried.
 fn confidence(memory: &Memory, attempt: &Attempt<'_>, accounts: &[&Account]) -> Confidence {
-    if memory.is_requested() || memory.has_changed(attempt.basis) {
+    if memory.has_changed(attempt.basis) {
         Confidence::Changed
     } else if memory.is_proven(attempt.basis) || accounts.iter().any(|it| it.has_accepted(attempt.credential))
     {

@@ -169,7 +169,7 @@ fn progress(reason: Reason, message: String) -> Verdict {
         Nature::Fine | Nature::Passing | Nature::Definite => verdict(
             ConditionType::Reconciling,
             Reason::Retrying,
-            "the operator tries again at status.nextCheckTime".to_owned(),
+            format!("{message} (the operator retries by itself: first after 5 s, then after up to 5 min)"),
         ),
     }
 }

@@ -114,10 +114,27 @@ pub fn internal_error(
     next
 }
 
-/// Whether a status says something new. That time goes by, so that a refused login no longer counts, is nothing new.
+/// How long a wait must be for its end to be kept up to date in the status of a connection that fails.
+const MIN_WAIT_TO_PUBLISH: Duration = Duration::from_mins(1);
+
+/// Whether a status says something new. That time goes by, so that a refused login no longer counts, is nothing new; that a
+/// time is over until which people were told to wait is.
 pub fn is_news(previous: &VaultConnectionStatus, next: &VaultConnectionStatus) -> bool {
     let was_told = |time| previous.refused_login_times.contains(time);
-    timeless(previous) != timeless(next) || !next.refused_login_times.iter().all(was_told)
+    timeless(previous) != timeless(next)
+        || !next.refused_login_times.iter().all(was_told)
+        || is_wait_over(previous, next)
+}
+
+/// Whether the time of the next check in the status of a failing connection is over, and the next one is worth a write.
+fn is_wait_over(previous: &VaultConnectionStatus, next: &VaultConnectionStatus) -> bool {
+    let (Some(told), Some(now), Some(then)) =
+        (&previous.next_check_time, &next.last_check_time, &next.next_check_time)
+    else {
+        return false;
+    };
+    let fails = !conditions::is_true(&next.conditions, ConditionType::Ready);
+    fails && told.0 <= now.0 && later(now.0, MIN_WAIT_TO_PUBLISH) <= then.0
 }
 
 /// Whether the times in a status that says nothing new should be written all the same.
@@ -403,6 +420,17 @@ mod tests {
         assert_eq!(status.next_login_time, Some(Time(at(900))));
         assert!(wait >= Duration::from_secs(900));
         assert_eq!(after(&status, 901, &worked()).next_login_time, None);
+    }
+
+    #[test]
+    fn the_time_of_the_next_try_is_not_left_in_the_past() {
+        let sealed = failed(ServerFault::Sealed.into());
+        let first = after(&VaultConnectionStatus::default(), 0, &sealed);
+        let soon = after(&first, 5, &sealed);
+        assert!(!is_news(&first, &soon), "the waits are short at first");
+        let late = after(&first, 100, &sealed);
+        assert!(is_news(&first, &late));
+        assert!(!is_news(&late, &after(&late, 150, &sealed)), "it is still to come");
     }
 
     #[test]

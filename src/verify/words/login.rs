@@ -29,7 +29,7 @@ pub(super) fn of_login(fault: &LoginFault, asked: Asked, desired: &Desired) -> (
         LoginFault::Denied => (
             Reason::LoginDenied,
             format!(
-                "Vault denies {at}: there is no AppRole method at this mount (spec.auth.appRole.mount), the role is locked after failed logins, or it may not log in from this address"
+                "Vault denies {at}: there is no AppRole method at this mount (spec.auth.appRole.mount), the role is locked after failed logins, or it may not log in from this address; when that is fixed, ask for a check (annotation appconnections.dev/requestedAt), or the next try is at status.nextLoginTime"
             ),
         ),
         LoginFault::MountNotFound => (

@@ -73,11 +73,11 @@ pub(super) fn of_fault(fault: &Fault, asked: Asked, desired: &Desired) -> (Reaso
         Fault::Own(fault) => login::of_own_token(fault, asked, desired),
         Fault::BudgetSpent => (
             Reason::LoginBudgetSpent,
-            "logins of this role were refused lately: the operator waits until status.nextLoginTime, so that Vault does not lock the role; mend what spec.auth.appRole names here, and in the other connections that use the role".to_owned(),
+            "this login was not tried: others of its role were refused lately, and one more could lock the role. The operator waits until status.nextLoginTime. Fix the credentials in the connections that use this role: a changed Secret is tried at once".to_owned(),
         ),
         Fault::LoginQueued => (
             Reason::LoginQueued,
-            "other logins at this instance were before this one until spec.check.timeout was up: raise it, or ask those who run the operator to raise --logins-per-second".to_owned(),
+            "this login was not tried: it waited for others at this instance until spec.check.timeout was over; raise that, or ask those who run the operator to raise --logins-per-second".to_owned(),
         ),
         Fault::Missing(missing) => (
             Reason::MissingCapabilities,

@@ -87,7 +87,7 @@ pub(in crate::verify) fn of_reference(fault: &ReferenceFault) -> (Reason, String
             (Reason::InvalidKeyPair, format!("{field} names {object}, {}", of_key_pair(*why)))
         }
         Problem::InvalidGateway(why) => {
-            (Reason::InvalidGateway, format!("{field} names {object}, whose spec makes no sense: {why}"))
+            (Reason::InvalidGateway, format!("{field} names {object}, whose spec is invalid: {why}"))
         }
         Problem::InvalidCertificate(why) => {
             (Reason::InvalidCertificate, format!("{value} {}", of_bundle(*why)))

@@ -236,7 +236,7 @@ pub(in crate::verify) fn of_endpoint(
             return (
                 Reason::GatewayLoginRefused,
                 format!(
-                    "{endpoint} does not accept the login, or asks for one: mend the Secret that `credentials` of this endpoint names, or name one there"
+                    "{endpoint} does not accept the login, or asks for one: fix the Secret that `credentials` of this endpoint names, or name one there"
                 ),
             );
         }

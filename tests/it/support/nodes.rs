@@ -46,7 +46,7 @@ impl Nodes {
 
     /// The node that leads, once there is one that says so of itself.
     pub async fn leader(&self) -> usize {
-        eventually("a node leads", PATIENCE * 2, async || {
+        eventually("a node leads", PATIENCE * 6, async || {
             for node in 0..COUNT {
                 if self.ask(node, "sys/leader", None).await.is_some_and(|answer| answer["is_self"] == true) {
                     return Some(node);
