@@ -231,11 +231,11 @@ impl Verb {
 }
 
 /// A minute bounds how long a dead Vault can look alive, at the cost of one request.
-fn every_minute() -> String {
+pub(super) fn every_minute() -> String {
     "1m".to_owned()
 }
 
-fn or_every_minute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+pub(super) fn or_every_minute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     null::or(deserializer, every_minute)
 }
 
@@ -244,11 +244,11 @@ fn every_hour() -> String {
     "1h".to_owned()
 }
 
-fn ten_seconds() -> String {
+pub(super) fn ten_seconds() -> String {
     "10s".to_owned()
 }
 
-fn or_ten_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+pub(super) fn or_ten_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     null::or(deserializer, ten_seconds)
 }
 

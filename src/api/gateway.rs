@@ -4,7 +4,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{auth::SecretRef, connection::Check, null, rules, status::CredentialVersion, tls::Tls};
+use super::{
+    auth::SecretRef,
+    connection::{every_minute, or_every_minute, or_ten_seconds, ten_seconds},
+    null, rules,
+    status::CredentialVersion,
+    tls::Tls,
+};
 
 /// A way into a private network: proxies through which `VaultConnection`s of the same namespace reach their instances.
 /// The operator keeps checking them, and reports in `status` which of them work.
@@ -45,7 +51,7 @@ pub struct VaultGatewaySpec {
 
     /// When and how long to check.
     #[serde(default, deserialize_with = "null::object")]
-    pub check: Check,
+    pub check: GatewayCheck,
 }
 
 /// A proxy.
@@ -66,6 +72,23 @@ pub struct Endpoint {
     /// How to verify the proxy's own certificate, and which certificate to show to the proxy; for `https://` only.
     #[serde(default, deserialize_with = "null::optional_object", skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+}
+
+/// When and how long to check the endpoints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = rules::timeout_within_interval())]
+pub struct GatewayCheck {
+    /// Time between checks, from `10s` to `24h`.
+    #[serde(default = "every_minute", deserialize_with = "or_every_minute")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = rules::duration("10s", "24h", "1m or 1h30m"))]
+    pub interval: String,
+    /// Longest time that one check may take, from `1s` to `60s`.
+    #[serde(default = "ten_seconds", deserialize_with = "or_ten_seconds")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = rules::duration("1s", "60s", "10s"))]
+    pub timeout: String,
 }
 
 /// A login at a proxy.
@@ -127,4 +150,12 @@ pub struct EndpointStatus {
     /// How long it took to get a connection, in milliseconds. Written with other changes, or every half hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_milliseconds: Option<i64>,
+}
+
+// === impl GatewayCheck ===
+
+impl Default for GatewayCheck {
+    fn default() -> Self {
+        Self { interval: every_minute(), timeout: ten_seconds() }
+    }
 }

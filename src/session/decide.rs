@@ -283,7 +283,7 @@ mod tests {
         stalled.refused(basis("1"), LoginFault::InvalidCredentials, at(50));
         stalled.request();
         let spent = refused(&[("mine", 2), ("mine", 3), ("mine", 4), ("mine", RIGHT)]);
-        let kept = Decision::Hold { fault: LoginFault::InvalidCredentials.into(), until: at(900) };
+        let kept = Decision::Hold { fault: LoginFault::InvalidCredentials.into(), until: at(902) };
         assert_eq!(decided(&stalled, &spent, &Restored::default()), kept);
     }
 

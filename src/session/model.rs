@@ -367,7 +367,7 @@ impl Connection {
             called: false,
             next_check: self.checked.map(|(_, next)| next),
             last_check: self.checked.map(|(last, _)| last),
-            last_extra: schedule::ExtraChecks::default(),
+            last_extra: None,
         };
         schedule::due(&inputs, now)
     }

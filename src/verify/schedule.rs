@@ -39,15 +39,6 @@ pub enum Cause {
     TimeUp,
 }
 
-/// When the last checks were made that somebody asked for, beside those that are planned.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ExtraChecks {
-    /// By the annotation.
-    requested: Option<Timestamp>,
-    /// By a change of an object.
-    changed: Option<Timestamp>,
-}
-
 /// What decides whether a check is due.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
@@ -68,7 +59,7 @@ pub struct Inputs<'a> {
     /// When the last check was.
     pub last_check: Option<Timestamp>,
     /// When the last check was that a change of an object or a request asked for.
-    pub last_extra: ExtraChecks,
+    pub last_extra: Option<Timestamp>,
 }
 
 /// What a check leads to, as far as waiting is concerned.
@@ -95,15 +86,14 @@ pub enum Outcome {
     },
 }
 
-// === impl ExtraChecks ===
+// === impl Cause ===
 
-impl ExtraChecks {
-    /// Notes why a check is made now.
-    pub fn note(&mut self, cause: Cause, now: Timestamp) {
-        match cause {
-            Cause::Requested => self.requested = Some(now),
-            Cause::ObjectChanged => self.changed = Some(now),
-            Cause::Started | Cause::SpecChanged | Cause::Called | Cause::TimeUp => {}
+impl Cause {
+    /// Whether somebody's change or request asked for the check, which was not planned.
+    pub fn is_extra(self) -> bool {
+        match self {
+            Self::Requested | Self::ObjectChanged => true,
+            Self::Started | Self::SpecChanged | Self::Called | Self::TimeUp => false,
         }
     }
 }
@@ -139,17 +129,9 @@ pub fn due(inputs: &Inputs<'_>, now: Timestamp) -> Option<Cause> {
 
 /// Until when a change or a request has to wait, because another one led to a check just before.
 pub fn postponed(inputs: &Inputs<'_>, now: Timestamp) -> Option<Timestamp> {
-    let extra = inputs.last_extra;
-    let wishes = [(inputs.stale, extra.changed), (inputs.is_requested(), extra.requested)];
-    let until = |last: Option<Timestamp>| {
-        let last = last?;
-        let until = later(last, EXTRA_CHECK_INTERVAL);
-        (last..until).contains(&now).then_some(until)
-    };
-    let wishes: Vec<_> =
-        wishes.into_iter().filter(|(is_wished, _)| *is_wished).map(|(_, last)| until(last)).collect();
-    // One that need not wait lets all go on.
-    if wishes.contains(&None) { None } else { wishes.into_iter().flatten().min() }
+    let last = inputs.last_extra.filter(|_| inputs.stale || inputs.is_requested())?;
+    let until = later(last, EXTRA_CHECK_INTERVAL);
+    (last..until).contains(&now).then_some(until)
 }
 
 /// The value of the annotation, unless it is too long to be answered.
@@ -199,7 +181,7 @@ mod tests {
         called: false,
         next_check: None,
         last_check: None,
-        last_extra: ExtraChecks { requested: None, changed: None },
+        last_extra: None,
     };
 
     #[test]
@@ -228,7 +210,7 @@ mod tests {
         let settled = Inputs {
             next_check: Some(at(100)),
             last_check: Some(at(40)),
-            last_extra: ExtraChecks { requested: Some(at(40)), changed: Some(at(40)) },
+            last_extra: Some(at(40)),
             ..SETTLED
         };
         let stale = Inputs { stale: true, ..settled };
@@ -239,20 +221,7 @@ mod tests {
             ("its time", stale, 45, Some(Cause::ObjectChanged), None),
             ("a second request", asked, 44, None, Some(at(45))),
             ("its time", asked, 45, Some(Cause::Requested), None),
-            (
-                "the first change",
-                Inputs { last_extra: ExtraChecks::default(), ..stale },
-                41,
-                Some(Cause::ObjectChanged),
-                None,
-            ),
-            (
-                "a change after a request",
-                Inputs { last_extra: ExtraChecks { requested: Some(at(40)), changed: None }, ..stale },
-                41,
-                Some(Cause::ObjectChanged),
-                None,
-            ),
+            ("the first change", Inputs { last_extra: None, ..stale }, 41, Some(Cause::ObjectChanged), None),
             (
                 "a planned check",
                 Inputs { next_check: Some(at(41)), ..asked },

@@ -16,7 +16,6 @@ use serde_json::json;
 use tokio::task::block_in_place;
 
 use crate::support::{
-    bed::unique,
     cluster::Cluster,
     history::{History, Seen, shown},
     nodes::{COUNT, Nodes},
@@ -75,21 +74,6 @@ impl Stage {
         }
     }
 
-    /// Asks for checks of all again and again, until a node leads.
-    async fn ask_until_led(&self) -> usize {
-        let ask = async || {
-            for node in 0..COUNT {
-                for name in names(node) {
-                    self.cluster.request_check(&name, &unique("request")).await;
-                }
-            }
-        };
-        tokio::select! {
-            leader = self.nodes.leader() => leader,
-            () = async { loop { ask().await } } => unreachable!("it goes on"),
-        }
-    }
-
     /// Nobody was sent to mend a spec or a credential that is right.
     fn assert_never_misled(&self, what: &str) {
         for name in (0..COUNT).flat_map(names) {
@@ -105,34 +89,6 @@ impl Stage {
         let refused = self.operator.count("vault_requests_total{operation=\"login\",answer=\"4xx\"").await;
         assert_eq!(refused, 0, "every credential is right");
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_that_steps_down_or_dies_is_no_reason_to_change_a_spec() {
-    let stage = Stage::new("nodes-leader").await;
-    for _ in 0..2 {
-        stage.nodes.step_down().await;
-        stage.ask_until_led().await;
-        stage.await_ready("after the leader stepped down").await;
-        stage.assert_never_misled("the leader stepped down");
-    }
-
-    let killed = stage.nodes.leader().await;
-    stage.nodes.signal(killed, "KILL");
-    let leader = stage.ask_until_led().await;
-    assert_ne!(leader, killed);
-    for node in (0..COUNT).filter(|node| *node != killed) {
-        for name in names(node) {
-            stage.cluster.wait(&name, "Ready by the other leader", PATIENCE * 2, is_ready).await;
-        }
-    }
-    for name in names(killed) {
-        stage.cluster.wait(&name, "told that its node is gone", PATIENCE * 2, |it| !is_ready(it)).await;
-    }
-    block_in_place(|| stage.nodes.start(killed));
-    stage.await_ready("after the killed node is back").await;
-    stage.assert_never_misled("the leader was killed");
-    stage.assert_no_login_was_refused().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

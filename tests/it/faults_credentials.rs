@@ -94,7 +94,7 @@ async fn a_role_that_others_locked_is_denied_and_ready_once_it_is_unlocked() {
 #[tokio::test]
 async fn a_secret_id_that_ends_is_told_and_a_new_one_is_taken_at_once() {
     let (bench, vault) = (Bench::new("faults-ends").await, Vault::shared());
-    let rows = [("used-up", json!({"secret_id_num_uses": 1})), ("expired", json!({"secret_id_ttl": "2s"}))];
+    let rows = [("used-up", json!({"secret_id_num_uses": 1})), ("expired", json!({"secret_id_ttl": "9s"}))];
     let mut roles = Vec::new();
     for (name, ends) in rows {
         let role = vault.app_role("faults-ends", with(short_lived(), &ends)).await;

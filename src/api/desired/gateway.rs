@@ -48,7 +48,7 @@ impl DesiredGateway {
     /// Parses every field, and stops at the first that makes no sense.
     pub fn parse(spec: &VaultGatewaySpec) -> Result<Self, SpecError> {
         bounded("spec.description", &spec.description, 0, 256)?;
-        let (interval, timeout) = times(&spec.check)?;
+        let (interval, timeout) = times(&spec.check.interval, &spec.check.timeout)?;
         if !(1..=MOST_ENDPOINTS).contains(&spec.endpoints.len()) {
             return Err(SpecError::Endpoints);
         }

@@ -16,7 +16,7 @@ pub use self::{
 };
 use super::{
     auth::{AppRole, Auth, RoleId, SecretKeyRef, Token},
-    connection::{Check, GatewayRef, KvVersion, Require, SecretSync, VaultConnectionSpec, Verb},
+    connection::{GatewayRef, KvVersion, Require, SecretSync, VaultConnectionSpec, Verb},
 };
 use crate::refs::{
     EndpointUrlError, InstanceUrl, InstanceUrlError, MountPath, MountPathError, ObjectName, ServerNameError,
@@ -201,7 +201,7 @@ impl Desired {
     /// Parses every field, and stops at the first that makes no sense.
     pub fn parse(spec: &VaultConnectionSpec) -> Result<Self, SpecError> {
         bounded("spec.description", &spec.description, 0, 256)?;
-        let (interval, timeout) = times(&spec.check)?;
+        let (interval, timeout) = times(&spec.check.interval, &spec.check.timeout)?;
         bounded("spec.instanceUrl", &spec.instance_url, 1, 2048)?;
         bounded("spec.namespace", &spec.namespace, 0, 256)?;
         let target = Target {
@@ -331,9 +331,9 @@ fn engine(require: &Require) -> Result<Option<DesiredEngine>, SpecError> {
     require.secret_sync.as_ref().map(engine).transpose()
 }
 
-fn times(check: &Check) -> Result<(Duration, Duration), SpecError> {
-    let interval = duration(&check.interval, INTERVAL_BOUNDS).ok_or(SpecError::Interval)?;
-    let timeout = duration(&check.timeout, TIMEOUT_BOUNDS).ok_or(SpecError::Timeout)?;
+fn times(interval: &str, timeout: &str) -> Result<(Duration, Duration), SpecError> {
+    let interval = duration(interval, INTERVAL_BOUNDS).ok_or(SpecError::Interval)?;
+    let timeout = duration(timeout, TIMEOUT_BOUNDS).ok_or(SpecError::Timeout)?;
     if timeout > interval {
         return Err(SpecError::TimeoutOverInterval);
     }

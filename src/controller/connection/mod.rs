@@ -232,7 +232,9 @@ impl<'a> Look<'a> {
         if cause == Cause::Started {
             standing.recall(&desired.target, &status, self.generation);
         }
-        standing.last_extra.note(cause, self.now);
+        if cause.is_extra() {
+            standing.last_extra = Some(self.now);
+        }
         if cause == Cause::Requested {
             standing.too_long_reported = false;
             standing.kept.memory.request();

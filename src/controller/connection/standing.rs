@@ -7,10 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::observe::Kept;
 use crate::{
     api::{desired::Target, status::VaultConnectionStatus},
-    verify::{
-        memory::Memory,
-        schedule::{ExtraChecks, Inputs},
-    },
+    verify::{memory::Memory, schedule::Inputs},
 };
 
 /// What is kept of one connection from one check to the next. Held while a check is under way.
@@ -22,7 +19,7 @@ pub struct Standing {
     /// The last check of this process.
     pub checked: Option<LastCheck>,
     /// When the last check was that a change of an object or a request asked for.
-    pub last_extra: ExtraChecks,
+    pub last_extra: Option<Timestamp>,
     /// Whether an event says that the request is too long, since the last one that was answered.
     pub too_long_reported: bool,
 }
@@ -45,13 +42,7 @@ pub struct LastCheck {
 impl Standing {
     /// Nothing was checked yet.
     pub fn new(uid: String) -> Self {
-        Self {
-            uid,
-            kept: Kept::default(),
-            checked: None,
-            last_extra: ExtraChecks::default(),
-            too_long_reported: false,
-        }
+        Self { uid, kept: Kept::default(), checked: None, last_extra: None, too_long_reported: false }
     }
 
     /// Recalls what an earlier process learned, if its status is about this generation. Called before the first check.

@@ -84,7 +84,7 @@ struct Standing {
     /// Whether an object that it names has changed since the last check.
     is_stale: bool,
     /// When the last check was that a change of an object or a request asked for.
-    last_extra: schedule::ExtraChecks,
+    last_extra: Option<Timestamp>,
 }
 
 /// When and for what a gateway was last checked.
@@ -252,7 +252,7 @@ impl Standing {
             written_at: None,
             checked: None,
             is_stale: false,
-            last_extra: schedule::ExtraChecks::default(),
+            last_extra: None,
         }
     }
 
@@ -312,7 +312,9 @@ impl<'a> Look<'a> {
         let now = self.around.now;
         let (due, postponed) = (schedule::due(&inputs, now), schedule::postponed(&inputs, now));
         if let Some(cause) = due {
-            standing.last_extra.note(cause, now);
+            if cause.is_extra() {
+                standing.last_extra = Some(now);
+            }
             standing.is_stale = false;
             self.check(standing, desired).await?;
             return Ok(again(standing, None));

@@ -57,11 +57,6 @@ impl Nodes {
         .await
     }
 
-    /// Makes the leader give up; another one is elected, or the same.
-    pub async fn step_down(&self) {
-        self.ask(self.leader().await, "sys/step-down", Some(&json!({}))).await;
-    }
-
     /// Asks a node as its administrator. None: it did not answer, or with a failure.
     async fn ask(&self, node: usize, path: &str, body: Option<&Value>) -> Option<Value> {
         let url = format!("{}/v1/{path}", self.address(node));
