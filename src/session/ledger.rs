@@ -190,13 +190,14 @@ impl Ledger {
         free
     }
 
-    /// Counts for its role what an earlier process saw refused to a connection, once.
-    pub fn recall(&mut self, connection: &ConnectionRef, roles: &Roles) {
+    /// Counts for its role what an earlier process saw refused to a connection, once. `credential` is what it was refused with, if
+    /// that is still known.
+    pub fn recall(&mut self, connection: &ConnectionRef, roles: &Roles, credential: Option<Fingerprint>) {
         for at in self.restored.take(connection) {
             for role in &roles.0 {
-                let (namespace, answer) = (connection.namespace.clone(), Answer::Restored);
-                let refusal = Refusal { at, namespace, answer, is_forgiven: false };
-                self.account(role).refuse(refusal);
+                let answer = credential.map_or(Answer::Restored, Answer::Refused);
+                let namespace = connection.namespace.clone();
+                self.account(role).refuse(Refusal { at, namespace, answer, is_forgiven: false });
             }
         }
     }
@@ -429,7 +430,7 @@ mod tests {
             let tenant = &mut self.tenants[index];
             let roles = roles(&self.ledger, &tenant.name.namespace, &tenant.target, "role");
             tenant.memory.has_role(roles.address().tag());
-            self.ledger.recall(&tenant.name, &roles);
+            self.ledger.recall(&tenant.name, &roles, None);
             let (basis, name) = (tenant.basis(), tenant.name.clone());
             let credential = self.ledger.fingerprint(&format!("{index}-{}", tenant.secret).into());
             let attempt = Attempt { connection: &name, basis: &basis, credential };

@@ -112,9 +112,10 @@ impl Logins {
         lock(&self.ledger).fingerprint(secret_id)
     }
 
-    /// Counts for its role what an earlier process saw refused to a connection, once.
-    pub fn recall(&self, connection: &ConnectionRef, roles: &Roles) {
-        lock(&self.ledger).recall(connection, roles);
+    /// Counts for its role what an earlier process saw refused to a connection, once. `credential` is what it was refused with, if
+    /// that is still known.
+    pub fn recall(&self, connection: &ConnectionRef, roles: &Roles, credential: Option<Fingerprint>) {
+        lock(&self.ledger).recall(connection, roles, credential);
         self.news.notify_waiters();
     }
 

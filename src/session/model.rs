@@ -300,7 +300,7 @@ impl Model {
         let basis = Basis { target: connection.desired.target.clone(), versions: versions.clone() };
         let (roles, credential) = names(ledger, &basis, connection.secret, index);
         memory.has_role(roles.address().tag());
-        ledger.recall(&name, &roles);
+        ledger.recall(&name, &roles, memory.hold(&basis, now).map(|_| credential));
         let seen = Observation {
             versions: versions.clone(),
             refused_role: memory.role_tag().cloned(),

@@ -118,7 +118,8 @@ impl<R: References> Check<'_, R> {
         let roles = logins.roles(connection, &basis.target, cluster_id, (&pair.mount, &pair.role_id));
         self.kept.memory.has_role(roles.address().tag());
         // After a restart, the status is all that is known of what was refused.
-        logins.recall(connection, &roles);
+        let is_same = !pair.wrapped && self.kept.memory.hold(&basis, now).is_some();
+        logins.recall(connection, &roles, is_same.then(|| logins.fingerprint(&pair.secret_id)));
         if let Some(Decision::Hold { fault, until }) = decide::held(&self.kept.memory, &basis, now) {
             self.seen.no_login_before = Some(until);
             return Err(fault);
