@@ -130,7 +130,7 @@ impl Logins {
     ) -> Result<LoginPermit<'a>, NoPermit> {
         let permit = self.decided(memory, attempt, roles, (now, deadline)).await?;
         let Some(slot) = self.slot(&attempt.basis.target, deadline) else {
-            permit.conclude(&LoginOutcome::NotCounted, now);
+            permit.not_counted(now);
             return Err(NoPermit::TimedOut);
         };
         sleep_until(slot).await;

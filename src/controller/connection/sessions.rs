@@ -20,7 +20,7 @@ use crate::{
     vault::{
         capabilities,
         client::Client,
-        login::{self, LoginFault},
+        login,
         token::{self, SelfFault},
         transport::TransportFault,
         wrapping,
@@ -169,7 +169,7 @@ impl<R: References> Check<'_, R> {
                 self.kept.memory.accepted(basis.clone(), now);
                 Ok(Session::issued(login.token, basis.clone(), login.info, now))
             }
-            Err(fault @ (LoginFault::InvalidCredentials | LoginFault::Denied)) => {
+            Err(fault) if fault.counts_for_the_lockout() => {
                 permit.refused(now);
                 self.seen.no_login_before = Some(self.kept.memory.refused(basis.clone(), fault.clone(), now));
                 Err(fault.into())
