@@ -27,21 +27,21 @@ use secrecy::zeroize::Zeroizing;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use vault_connection_operator::{
-    api::desired::Desired,
     controller::connection::{
         checker::{Checker, Subject},
         instances::Instances,
-        observe::Kept,
+        observe::CheckState,
     },
-    gateway::{
+    names::{ConnectionRef, ObjectKind, ObjectName},
+    network::{
+        address_policy::{AddressPolicy, Contact},
         connect::SystemNames,
         dial::Dialer,
-        policy::PolicyHandle,
-        route::{AddressPolicy, Contact},
+        policy_file::PolicyHandle,
     },
-    refs::{ConnectionRef, ObjectKind, ObjectName},
-    secrets::{Lookup, Object, References, Version, gateway::lookup_of_spec, ledger::Ledger},
+    references::{Lookup, Object, References, Version, gateway::lookup_of_spec, ledger::Ledger},
     session::{account::Limits, logins::Logins},
+    spec::Desired,
     telemetry::metrics::Metrics,
 };
 
@@ -151,7 +151,7 @@ fn desired(role: &AppRole, gateway: Option<&str>) -> Desired {
 /// One check, from nothing to the end of its session.
 async fn check(checker: &Checker<Objects>, name: &str, desired: &Desired) -> Duration {
     let connection = ConnectionRef { namespace: "bench".to_owned(), name: name.to_owned() };
-    let (ledger, mut kept, started) = (Mutex::new(Ledger::default()), Kept::default(), Instant::now());
+    let (ledger, mut state, started) = (Mutex::new(Ledger::default()), CheckState::default(), Instant::now());
     let subject = Subject {
         connection: &connection,
         desired,
@@ -162,9 +162,9 @@ async fn check(checker: &Checker<Objects>, name: &str, desired: &Desired) -> Dur
         now: Timestamp::now(),
         deadline: None,
     };
-    let seen = checker.check(&subject, &mut kept).await.unwrap_or_else(|never| match never {});
+    let seen = checker.check(&subject, &mut state).await.unwrap_or_else(|never| match never {});
     assert_eq!(seen.observation.fault, None, "{name}");
-    let leftovers = seen.leftovers.into_iter().chain(kept.abandon()).collect();
+    let leftovers = seen.leftovers.into_iter().chain(state.abandon()).collect();
     checker.revoke("bench", leftovers, Instant::now() + Duration::from_secs(2)).await;
     started.elapsed()
 }

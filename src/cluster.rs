@@ -24,8 +24,8 @@ use serde_json::json;
 
 use crate::{
     api::{CREDENTIALS_LABEL, CREDENTIALS_LABEL_VALUE, connection::VaultConnection, gateway::VaultGateway},
-    refs::{ObjectKind, ObjectName},
-    secrets::{Lookup, Object, References, Version, gateway},
+    names::{ObjectKind, ObjectName},
+    references::{Lookup, Object, References, Version, gateway},
 };
 
 /// The owner of the fields that we write: <https://kubernetes.io/docs/reference/using-api/server-side-apply/>.

@@ -9,7 +9,7 @@ use k8s_openapi::{
 
 use crate::{
     api::condition::{ConditionType, Reason, Truth},
-    text,
+    names::text,
 };
 
 /// Longest message of a condition, in bytes. Longer ones are cut: a status is read on a terminal.

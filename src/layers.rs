@@ -8,20 +8,19 @@ use std::{
 
 /// The layers, lowest first: the modules of each, and whether it is pure. A longer path wins over a shorter one.
 const LAYERS: &[(&[&str], Purity)] = &[
-    (&["text"], Purity::Pure),
-    (&["refs"], Purity::Pure),
+    (&["names"], Purity::Pure),
     (&["api"], Purity::Pure),
+    (&["spec"], Purity::Pure),
     (&["conditions"], Purity::Pure),
-    (&["secrets"], Purity::Pure),
-    (&["gateway::carried", "gateway::entry", "gateway::protected"], Purity::Pure),
-    (&["gateway::route", "gateway::way"], Purity::Pure),
+    (&["references"], Purity::Pure),
+    (&["network::carried", "network::entry", "network::protected"], Purity::Pure),
+    (&["network::address_policy", "network::route"], Purity::Pure),
+    (&["network::chain", "network::faults", "network::wire"], Purity::Pure),
+    (&["network"], Purity::Effects),
     (&["vault"], Purity::Pure),
     (&["verify"], Purity::Pure),
     (&["session"], Purity::Pure),
     (&["session::logins"], Purity::Effects),
-    (&["vault::tls"], Purity::Effects),
-    (&["gateway::policy"], Purity::Effects),
-    (&["gateway", "gateway::dial"], Purity::Effects),
     (&["vault::client"], Purity::Effects),
     (&["cluster", "telemetry"], Purity::Effects),
     (&["controller"], Purity::Effects),
@@ -86,17 +85,11 @@ fn no_reader_of_an_answer_builds_a_tree_of_it() {
 
 #[test]
 fn a_use_tree_is_read_whole() {
-    let text = "use crate::{\n    api::{self, desired::Desired},\n    refs::*,\n};\nuse super::{\n    route,\n    dial::Dialer,\n};\n\
-                fn f() { crate::vault::tls::x() }";
-    let expected = [
-        "api",
-        "api::desired::Desired",
-        "gateway::dial::Dialer",
-        "gateway::route",
-        "refs::*",
-        "vault::tls::x",
-    ];
-    assert_eq!(used_modules("gateway::x", text), expected.map(str::to_owned).into());
+    let text = "use crate::{\n    api::{self, auth::Token},\n    names::*,\n};\nuse super::{\n    route,\n    dial::Dialer,\n};\n\
+                fn f() { crate::network::tls::x() }";
+    let expected =
+        ["api", "api::auth::Token", "names::*", "network::dial::Dialer", "network::route", "network::tls::x"];
+    assert_eq!(used_modules("network::x", text), expected.map(str::to_owned).into());
 }
 
 /// The index of the layer that a path belongs to.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 pub use self::rights::{lease_rules, rules};
 use crate::api::{
-    condition::{ConditionType, Nature, Reason},
+    condition::{ConditionType, FailureClass, Reason},
     connection::VaultConnection,
     gateway::VaultGateway,
 };
@@ -158,10 +158,10 @@ fn reasons() -> String {
             "\n## {heading}\n\n| Reason | Status | Then | State | Meaning |\n| --- | --- | --- | --- | --- |\n"
         );
         for reason in Reason::ALL.iter().filter(|reason| reason.condition() == group) {
-            let then = match reason.nature() {
-                Nature::Fine => "-",
-                Nature::Passing | Nature::Definite => "waits",
-                Nature::NeedsPerson => "stalls",
+            let then = match reason.failure_class() {
+                FailureClass::None => "-",
+                FailureClass::Transient | FailureClass::Persistent => "waits",
+                FailureClass::Terminal => "stalls",
             };
             let _ = writeln!(
                 text,

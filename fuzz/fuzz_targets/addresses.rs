@@ -7,10 +7,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
-use vault_connection_operator::{
-    api::desired::Desired,
-    refs::{InstanceUrl, MountPath, VaultNamespace, path::escaped},
-};
+use vault_connection_operator::{names::{InstanceUrl, MountPath, VaultNamespace, path::escaped}, spec::Desired};
 
 fuzz_target!(|input: &str| {
     let mut lines = input.lines();

@@ -39,29 +39,7 @@ use tokio::{
     runtime::{Builder, Runtime},
     time::Instant,
 };
-use vault_connection_operator::{
-    api::{
-        condition::ConditionType, connection::VaultConnectionSpec, desired::Desired,
-        status::VaultConnectionStatus,
-    },
-    conditions::{self, MAX_MESSAGE_BYTES},
-    controller::connection::{
-        checker::{Checker, Subject},
-        instances::Instances,
-        observe::Kept,
-    },
-    gateway::{
-        connect::{Addresses, Names},
-        dial::Dialer,
-        policy::PolicyHandle,
-        route::{AddressPolicy, Contact},
-    },
-    refs::{ConnectionRef, ObjectKind, ObjectName},
-    secrets::{Lookup, Object, References, Version, gateway::lookup_of_spec, ledger::Ledger},
-    session::{account::Limits, logins::Logins},
-    telemetry::metrics::Metrics,
-    verify::report::{self, Circumstances},
-};
+use vault_connection_operator::{api::{condition::ConditionType, connection::VaultConnectionSpec, status::VaultConnectionStatus}, conditions::{self, MAX_MESSAGE_BYTES}, controller::connection::{checker::{Checker, Subject}, instances::Instances, observe::CheckState}, names::{ConnectionRef, ObjectKind, ObjectName}, network::{address_policy::{AddressPolicy, Contact}, connect::{Addresses, Names}, dial::Dialer, policy_file::PolicyHandle}, references::{Lookup, Object, References, Version, gateway::lookup_of_spec, ledger::Ledger}, session::{account::Limits, logins::Logins}, spec::Desired, telemetry::metrics::Metrics, verify::report::{self, Circumstances}};
 
 /// What stands for a credential in an input, and the credential: longer than what a word of a server's own may hold.
 const MARK: &str = "CANARY";
@@ -208,9 +186,9 @@ impl World {
         };
         let script = Arc::clone(&self.script);
         let checker = self.runtime.block_on(async move {
-            let (mut kept, mut status) = (Kept::default(), VaultConnectionStatus::default());
+            let (mut state, mut status) = (CheckState::default(), VaultConnectionStatus::default());
             for second in [0, desired.interval.as_secs()] {
-                status = check(&checker, desired, &mut kept, &status, second).await;
+                status = check(&checker, desired, &mut state, &status, second).await;
                 if std::env::var_os("SHOW_STATUS").is_some() {
                     eprintln!("{}", serde_json::to_string_pretty(&status).expect("a status serializes"));
                 }
@@ -238,7 +216,7 @@ fn around(second: i64) -> Circumstances<'static> {
 async fn check(
     checker: &Checker<Objects>,
     desired: &Desired,
-    kept: &mut Kept,
+    state: &mut CheckState,
     before: &VaultConnectionStatus,
     second: u64,
 ) -> VaultConnectionStatus {
@@ -255,14 +233,14 @@ async fn check(
         now: around.now,
         deadline: None,
     };
-    let checked = checker.check(&subject, kept).await.unwrap_or_else(|never| match never {});
+    let checked = checker.check(&subject, state).await.unwrap_or_else(|never| match never {});
     let deadline = Instant::now() + desired.timeout;
     checker.revoke(&connection.namespace, checked.leftovers, deadline).await;
     report::checked(before, &around, desired, &checked.observation).0
 }
 
 fn is_token(desired: &Desired) -> bool {
-    use vault_connection_operator::api::desired::Method;
+    use vault_connection_operator::spec::Method;
     match desired.target.method {
         Method::Token(_) => true,
         Method::AppRole { .. } => false,

@@ -5,14 +5,7 @@
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use vault_connection_operator::{
-    api::tls::Trust,
-    secrets::{
-        anchors::Anchors,
-        tls::{Authorities, Identity, TlsMaterial},
-    },
-    vault::tls,
-};
+use vault_connection_operator::{api::tls::Trust, network::tls, references::{anchors::Anchors, tls::{Authorities, Identity, TlsMaterial}}};
 
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 

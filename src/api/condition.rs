@@ -42,20 +42,20 @@ pub enum Truth {
 
 /// What a reason means for what comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nature {
-    /// Nothing to mend.
-    Fine,
+pub enum FailureClass {
+    /// Nothing to fix.
+    None,
     /// It may pass by itself in seconds: a connection that was Ready gets a short grace.
-    Passing,
-    /// It is certain, and may be mended by software or people elsewhere: tried again.
-    Definite,
-    /// Only a person can mend it: `Stalled`, so that waiting tools end at once.
-    NeedsPerson,
+    Transient,
+    /// It is certain, and may be fixed by software or people elsewhere: tried again.
+    Persistent,
+    /// Only a person can fix it: `Stalled`, so that waiting tools end at once.
+    Terminal,
 }
 
 /// Defines [`Reason`] and everything that hangs on a reason from one table.
 macro_rules! reasons {
-    ($( $(#[doc = $meaning:literal])+ $name:ident: $condition:ident $truth:ident, $nature:ident, $state:ident; )+) => {
+    ($( $(#[doc = $meaning:literal])+ $name:ident: $condition:ident $truth:ident, $class:ident, $state:ident; )+) => {
         /// Why a condition has its status. The texts are the contract; the comments are its documentation.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Reason { $( $(#[doc = $meaning])+ $name, )+ }
@@ -80,8 +80,8 @@ macro_rules! reasons {
             }
 
             /// What it means for what comes next.
-            pub fn nature(self) -> Nature {
-                match self { $( Self::$name => Nature::$nature, )+ }
+            pub fn failure_class(self) -> FailureClass {
+                match self { $( Self::$name => FailureClass::$class, )+ }
             }
 
             /// The word for `status.state` when this is the first step that is not True.
@@ -99,187 +99,187 @@ macro_rules! reasons {
 
 reasons! {
     /// The login works and may do what is required.
-    Connected: Ready True, Fine, Connected;
+    Connected: Ready True, None, Connected;
     /// Every endpoint of the gateway works.
-    EndpointsHealthy: Ready True, Fine, Connected;
+    EndpointsHealthy: Ready True, None, Connected;
     /// Some endpoints of the gateway work, and others do not.
-    EndpointsDegraded: Ready True, Fine, Connected;
+    EndpointsDegraded: Ready True, None, Connected;
     /// `spec.suspend` is true: nothing is checked.
-    Suspended: Ready Unknown, Fine, Suspended;
+    Suspended: Ready Unknown, None, Suspended;
     /// The check ended before this step.
-    NotChecked: Ready Unknown, Fine, Pending;
+    NotChecked: Ready Unknown, None, Pending;
     /// The last check failed in a way that can pass or be mended elsewhere; the operator tries again.
-    Retrying: Reconciling True, Definite, Unknown;
+    Retrying: Reconciling True, Persistent, Unknown;
 
     /// The spec makes sense, and every object that it names was read.
-    Resolved: ReferencesResolved True, Fine, Connected;
+    Resolved: ReferencesResolved True, None, Connected;
     /// No check could be made before the last one that passed was two intervals old.
-    CheckOverdue: ReferencesResolved Unknown, Definite, Unknown;
+    CheckOverdue: ReferencesResolved Unknown, Persistent, Unknown;
     /// The operator failed by a defect of its own while it looked at this object. It tries again, and goes on with the others.
-    InternalError: ReferencesResolved Unknown, Definite, Unknown;
+    InternalError: ReferencesResolved Unknown, Persistent, Unknown;
     /// The spec breaks a rule that the installed CRD did not enforce.
-    InvalidSpec: ReferencesResolved False, NeedsPerson, Misconfigured;
+    InvalidSpec: ReferencesResolved False, Terminal, Misconfigured;
     /// A Secret that the connection names does not exist in its namespace.
-    SecretNotFound: ReferencesResolved False, Definite, Misconfigured;
+    SecretNotFound: ReferencesResolved False, Persistent, Misconfigured;
     /// A Secret that the connection names lacks the label `appconnections.dev/credentials: "true"`.
-    SecretNotLabelled: ReferencesResolved False, NeedsPerson, Misconfigured;
+    SecretNotLabelled: ReferencesResolved False, Terminal, Misconfigured;
     /// A ConfigMap that the connection names does not exist in its namespace.
-    ConfigMapNotFound: ReferencesResolved False, Definite, Misconfigured;
+    ConfigMapNotFound: ReferencesResolved False, Persistent, Misconfigured;
     /// The object is there but has no such key.
-    KeyNotFound: ReferencesResolved False, Definite, Misconfigured;
+    KeyNotFound: ReferencesResolved False, Persistent, Misconfigured;
     /// The value under the key is empty.
-    EmptyValue: ReferencesResolved False, NeedsPerson, Misconfigured;
+    EmptyValue: ReferencesResolved False, Terminal, Misconfigured;
     /// The value under the key is not UTF-8 text.
-    NotUtf8: ReferencesResolved False, NeedsPerson, Misconfigured;
+    NotUtf8: ReferencesResolved False, Terminal, Misconfigured;
     /// The value under the key starts or ends with white space, most often a trailing newline.
-    WhitespaceInValue: ReferencesResolved False, NeedsPerson, Misconfigured;
+    WhitespaceInValue: ReferencesResolved False, Terminal, Misconfigured;
     /// The value under the key is longer than 16 KiB.
-    CredentialTooLong: ReferencesResolved False, NeedsPerson, Misconfigured;
+    CredentialTooLong: ReferencesResolved False, Terminal, Misconfigured;
     /// The value cannot be the credential, but holds it in another form: in quotes, encoded once more, within a document.
-    MalformedCredential: ReferencesResolved False, NeedsPerson, Misconfigured;
+    MalformedCredential: ReferencesResolved False, Terminal, Misconfigured;
     /// The CA bundle holds no certificate, or one that does not parse.
-    InvalidCertificate: ReferencesResolved False, NeedsPerson, Misconfigured;
+    InvalidCertificate: ReferencesResolved False, Terminal, Misconfigured;
     /// The Secret of a client certificate holds no certificate with the private key that belongs to it, or an encrypted key.
-    InvalidKeyPair: ReferencesResolved False, NeedsPerson, Misconfigured;
+    InvalidKeyPair: ReferencesResolved False, Terminal, Misconfigured;
     /// The gateway that the connection names does not exist in its namespace.
-    GatewayNotFound: ReferencesResolved False, Definite, Misconfigured;
+    GatewayNotFound: ReferencesResolved False, Persistent, Misconfigured;
     /// The spec of the gateway breaks a rule that the installed CRD did not enforce.
-    InvalidGateway: ReferencesResolved False, NeedsPerson, Misconfigured;
+    InvalidGateway: ReferencesResolved False, Terminal, Misconfigured;
     /// Kubernetes does not let the operator read the object.
-    ReadForbidden: ReferencesResolved False, Definite, Misconfigured;
+    ReadForbidden: ReferencesResolved False, Persistent, Misconfigured;
 
     /// Something answers at the address, with a certificate that is trusted.
-    Answered: Reachable True, Fine, Connected;
+    Answered: Reachable True, None, Connected;
     /// The operator's address policy does not allow this address.
-    AddressNotAllowed: Reachable False, NeedsPerson, Misconfigured;
+    AddressNotAllowed: Reachable False, Terminal, Misconfigured;
     /// The URL is http://, and the operator was not started with --allow-plain-http.
-    PlainHttpNotAllowed: Reachable False, NeedsPerson, Misconfigured;
+    PlainHttpNotAllowed: Reachable False, Terminal, Misconfigured;
     /// The host name has no address.
-    NameNotResolved: Reachable False, Passing, Unreachable;
+    NameNotResolved: Reachable False, Transient, Unreachable;
     /// Nothing listens on the port.
-    ConnectionRefused: Reachable False, Passing, Unreachable;
+    ConnectionRefused: Reachable False, Transient, Unreachable;
     /// The connection could not be made, or broke before an answer came.
-    ConnectionFailed: Reachable False, Passing, Unreachable;
+    ConnectionFailed: Reachable False, Transient, Unreachable;
     /// No answer came within `spec.check.timeout`.
-    Timeout: Reachable False, Passing, Unreachable;
+    Timeout: Reachable False, Transient, Unreachable;
     /// The operator itself lacks file descriptors, memory or local ports for another connection.
-    OperatorOutOfResources: Reachable Unknown, Passing, Unknown;
+    OperatorOutOfResources: Reachable Unknown, Transient, Unknown;
     /// The certificate is signed by a CA that the connection does not trust, or by nobody else (self-signed).
-    UnknownAuthority: Reachable False, Definite, Unreachable;
+    UnknownAuthority: Reachable False, Persistent, Unreachable;
     /// The CA certificate in the bundle of the connection is out of its time.
-    AuthorityExpired: Reachable False, Definite, Unreachable;
+    AuthorityExpired: Reachable False, Persistent, Unreachable;
     /// A certificate that the server shows, its own or that of an intermediate CA, is out of its time.
-    CertificateExpired: Reachable False, Definite, Unreachable;
+    CertificateExpired: Reachable False, Persistent, Unreachable;
     /// A certificate has a weak or unknown key or signature, is not for servers, or breaks a rule of its CA.
-    CertificateNotAcceptable: Reachable False, Definite, Unreachable;
+    CertificateNotAcceptable: Reachable False, Persistent, Unreachable;
     /// The certificate is for another name.
-    CertificateNameMismatch: Reachable False, Definite, Unreachable;
+    CertificateNameMismatch: Reachable False, Persistent, Unreachable;
     /// What answers does not speak TLS, such as a plain HTTP port.
-    NotTls: Reachable False, Definite, Unreachable;
+    NotTls: Reachable False, Persistent, Unreachable;
     /// The server asks for a client certificate, and the connection names none.
-    ClientCertificateRequired: Reachable False, NeedsPerson, Misconfigured;
+    ClientCertificateRequired: Reachable False, Terminal, Misconfigured;
     /// The server does not accept the client certificate.
-    ClientCertificateRejected: Reachable False, NeedsPerson, Rejected;
+    ClientCertificateRejected: Reachable False, Terminal, Rejected;
     /// The client certificate is out of its time.
-    ClientCertificateExpired: Reachable False, NeedsPerson, Rejected;
+    ClientCertificateExpired: Reachable False, Terminal, Rejected;
     /// The TLS handshake failed for another reason, such as a version that is too old, or no shared cipher suite.
-    TlsFailed: Reachable False, Definite, Unreachable;
+    TlsFailed: Reachable False, Persistent, Unreachable;
     /// No endpoint of the gateway can be reached.
-    GatewayUnreachable: Reachable False, Passing, Unreachable;
+    GatewayUnreachable: Reachable False, Transient, Unreachable;
     /// What answers at the endpoint is no proxy of its scheme.
-    NotProxy: Reachable False, Definite, Misconfigured;
+    NotProxy: Reachable False, Persistent, Misconfigured;
     /// The proxy does not accept the login, or asks for one.
-    GatewayLoginRefused: Reachable False, NeedsPerson, Misconfigured;
+    GatewayLoginRefused: Reachable False, Terminal, Misconfigured;
     /// The proxy makes no connection to the instance: it is not allowed there, or cannot be made.
-    GatewayRefusesTarget: Reachable False, Passing, Unreachable;
+    GatewayRefusesTarget: Reachable False, Transient, Unreachable;
 
     /// An active node answers.
-    Active: ServerReady True, Fine, Connected;
+    Active: ServerReady True, None, Connected;
     /// A standby node answers; it forwards requests to the active one.
-    Standby: ServerReady True, Fine, Connected;
+    Standby: ServerReady True, None, Connected;
     /// A performance standby answers.
-    PerformanceStandby: ServerReady True, Fine, Connected;
+    PerformanceStandby: ServerReady True, None, Connected;
     /// Something keeps `sys/health` from the operator, but Vault answers other requests.
-    HealthNotReadable: ServerReady True, Fine, Connected;
+    HealthNotReadable: ServerReady True, None, Connected;
     /// The instance is sealed.
-    Sealed: ServerReady False, Definite, Sealed;
+    Sealed: ServerReady False, Persistent, Sealed;
     /// The instance is not initialized.
-    NotInitialized: ServerReady False, Definite, Sealed;
+    NotInitialized: ServerReady False, Persistent, Sealed;
     /// The node belongs to a disaster recovery secondary, which serves no logins.
-    DisasterRecoverySecondary: ServerReady False, Definite, Unreachable;
+    DisasterRecoverySecondary: ServerReady False, Persistent, Unreachable;
     /// The standby node has lost its active node.
-    StandbyDisconnected: ServerReady False, Passing, Unreachable;
+    StandbyDisconnected: ServerReady False, Transient, Unreachable;
     /// The node is a standby without an active node that it could hand the request on to, or it does not forward requests.
-    NoActiveNode: ServerReady False, Passing, Unreachable;
+    NoActiveNode: ServerReady False, Transient, Unreachable;
     /// The node was removed from its cluster.
-    NodeRemoved: ServerReady False, Definite, Unreachable;
+    NodeRemoved: ServerReady False, Persistent, Unreachable;
     /// What answers does not speak Vault's protocol.
-    NotVault: ServerReady False, Definite, Misconfigured;
+    NotVault: ServerReady False, Persistent, Misconfigured;
     /// The URL is http://, and the port speaks TLS or redirects to https.
-    HttpsRequired: ServerReady False, Definite, Misconfigured;
+    HttpsRequired: ServerReady False, Persistent, Misconfigured;
     /// Vault's listener takes only requests with the header `X-Forwarded-For`, which a proxy before it must add.
-    ForwardedForRequired: ServerReady False, Definite, Misconfigured;
+    ForwardedForRequired: ServerReady False, Persistent, Misconfigured;
     /// The server redirects elsewhere. Credentials are never sent after a redirect.
-    Redirected: ServerReady False, Definite, Misconfigured;
+    Redirected: ServerReady False, Persistent, Misconfigured;
     /// The server reports a failure of its own.
-    ServerError: ServerReady False, Passing, Unreachable;
+    ServerError: ServerReady False, Transient, Unreachable;
     /// The server asks to wait: a rate limit or a quota.
-    RateLimited: ServerReady Unknown, Passing, Unknown;
+    RateLimited: ServerReady Unknown, Transient, Unknown;
 
     /// The login was accepted and a request with it succeeded.
-    SelfCheckPassed: Authenticated True, Fine, Connected;
+    SelfCheckPassed: Authenticated True, None, Connected;
     /// Vault does not accept the role id or the secret id.
-    InvalidCredentials: Authenticated False, NeedsPerson, Rejected;
+    InvalidCredentials: Authenticated False, Terminal, Rejected;
     /// The wrapping token cannot be opened: it was opened before, has expired, or is none.
-    WrappingTokenSpent: Authenticated False, NeedsPerson, Rejected;
+    WrappingTokenSpent: Authenticated False, Terminal, Rejected;
     /// The wrapping token holds something else than a secret id of this mount. It was not opened.
-    WrappingTokenForeign: Authenticated False, NeedsPerson, Rejected;
+    WrappingTokenForeign: Authenticated False, Terminal, Rejected;
     /// Something that stands before Vault, such as a firewall or a proxy, answered the request in its place.
-    RequestBlocked: Authenticated False, Definite, Misconfigured;
+    RequestBlocked: Authenticated False, Persistent, Misconfigured;
     /// The role or the secret id is bound to other source addresses.
-    SourceAddressDenied: Authenticated False, NeedsPerson, Rejected;
+    SourceAddressDenied: Authenticated False, Terminal, Rejected;
     /// Vault denies the login: no such mount, a locked role, or a source address that is not allowed.
-    LoginDenied: Authenticated False, NeedsPerson, Rejected;
+    LoginDenied: Authenticated False, Terminal, Rejected;
     /// There is no auth method at the mount.
-    MountNotFound: Authenticated False, NeedsPerson, Misconfigured;
+    MountNotFound: Authenticated False, Terminal, Misconfigured;
     /// The Vault namespace does not exist.
-    NamespaceNotFound: Authenticated False, NeedsPerson, Misconfigured;
+    NamespaceNotFound: Authenticated False, Terminal, Misconfigured;
     /// The token belongs to another Vault namespace than `spec.namespace`, where it is refused everything.
-    TokenNamespaceMismatch: Authenticated False, NeedsPerson, Misconfigured;
+    TokenNamespaceMismatch: Authenticated False, Terminal, Misconfigured;
     /// The login asks for a second factor, which software cannot give.
-    MfaRequired: Authenticated False, NeedsPerson, Rejected;
+    MfaRequired: Authenticated False, Terminal, Rejected;
     /// Vault does not accept the token: wrong, expired, revoked, or used up.
-    TokenRejected: Authenticated False, NeedsPerson, Rejected;
+    TokenRejected: Authenticated False, Terminal, Rejected;
     /// The user's token had so few uses that the check has none to spend; looking it up may have spent the last.
-    TokenUsesSpent: Authenticated False, NeedsPerson, Rejected;
+    TokenUsesSpent: Authenticated False, Terminal, Rejected;
     /// The login was accepted, but its token may not even look itself up.
-    TokenUnusable: Authenticated False, NeedsPerson, Rejected;
+    TokenUnusable: Authenticated False, Terminal, Rejected;
     /// Logins of this role failed lately; the operator waits so that Vault does not lock it.
-    LoginBudgetSpent: Authenticated Unknown, Definite, Unknown;
+    LoginBudgetSpent: Authenticated Unknown, Persistent, Unknown;
     /// Other logins at the instance were before this one until `spec.check.timeout` was up.
-    LoginQueued: Authenticated Unknown, Passing, Unknown;
+    LoginQueued: Authenticated Unknown, Transient, Unknown;
     /// The server gave an answer that Vault's documentation does not name.
-    UnexpectedAnswer: Authenticated Unknown, Definite, Unknown;
+    UnexpectedAnswer: Authenticated Unknown, Persistent, Unknown;
 
     /// The login may do everything that `spec.require` asks for.
-    CapabilitiesGranted: Authorized True, Fine, Connected;
+    CapabilitiesGranted: Authorized True, None, Connected;
     /// `spec.require` is not set: a login that works is enough.
-    NothingRequired: Authorized True, Fine, Connected;
+    NothingRequired: Authorized True, None, Connected;
     /// The login lacks capabilities that `spec.require` asks for.
-    MissingCapabilities: Authorized False, NeedsPerson, Denied;
+    MissingCapabilities: Authorized False, Terminal, Denied;
     /// No secrets engine is mounted where `spec.require.secretSync` says.
-    SecretsMountNotFound: Authorized False, NeedsPerson, Misconfigured;
+    SecretsMountNotFound: Authorized False, Terminal, Misconfigured;
     /// The secrets engine that `spec.require.secretSync` names is not a KV engine.
-    NotKv: Authorized False, NeedsPerson, Misconfigured;
+    NotKv: Authorized False, Terminal, Misconfigured;
     /// The KV engine that `spec.require.secretSync` names has another version.
-    KvVersionMismatch: Authorized False, NeedsPerson, Misconfigured;
+    KvVersionMismatch: Authorized False, Terminal, Misconfigured;
 
     /// The user's token ends within 7 days, or within the last third of a shorter life, and cannot be renewed further.
-    TokenExpiring: CredentialsExpiring True, Fine, Connected;
+    TokenExpiring: CredentialsExpiring True, None, Connected;
     /// The secret id ends within 7 days, or within the last third of a shorter life.
-    SecretIdExpiring: CredentialsExpiring True, Fine, Connected;
+    SecretIdExpiring: CredentialsExpiring True, None, Connected;
     /// A TLS certificate that the instance is trusted by, its own or that of a CA, ends within 14 days.
-    ServerCertificateExpiring: CertificateExpiring True, Fine, Connected;
+    ServerCertificateExpiring: CertificateExpiring True, None, Connected;
 }
 
 // === impl ConditionType ===

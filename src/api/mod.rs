@@ -5,7 +5,6 @@
 pub mod auth;
 pub mod condition;
 pub mod connection;
-pub mod desired;
 pub mod gateway;
 mod null;
 mod rules;

@@ -1,4 +1,4 @@
-//! The CEL rules of the CRDs' texts: what [`crate::refs`] and [`super::desired`] accept, said again for the API server.
+//! The CEL rules of the CRDs' texts: what [`crate::names`] and [`super::desired`] accept, said again for the API server.
 //!
 //! A property test holds each of them to its parser. The API server reads regular expressions by RE2, the tests by Rust's `regex`:
 //! only what means the same to both stands here, so no `\s`, no `\d` and no flags. Each rule is about a text with a
@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use kube::core::Rule;
 
-use crate::refs::{
+use crate::names::{
     path::{OF_URLS, unseen},
     written::{LETTERS, MAX_LABEL, MAX_NAME},
 };

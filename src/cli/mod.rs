@@ -13,14 +13,14 @@ use tracing::Level;
 
 use crate::{
     controller::chain,
-    gateway::{
+    names::text::printable,
+    network::{
+        address_policy::{AddressPolicy, Contact},
         carried::Nat64Prefix,
         entry::Grant,
-        policy::{PolicyFileError, PolicyHandle},
-        route::{AddressPolicy, Contact},
+        policy_file::{PolicyFileError, PolicyHandle},
     },
     telemetry::logs::LogFormat,
-    text::printable,
 };
 
 /// Checks connections to HashiCorp Vault and OpenBao, and keeps their status true.

@@ -10,7 +10,7 @@ use crate::{
         connection::{Context, checker::Checker, instances::Instances},
         lease::Candidate,
     },
-    gateway::{connect::SystemNames, dial::Dialer},
+    network::{connect::SystemNames, dial::Dialer},
     session::{account::Limits, logins::Logins},
     telemetry::{
         logs,
@@ -56,11 +56,11 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
         recorder: Recorder::new(cluster.client(), reporter),
         cluster,
         checker,
-        records: Arc::default(),
+        registry: Arc::default(),
         heartbeat: args.heartbeat,
     });
-    let records = Arc::clone(&context.records);
-    let followed = controller::policy::follow(policy, records, metrics.clone());
+    let registry = Arc::clone(&context.registry);
+    let followed = controller::policy::follow(policy, registry, metrics.clone());
     let settings = Settings { namespaces: args.watch_namespaces, concurrency: args.concurrency };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespaces = ?settings.namespaces, "starting");
     let served = serve::serve(listener, metrics, readiness.clone());

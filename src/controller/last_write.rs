@@ -1,6 +1,6 @@
 //! Our own last write of a status, which the watch may not have told of yet.
 
-use crate::secrets::Version;
+use crate::references::Version;
 
 /// The state of an object before our last write and after it, if we wrote.
 #[derive(Debug, Default)]

@@ -13,12 +13,12 @@
 
 pub mod connection;
 pub mod engine;
+mod events;
 pub mod gateway;
 pub mod last_write;
 pub mod lease;
 pub mod policy;
-pub mod records;
-mod tell;
+pub mod registry;
 pub mod watch;
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
@@ -41,10 +41,10 @@ use self::{
         scheduler::Scheduler,
     },
     gateway::{GatewayContext, GuardedGateway},
-    records::Change,
+    registry::Change,
 };
 use crate::{
-    refs::{ConnectionRef, ObjectKind},
+    names::{ConnectionRef, ObjectKind},
     telemetry::serve::Readiness,
 };
 
@@ -84,13 +84,13 @@ pub async fn run(
     let gateways = Arc::new(GatewayContext::new(Arc::clone(&context), changed.clone()));
     let reconciled = future::join(
         scheduler(&context, Arc::clone(&connections), settings.concurrency, &stopping)
-            .run(changes::<Guarded>(&context, &scopes), context.records.queue(None)),
+            .run(changes::<Guarded>(&context, &scopes), context.registry.queue(None)),
         scheduler(&context, gateways, GATEWAYS_AT_ONCE, &stopping)
-            .run(changes::<GuardedGateway>(&context, &scopes), context.records.gateway_queue(None)),
+            .run(changes::<GuardedGateway>(&context, &scopes), context.registry.gateway_queue(None)),
     );
     let followed = future::join(
         future::join_all(scopes.iter().map(|scope| follow_objects(&context, scope.clone(), changed.clone()))),
-        watch::settle(settling, Arc::clone(&context.records)),
+        watch::settle(settling, Arc::clone(&context.registry)),
     );
     let ready = async {
         connections.listed_once().await;
@@ -134,7 +134,7 @@ where
 /// Follows labelled Secrets and `ConfigMap`s, and asks for a look at the connections that name them.
 async fn follow_objects(context: &Context, namespace: Option<String>, changed: UnboundedSender<Change>) {
     let scope = namespace.as_deref();
-    let shared = || (Arc::clone(&context.records), context.checker.metrics.clone());
+    let shared = || (Arc::clone(&context.registry), context.checker.metrics.clone());
     future::join(
         watch::follow(
             api::<PartialObjectMeta<Secret>>(context, scope),
@@ -161,7 +161,7 @@ async fn revoke_all(context: &Context) {
         // A check that was given up may still hold its record; then there is nothing to take.
         let _ = tokio::time::timeout_at(deadline, connection::forget(&connection, context)).await;
     };
-    stream::iter(context.records.connections(None)).for_each_concurrent(REVOKE_AT_ONCE, forget).await;
+    stream::iter(context.registry.connections(None)).for_each_concurrent(REVOKE_AT_ONCE, forget).await;
 }
 
 fn api<K>(context: &Context, namespace: Option<&str>) -> Api<K>

@@ -7,9 +7,9 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{chain, records::Records};
+use super::{chain, registry::Registry};
 use crate::{
-    gateway::policy::{PolicyHandle, Reload},
+    network::policy_file::{PolicyHandle, Reload},
     telemetry::metrics::Metrics,
 };
 
@@ -17,7 +17,7 @@ use crate::{
 const POLL: Duration = Duration::from_secs(2);
 
 /// Keeps the policy that of its file, for as long as it is polled. Without a file there is nothing to do.
-pub async fn follow(policy: PolicyHandle, records: Arc<Records>, metrics: Metrics) -> Infallible {
+pub async fn follow(policy: PolicyHandle, registry: Arc<Registry>, metrics: Metrics) -> Infallible {
     if !policy.has_file() {
         return future::pending().await;
     }
@@ -35,13 +35,13 @@ pub async fn follow(policy: PolicyHandle, records: Arc<Records>, metrics: Metric
             }
             Reload::Changed(before) => {
                 metrics.address_policy_file(true);
-                let mut connections = records.connections(None);
+                let mut connections = registry.connections(None);
                 connections.retain(|it| before.rules_for(&it.namespace) != policy.rules_for(&it.namespace));
                 tracing::info!(connections = connections.len(), "the address policy was read anew");
                 for connection in connections {
-                    records.call(connection);
+                    registry.trigger(connection);
                 }
-                records.call_gateways();
+                registry.trigger_gateways();
             }
         }
     }
@@ -54,7 +54,7 @@ mod tests {
     use futures::StreamExt;
 
     use super::*;
-    use crate::{gateway::route::AddressPolicy, refs::ConnectionRef};
+    use crate::{names::ConnectionRef, network::address_policy::AddressPolicy};
 
     /// A file that ends with its test.
     struct TempFile(PathBuf);
@@ -79,16 +79,16 @@ mod tests {
         let write = |text: &str| fs::write(&file.0, text).expect("a file is written");
         write("rules: [{allow: [10.0.0.7]}]");
         let policy = PolicyHandle::with_file(AddressPolicy::default(), file.0.clone()).expect("a good file");
-        let (records, metrics) = (Arc::new(Records::default()), Metrics::new());
+        let (registry, metrics) = (Arc::new(Registry::default()), Metrics::new());
         let (a, b) = (connection("a"), connection("b"));
-        let (of_a, of_b) = (records.of(&a), records.of(&b));
-        let mut called = records.queue(None);
-        tokio::spawn(follow(policy.clone(), Arc::clone(&records), metrics.clone()));
+        let (of_a, of_b) = (registry.of(&a), registry.of(&b));
+        let mut triggered = registry.queue(None);
+        tokio::spawn(follow(policy.clone(), Arc::clone(&registry), metrics.clone()));
         let (rules_of_a, rules_of_b) = (policy.rules_for("a"), policy.rules_for("b"));
 
         write("rules: [{allow: [10.0.0.7]}, {namespaces: [b], allow: [10.0.0.8]}]");
-        assert_eq!(called.next().await, Some(b));
-        assert!(of_b.take_call() && !of_a.take_call());
+        assert_eq!(triggered.next().await, Some(b));
+        assert!(of_b.take_trigger() && !of_a.take_trigger());
         assert_eq!(policy.rules_for("a"), rules_of_a);
         assert_ne!(policy.rules_for("b"), rules_of_b);
 
@@ -98,10 +98,10 @@ mod tests {
             tokio::time::sleep(POLL).await;
         }
         assert_eq!(policy.rules_for("b"), rules_of_b);
-        assert!(called.try_recv().is_err(), "nobody is called");
+        assert!(triggered.try_recv().is_err(), "nobody is triggered");
 
         write("rules: []");
-        let mut both = [called.next().await, called.next().await];
+        let mut both = [triggered.next().await, triggered.next().await];
         both.sort();
         assert_eq!(both, [Some(a), Some(connection("b"))]);
         assert!(ok(&metrics));

@@ -34,12 +34,12 @@ use tokio::{
 
 use super::{
     engine::feed::Failure,
-    records::{Change, Records},
+    registry::{Change, Registry},
 };
 use crate::{
     api::{CREDENTIALS_LABEL, CREDENTIALS_LABEL_VALUE},
     cluster,
-    refs::{ConnectionRef, ObjectKind, ObjectName},
+    names::{ConnectionRef, ObjectKind, ObjectName},
     telemetry::metrics::Metrics,
 };
 
@@ -73,12 +73,12 @@ pub async fn follow<K>(
     api: Api<PartialObjectMeta<K>>,
     kind: ObjectKind,
     namespace: Option<String>,
-    shared: (Arc<Records>, Metrics),
+    shared: (Arc<Registry>, Metrics),
     changed: tokio::sync::mpsc::UnboundedSender<Change>,
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    let (records, metrics) = shared;
+    let (registry, metrics) = shared;
     let config = watcher::Config::default()
         .labels(&format!("{CREDENTIALS_LABEL}={CREDENTIALS_LABEL_VALUE}"))
         .timeout(WATCH_SECONDS);
@@ -100,7 +100,7 @@ pub async fn follow<K>(
             // What a new list does not hold has gone while no watch was open.
             Ok(Event::InitDone) => {
                 metrics.listed(kind.as_str(), namespace.as_deref(), true);
-                let named = records.named(kind, namespace.as_deref());
+                let named = registry.named(kind, namespace.as_deref());
                 named
                     .difference(&listed)
                     .map(|(namespace, object)| (namespace.clone(), object.clone(), None))
@@ -115,7 +115,7 @@ pub async fn follow<K>(
             }
         };
         for (namespace, object, version) in seen {
-            for change in records.saw(&namespace, &object, version.as_ref()) {
+            for change in registry.saw(&namespace, &object, version.as_ref()) {
                 // The receiver is gone only when the operator stops.
                 let _ = changed.send(change);
             }
@@ -124,7 +124,7 @@ pub async fn follow<K>(
 }
 
 /// Passes each connection on once its objects had time to settle since the first change that no reading has seen.
-pub async fn settle(mut changed: UnboundedReceiver<Change>, records: Arc<Records>) {
+pub async fn settle(mut changed: UnboundedReceiver<Change>, registry: Arc<Registry>) {
     let mut waiting: HashMap<ConnectionRef, (Instant, u64)> = HashMap::new();
     loop {
         let next = waiting.values().map(|(due, _)| *due).min();
@@ -142,14 +142,14 @@ pub async fn settle(mut changed: UnboundedReceiver<Change>, records: Arc<Records
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
                 let now = Instant::now();
                 for (connection, _) in waiting.extract_if(|_, (due, _)| *due <= now) {
-                    records.settled(connection);
+                    registry.settled(connection);
                 }
             }
         }
     }
 }
 
-type Seen = (String, ObjectName, Option<crate::secrets::Version>);
+type Seen = (String, ObjectName, Option<crate::references::Version>);
 
 fn seen<K: Resource<DynamicType = ()>>(
     kind: ObjectKind,
@@ -201,9 +201,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn changes_within_the_settle_time_give_one_look() {
         let (sender, changed) = tokio::sync::mpsc::unbounded_channel();
-        let records = Arc::new(Records::default());
-        let mut triggered = records.queue(None);
-        let task = tokio::spawn(settle(changed, Arc::clone(&records)));
+        let registry = Arc::new(Registry::default());
+        let mut triggered = registry.queue(None);
+        let task = tokio::spawn(settle(changed, Arc::clone(&registry)));
         let start = Instant::now();
         sender.send(change("a", 1)).expect("it listens");
         // Time stands still until every task waits; then it jumps.

@@ -15,10 +15,9 @@ use serde_json::{Value, json};
 
 use self::texts::{anything, around, duration, host, instance_url, is_exotic, name, path, url};
 use super::crd;
-use crate::api::{
-    connection::VaultConnection,
-    desired::{Desired, DesiredGateway},
-    gateway::VaultGateway,
+use crate::{
+    api::{connection::VaultConnection, gateway::VaultGateway},
+    spec::{Desired, DesiredGateway},
 };
 
 /// What the API server makes of a manifest before it looks at it: nulls are absent, and defaults are there.

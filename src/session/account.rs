@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::{refs::ConnectionRef, verify::session::later};
+use crate::{names::ConnectionRef, verify::session::later};
 
 pub use crate::verify::memory::LOCKOUT_WINDOW;
 

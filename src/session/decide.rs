@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::account::{Account, Answer, Confidence, Fingerprint, Limits, spent_until};
 use crate::{
-    refs::ConnectionRef,
+    names::ConnectionRef,
     verify::{memory::Memory, observation::Fault, session::Basis},
 };
 

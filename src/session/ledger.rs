@@ -18,8 +18,8 @@ use super::{
     restored::RestoredRefusals,
 };
 use crate::{
-    api::desired::Target,
-    refs::{ConnectionRef, MountPath, ServerName, VaultNamespace},
+    names::{ConnectionRef, MountPath, ServerName, VaultNamespace},
+    spec::Target,
     verify::{memory::Memory, observation::Fault},
 };
 
@@ -283,8 +283,9 @@ mod tests {
     use super::*;
     use crate::{
         api::status::VaultConnectionStatus,
+        network::faults::TransportFault,
         session::account::LOCKOUT_WINDOW,
-        vault::{health::Health, login::LoginFault, transport::TransportFault},
+        vault::{health::Health, login::LoginFault},
         verify::{
             observation::Observation,
             report::{Circumstances, checked},
@@ -304,7 +305,7 @@ mod tests {
     }
 
     fn target(instance: &str) -> Target {
-        let instance = crate::refs::InstanceUrl::parse(instance).expect("valid");
+        let instance = crate::names::InstanceUrl::parse(instance).expect("valid");
         Target { instance, ..app_role().target }
     }
 
@@ -493,7 +494,7 @@ mod tests {
                 ..Observation::default()
             };
             let around = Circumstances { generation: 1, requested_at: None, now, jitter: 0.0 };
-            let desired = crate::api::desired::Desired { target: tenant.target.clone(), ..app_role() };
+            let desired = crate::spec::Desired { target: tenant.target.clone(), ..app_role() };
             tenant.status = checked(&tenant.status, &around, &desired, &seen).0;
             Ok(())
         }
@@ -558,8 +559,8 @@ mod tests {
         let mut ledger = refused("b", real, 2);
         decided(&mut ledger, "b", real);
         let roles = roles(&ledger, "b", &target(real), "role");
-        let called = ledger.conclude((&connection("b", 1), 1), &roles, &LoginOutcome::Accepted, at(2));
-        assert_eq!(called, [connection("b", 99)]);
+        let triggered = ledger.conclude((&connection("b", 1), 1), &roles, &LoginOutcome::Accepted, at(2));
+        assert_eq!(triggered, [connection("b", 99)]);
         assert_eq!(decided(&mut ledger, "b", real), Decision::Try);
     }
 

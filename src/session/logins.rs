@@ -20,8 +20,9 @@ use super::{
     ledger::{Ledger, LoginOutcome, Roles},
 };
 use crate::{
-    api::{desired::Target, status::VaultConnectionStatus},
-    refs::{ConnectionRef, MountPath},
+    api::status::VaultConnectionStatus,
+    names::{ConnectionRef, MountPath},
+    spec::Target,
     verify::{memory::Memory, observation::Fault},
 };
 
@@ -233,7 +234,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::{
-        refs::MountPath,
+        names::MountPath,
         verify::{
             session::Basis,
             testing::{app_role, at, versions},

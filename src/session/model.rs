@@ -20,21 +20,22 @@ use super::{
 };
 use crate::{
     api::{
-        condition::{ConditionType, Nature},
-        desired::Desired,
+        condition::{ConditionType, FailureClass},
         status::VaultConnectionStatus,
     },
     conditions,
-    refs::{ConnectionRef, MountPath},
-    vault::{answer::ServerFault, login::LoginFault, transport::TransportFault},
+    names::{ConnectionRef, MountPath},
+    network::faults::TransportFault,
+    spec::Desired,
+    vault::{answer::ServerFault, login::LoginFault},
     verify::{
-        belief::Look,
         judge,
         memory::{LOCKOUT_WINDOW, Memory},
         observation::{Fault, Observation},
         report::{self, Circumstances},
         schedule::{self, Cause, Inputs},
         session::{Basis, later},
+        stability::Timing,
         testing::{app_role, at, versions},
     },
 };
@@ -250,7 +251,7 @@ impl Model {
         let began = self.now;
         let connection = &mut self.connections[index];
         let interval = connection.desired.interval;
-        if connection.is_ready() && connection.memory.belief.is_overdue(interval, began) {
+        if connection.is_ready() && connection.memory.stability.is_overdue(interval, began) {
             let refused = connection.memory.refused_lately(began);
             let overdue = Observation { fault: Some(Fault::Overdue), refused, ..Observation::default() };
             connection.conclude(&overdue, began, jitter)?;
@@ -263,7 +264,7 @@ impl Model {
         }
         // The objects are read before Vault is asked.
         connection.is_stale = false;
-        let left = connection.memory.belief.time_left(interval, began).filter(|_| connection.is_ready());
+        let left = connection.memory.stability.time_left(interval, began).filter(|_| connection.is_ready());
         let timeout = left.map_or(connection.desired.timeout, |left| left.min(connection.desired.timeout));
         let (mut observation, took) = self.observe(index, timeout)?;
         observation.refused = self.connections[index].memory.refused_lately(began);
@@ -364,7 +365,7 @@ impl Connection {
             requested_at: None,
             handled_request: None,
             stale: self.is_stale,
-            called: false,
+            triggered: false,
             next_check: self.checked.map(|(_, next)| next),
             last_check: self.checked.map(|(last, _)| last),
             last_extra: None,
@@ -386,17 +387,19 @@ impl Connection {
         is_first: bool,
         jitter: f64,
     ) -> Result<(), TestCaseError> {
-        let look = Look { began, ended, was_ready: self.is_ready() };
-        match self.memory.belief.weigh(&look, &self.desired, observation) {
+        let timing = Timing { began, ended, was_ready: self.is_ready() };
+        match self.memory.stability.weigh(&timing, &self.desired, observation) {
             Some(wait) => {
-                let nature =
-                    observation.fault.as_ref().map(|fault| judge::reason_of(fault, &self.desired).nature());
-                prop_assert_eq!((look.was_ready, nature), (true, Some(Nature::Passing)));
+                let class = observation
+                    .fault
+                    .as_ref()
+                    .map(|fault| judge::reason_of(fault, &self.desired).failure_class());
+                prop_assert_eq!((timing.was_ready, class), (true, Some(FailureClass::Transient)));
                 self.checked = Some((ended, later(ended, wait)));
             }
             None => {
                 // A process that has just begun knows nothing of the time before.
-                if look.was_ready && !is_first {
+                if timing.was_ready && !is_first {
                     self.assert_young(ended)?;
                 }
                 let wait = self.conclude(observation, ended, jitter)?;

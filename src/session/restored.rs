@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     api::status::VaultConnectionStatus,
-    refs::{ConnectionRef, MountPath, VaultNamespace},
+    names::{ConnectionRef, MountPath, VaultNamespace},
 };
 
 /// What earlier processes counted and this one cannot place yet.

@@ -11,10 +11,8 @@ use serde::{
 };
 use url::Host;
 
-use super::{
-    chain::CertificateEnd,
-    fields::{AnyObject, Label, fields},
-};
+use super::fields::{AnyObject, Label, fields};
+use crate::network::chain::CertificateEnd;
 
 /// How many of the texts of an error answer are looked at, and how much of each. Vault's own has one or two, of a line.
 const MAX_TEXTS: usize = 8;

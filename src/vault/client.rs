@@ -18,14 +18,14 @@ use url::Url;
 use super::{
     Request,
     answer::{Answer, Location},
-    transport::TransportFault,
 };
 use crate::{
-    gateway::{
+    names::{InstanceUrl, VaultNamespace},
+    network::{
+        faults::TransportFault,
         http::{Heard, HttpClient},
-        way::Way,
+        route::Route,
     },
-    refs::{InstanceUrl, VaultNamespace},
 };
 
 /// Who we are, for the log of the server.
@@ -46,7 +46,7 @@ pub struct Client {
 impl Client {
     /// A client for the instance at the end of a way, over the HTTP client of that way, for a connection of the Kubernetes
     /// namespace `tenant`.
-    pub fn new(http: Arc<HttpClient>, way: &Way, namespace: Option<VaultNamespace>, tenant: &str) -> Self {
+    pub fn new(http: Arc<HttpClient>, way: &Route, namespace: Option<VaultNamespace>, tenant: &str) -> Self {
         Self { http, instance: way.instance.clone(), namespace, tenant: tenant.into() }
     }
 

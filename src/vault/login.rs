@@ -11,7 +11,7 @@ use super::{
     fields::{Count, Label, Policies, Present, Seconds, fields},
     token::{self, TokenInfo},
 };
-use crate::refs::MountPath;
+use crate::names::MountPath;
 
 /// Longest token that is taken. Batch tokens, the longest ones, have a few hundred bytes and grow with their metadata.
 pub const MAX_TOKEN_BYTES: usize = 8 << 10;

@@ -7,21 +7,17 @@
 //!   health::REQUEST ─┘     pure       I/O     └── health::read
 //! ```
 //!
-//! Everything but [`client`] and [`tls`] is pure: a request and an answer are values.
+//! Everything but [`client`] is pure: a request and an answer are values.
 
 pub mod answer;
 pub mod capabilities;
-pub mod chain;
 pub mod client;
 pub mod fields;
 pub mod health;
 pub mod login;
 pub mod mounts;
 pub mod namespace;
-pub mod tls;
 pub mod token;
-pub mod transport;
-pub mod wire;
 pub mod wrapping;
 
 #[cfg(test)]
@@ -192,7 +188,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{answer::Answer, capabilities, health, login, token, wrapping};
-    use crate::{api::connection::Verb, refs::MountPath};
+    use crate::{api::connection::Verb, names::MountPath};
 
     /// Bodies that are nothing, nearly JSON, or nearly what Vault answers.
     fn any_body() -> impl Strategy<Value = Vec<u8>> {

@@ -21,7 +21,7 @@ use super::{
     answer::{Answer, ServerFault},
     token::{SelfFault, refusal},
 };
-use crate::{api::connection::KvVersion, refs::MountPath};
+use crate::{api::connection::KvVersion, names::MountPath};
 
 /// A secrets engine, as far as a sync of secrets is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub enum Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
     /// What is there.
-    Known(Place),
+    Fingerprints(Place),
     /// Nothing is there, or nothing that the token may use. Vault does not tell which.
     Hidden,
     /// Nothing: the token, or something before Vault, does not let the request through.
@@ -104,7 +104,7 @@ pub fn read(answer: &Answer, mount: &MountPath) -> Result<Lookup, SelfFault> {
                 let path = data.path.as_deref()?.to_owned();
                 place(mount.as_str(), &path, &data)
             });
-            Ok(place.map_or(Lookup::Unreadable, Lookup::Known))
+            Ok(place.map_or(Lookup::Unreadable, Lookup::Fingerprints))
         }
         403 if answer.error_says("preflight capability check") => Ok(Lookup::Hidden),
         _ => Ok(Lookup::Unreadable),
@@ -132,7 +132,7 @@ pub fn read_all(answer: &Answer, mount: &MountPath) -> Result<Lookup, SelfFault>
     });
     let found = served.max_by_key(|(length, ..)| *length);
     let place = found.and_then(|(_, path, entry)| place(mount.as_str(), path, entry));
-    Ok(Lookup::Known(place.unwrap_or(Place::Nothing)))
+    Ok(Lookup::Fingerprints(place.unwrap_or(Place::Nothing)))
 }
 
 /// What an answer tells that is none to the question, if it is such. A server that fails is asked again later.
@@ -233,7 +233,7 @@ mod tests {
         ];
         for (name, asked, body, place) in table {
             let read = read(&testing::json(200, &body.to_string()), &mount(asked));
-            let expected = place.clone().map_or(Lookup::Unreadable, Lookup::Known);
+            let expected = place.clone().map_or(Lookup::Unreadable, Lookup::Fingerprints);
             assert_eq!(read, Ok(expected), "{name}: {asked}");
         }
     }
@@ -252,7 +252,7 @@ mod tests {
             ("k", Place::Nothing),
         ];
         for (asked, place) in table {
-            assert_eq!(read_all(&list, &mount(asked)), Ok(Lookup::Known(place)), "{asked}");
+            assert_eq!(read_all(&list, &mount(asked)), Ok(Lookup::Fingerprints(place)), "{asked}");
         }
     }
 

@@ -16,7 +16,7 @@ use super::{
     health::Health,
     token::{SelfFault, TokenInfo, TokenNamespace},
 };
-use crate::refs::VaultNamespace;
+use crate::names::VaultNamespace;
 
 /// Where a token comes from, and what is asked of it.
 #[derive(Clone, Copy, Debug)]

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     api::connection::Verb,
-    refs::{MountPath, VaultNamespace},
+    names::{MountPath, VaultNamespace},
 };
 
 #[derive(Deserialize)]

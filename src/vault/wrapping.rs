@@ -13,7 +13,7 @@ use super::{
     fields::{Seconds, fields},
     token,
 };
-use crate::refs::{MountPath, VaultNamespace};
+use crate::names::{MountPath, VaultNamespace};
 
 /// A secret id that was unwrapped.
 #[derive(Debug)]

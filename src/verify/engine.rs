@@ -8,11 +8,9 @@ use super::{
     observation::{EngineFault, Fault},
 };
 use crate::{
-    api::{
-        connection::Verb,
-        desired::{Desired, DesiredEngine, Target},
-    },
-    secrets::Versions,
+    api::connection::Verb,
+    references::Versions,
+    spec::{Desired, DesiredEngine, Target},
     vault::mounts::{Engine, Lookup, Place},
 };
 
@@ -55,7 +53,7 @@ impl EngineMemory {
 /// Whether `sys/mounts` must be asked, too.
 pub fn needs_list(one: &Lookup) -> bool {
     match one {
-        Lookup::Known(_) => false,
+        Lookup::Fingerprints(_) => false,
         Lookup::Hidden | Lookup::Unreadable => true,
     }
 }
@@ -69,9 +67,8 @@ pub fn judge(
     is_granted: bool,
 ) -> Result<(), Fault> {
     let place = match (one, all) {
-        (Lookup::Known(place), _) | (Lookup::Hidden | Lookup::Unreadable, Some(Lookup::Known(place))) => {
-            place
-        }
+        (Lookup::Fingerprints(place), _)
+        | (Lookup::Hidden | Lookup::Unreadable, Some(Lookup::Fingerprints(place))) => place,
         // The capabilities that are missing are what is told.
         (Lookup::Hidden | Lookup::Unreadable, Some(Lookup::Hidden | Lookup::Unreadable) | None)
             if !is_granted =>
@@ -99,7 +96,7 @@ mod tests {
     use super::*;
     use crate::{
         api::connection::KvVersion,
-        refs::MountPath,
+        names::MountPath,
         verify::testing::{app_role, token, versions},
     };
 
@@ -111,7 +108,7 @@ mod tests {
     }
 
     fn kv(version: KvVersion) -> Lookup {
-        Lookup::Known(Place::Mount(Engine::Kv(version)))
+        Lookup::Fingerprints(Place::Mount(Engine::Kv(version)))
     }
 
     #[test]
@@ -137,7 +134,7 @@ mod tests {
     #[test]
     fn an_engine_that_cannot_be_seen_is_never_taken_for_good() {
         let (good, v1) = (kv(KvVersion::V2), kv(KvVersion::V1));
-        let known = Lookup::Known;
+        let known = Lookup::Fingerprints;
         let engine_fault = |fault| Err(Fault::Engine(fault));
         let unreadable = || Err(Fault::Missing([("sys/mounts".to_owned(), vec![Verb::Read])].into()));
         let inside = || "kv".to_owned();

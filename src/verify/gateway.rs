@@ -5,21 +5,20 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    judge,
+    judge, messages,
     report::{Circumstances, credentials},
     schedule::{self, Outcome},
     session::later,
-    words,
 };
 use crate::{
     api::{
         condition::{ConditionType, Reason},
-        desired::DesiredGateway,
         gateway::{EndpointStatus, VaultGatewayStatus},
     },
     conditions::{self, Verdict},
-    secrets::{Versions, resolve::ReferenceFault},
-    vault::transport::EndpointProblem,
+    network::faults::EndpointProblem,
+    references::{Versions, resolve::ReferenceFault},
+    spec::DesiredGateway,
 };
 
 /// The steps of a check of a gateway, in their order.
@@ -141,7 +140,7 @@ fn judge(seen: &GatewaySeen) -> Vec<Verdict> {
     let endpoints = match &seen.endpoints {
         Ok(endpoints) => endpoints,
         Err(fault) => {
-            return judge::ladder(&STEPS, Some(words::of_reference(fault)), |_| {
+            return judge::ladder(&STEPS, Some(messages::of_reference(fault)), |_| {
                 (Reason::Resolved, String::new())
             });
         }
@@ -174,7 +173,7 @@ fn count(works: usize, all: usize) -> String {
 /// What is wrong with an endpoint, and whether it may pass by itself.
 fn complaint(endpoint: &EndpointSeen) -> Option<(Reason, String, bool)> {
     let problem = endpoint.problem.as_ref()?;
-    let (reason, message) = words::of_endpoint(&endpoint.url, problem, None);
+    let (reason, message) = messages::of_endpoint(&endpoint.url, problem, None);
     Some((reason, message, problem.is_passing()))
 }
 
@@ -196,7 +195,7 @@ fn number(count: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{vault::transport::TransportFault, verify::testing::at};
+    use crate::{network::faults::TransportFault, verify::testing::at};
 
     const INTERVAL: Duration = Duration::from_secs(60);
 

@@ -8,19 +8,20 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::{
+    messages,
     observation::{Asked, Fault, LoginSeen, Observation},
     session::later,
-    words,
 };
 use crate::{
     api::{
-        condition::{ConditionType, Nature, Reason, Truth},
-        desired::{Desired, Method},
+        condition::{ConditionType, FailureClass, Reason, Truth},
         status::ServerRole,
     },
     conditions::Verdict,
-    refs::ObjectName,
-    vault::{chain::CertificateEnd, health::Health},
+    names::ObjectName,
+    network::chain::CertificateEnd,
+    spec::{Desired, Method},
+    vault::health::Health,
 };
 
 /// How long before the end of the instance's certificate that is told. Two weeks are what automated renewal leaves at
@@ -29,7 +30,7 @@ const CERTIFICATE_WARNING: Duration = Duration::from_hours(14 * 24);
 
 /// The verdicts of a check.
 pub fn judge(desired: &Desired, observation: &Observation, now: Timestamp) -> Vec<Verdict> {
-    let failed = observation.fault.as_ref().zip(words::of_observation(observation, desired));
+    let failed = observation.fault.as_ref().zip(messages::of_observation(observation, desired));
     let failed =
         failed.map(|(fault, (reason, message))| (rung(fault, reason, observation.asked), reason, message));
     let mut verdicts = climb(&ConditionType::STEPS, failed, |step| passed(step, desired, observation));
@@ -62,13 +63,13 @@ pub fn suspended() -> Vec<Verdict> {
 
 /// What a fault is about, for the schedule.
 pub fn reason_of(fault: &Fault, desired: &Desired) -> Reason {
-    words::of_fault(fault, Asked::default(), desired).0
+    messages::of_fault(fault, Asked::default(), desired).0
 }
 
 /// The reason of a check that failed.
 pub fn reason(desired: &Desired, observation: &Observation) -> Option<Reason> {
     let fault = observation.fault.as_ref()?;
-    Some(words::of_fault(fault, observation.asked, desired).0)
+    Some(messages::of_fault(fault, observation.asked, desired).0)
 }
 
 /// The step that a fault fails: that of its reason, unless an answer in the same check has proved that step.
@@ -162,11 +163,11 @@ fn certificate_expiring(end: &CertificateEnd, desired: &Desired, now: Timestamp)
 
 /// The abnormal-true condition of kstatus that goes with a failure.
 fn progress(reason: Reason, message: String) -> Verdict {
-    match reason.nature() {
-        Nature::NeedsPerson => {
+    match reason.failure_class() {
+        FailureClass::Terminal => {
             Verdict { condition: ConditionType::Stalled, truth: Truth::True, reason, message }
         }
-        Nature::Fine | Nature::Passing | Nature::Definite => verdict(
+        FailureClass::None | FailureClass::Transient | FailureClass::Persistent => verdict(
             ConditionType::Reconciling,
             Reason::Retrying,
             format!("{message} (the operator retries by itself: first after 5 s, then after up to 5 min)"),
@@ -245,24 +246,21 @@ fn login(desired: &Desired, login: Option<&LoginSeen>) -> String {
 mod tests {
     use super::*;
     use crate::{
-        api::{connection::KvVersion, desired::DesiredEngine},
-        refs::MountPath,
-        secrets::{
+        api::connection::KvVersion,
+        names::MountPath,
+        network::{
+            chain::ChainPart,
+            faults::{EndpointFault, EndpointProblem, Flaw, TlsFault, TransportFault},
+        },
+        references::{
             anchors::BundleFault,
             certificate::Weakness,
             resolve::{Problem, ReferenceFault, Suspicion},
             slips::Slip,
             tls::KeyPairFault,
         },
-        vault::{
-            Operation,
-            answer::ServerFault,
-            chain::ChainPart,
-            login::LoginFault,
-            token::SelfFault,
-            transport::{EndpointFault, EndpointProblem, Flaw, TlsFault, TransportFault},
-            wrapping::WrapFault,
-        },
+        spec::DesiredEngine,
+        vault::{Operation, answer::ServerFault, login::LoginFault, token::SelfFault, wrapping::WrapFault},
         verify::{observation::EngineFault, testing},
     };
 

@@ -6,19 +6,19 @@ use k8s_openapi::jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    belief::Belief,
     observation::Fault,
     session::{self, Basis, Owner, Plan, Session},
+    stability::Stability,
 };
 use crate::{
     api::{
         condition::{ConditionType, Reason},
-        desired::{Desired, Target},
         status::{CredentialVersion, VaultConnectionStatus},
     },
     conditions,
-    refs::{ObjectKind, ObjectName},
-    secrets::{Version, Versions},
+    names::{ObjectKind, ObjectName},
+    references::{Version, Versions},
+    spec::{Desired, Target},
     vault::{
         health::Health,
         login::LoginFault,
@@ -40,7 +40,7 @@ pub struct Memory {
     /// The token that is kept.
     pub session: Option<Session>,
     /// What the checks amount to.
-    pub belief: Belief,
+    pub stability: Stability,
     /// What the instance told of itself. None when it must be asked again.
     health: Option<Health>,
     checks_since_health: u32,
@@ -100,7 +100,7 @@ impl Memory {
         let limited = status.session.as_ref().filter(|session| is_proven && session.uses_left.is_some());
         let end = |session: &crate::api::status::Session| session.expire_time.as_ref().map(|time| time.0);
         Self {
-            belief: Belief::restored(status),
+            stability: Stability::restored(status),
             hold,
             denied: denied.map(|_| basis.clone()),
             spent: authenticated
@@ -377,7 +377,7 @@ fn info(session: &crate::api::status::Session) -> TokenInfo {
 mod tests {
     use super::*;
     use crate::{
-        secrets::Versions,
+        references::Versions,
         verify::{
             observation::{LoginSeen, Observation},
             report::{Circumstances, checked},

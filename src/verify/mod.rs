@@ -1,7 +1,7 @@
 //! What a check found, what it means, and when to look again.
 //!
 //! ```text
-//!   Observation ─▶ belief: a second look first?
+//!   Observation ─▶ stability: a second look first?
 //!        └─▶ judge ─▶ verdicts ─▶ report ─▶ next status ─▶ transition ─▶ event
 //!                                    │
 //!   Memory ─▶ plan                   └─▶ schedule ─▶ time of the next check
@@ -9,18 +9,18 @@
 //!
 //! Pure: values in, values out. `now` and jitter are arguments.
 
-pub mod belief;
 pub mod engine;
 pub mod events;
 pub mod gateway;
 pub mod judge;
 pub mod memory;
+mod messages;
 pub mod observation;
 pub mod report;
+pub mod sanitize;
 pub mod schedule;
 pub mod session;
-pub mod shown;
-mod words;
+pub mod stability;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -9,18 +9,17 @@ use crate::{
         condition::ConditionType,
         connection::{KvVersion, Verb},
     },
-    secrets::{
+    network::{chain::CertificateEnd, faults::TransportFault},
+    references::{
         Versions,
         resolve::{ReferenceFault, Suspicion},
     },
     vault::{
         Operation,
         answer::ServerFault,
-        chain::CertificateEnd,
         health::Health,
         login::LoginFault,
         token::{SelfFault, TokenInfo},
-        transport::TransportFault,
         wrapping::WrapFault,
     },
 };

@@ -14,11 +14,11 @@ use crate::{
     api::{
         auth::RoleId,
         condition::{ConditionType, Reason},
-        desired::{Desired, Method},
         status::{CredentialVersion, ResolvedConnection, Server, Session, VaultConnectionStatus},
     },
     conditions::{self, Verdict},
-    secrets::Versions,
+    references::Versions,
+    spec::{Desired, Method},
     vault::health::Health,
 };
 
@@ -299,9 +299,10 @@ mod tests {
             condition::Truth,
             status::{ServerRole, State},
         },
-        refs::ObjectName,
-        secrets::resolve::{Problem, ReferenceFault},
-        vault::{answer::ServerFault, login::LoginFault, token::TokenInfo, transport::TransportFault},
+        names::ObjectName,
+        network::faults::TransportFault,
+        references::resolve::{Problem, ReferenceFault},
+        vault::{answer::ServerFault, login::LoginFault, token::TokenInfo},
         verify::testing::{app_role, at, missing, token, versions},
     };
 
@@ -404,7 +405,7 @@ mod tests {
 
         let mut elsewhere = app_role();
         elsewhere.target.instance =
-            crate::refs::InstanceUrl::parse("https://other.example.com").expect("valid");
+            crate::names::InstanceUrl::parse("https://other.example.com").expect("valid");
         let fault = failed(TransportFault::TimedOut.into());
         let (moved, _) = checked(&first, &around(60), &elsewhere, &fault);
         assert_eq!(moved.server, None, "another instance has told nothing yet");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{belief, session::later};
+use super::{session::later, stability};
 
 /// Shortest wait after a failure: what fails keeps failing for seconds, and a person who mends it waits no longer.
 const SHORTEST_WAIT: Duration = Duration::from_secs(5);
@@ -53,7 +53,7 @@ pub struct Inputs<'a> {
     /// Whether an object has changed.
     pub stale: bool,
     /// Whether the instance that it waits for serves again, or the address policy changed.
-    pub called: bool,
+    pub triggered: bool,
     /// When the next check is planned; none when only a change can help.
     pub next_check: Option<Timestamp>,
     /// When the last check was.
@@ -115,7 +115,7 @@ pub fn due(inputs: &Inputs<'_>, now: Timestamp) -> Option<Cause> {
     // A clock that was set back would stretch the wait without end.
     let clock_went_back = inputs.last_check.is_some_and(|last| now < last);
     let time_up = inputs.next_check.filter(|next| *next <= now || clock_went_back).map(|_| Cause::TimeUp);
-    let planned = if inputs.called { Some(Cause::Called) } else { time_up };
+    let planned = if inputs.triggered { Some(Cause::Called) } else { time_up };
     if planned.is_none() && postponed(inputs, now).is_some() {
         None
     } else if inputs.is_requested() {
@@ -144,7 +144,7 @@ pub fn wait(outcome: Outcome, now: Timestamp, jitter: f64) -> Duration {
     match outcome {
         // Jitter only shortens an interval: no verdict gets older than the user asked for.
         Outcome::Passed { interval, timeout } => {
-            belief::rest(interval, timeout).mul_f64(1.0 - JITTER * jitter)
+            stability::rest(interval, timeout).mul_f64(1.0 - JITTER * jitter)
         }
         Outcome::Failed { since, retry_after } => {
             let failing = between(since, now).clamp(SHORTEST_WAIT, LONGEST_WAIT);
@@ -178,7 +178,7 @@ mod tests {
         requested_at: Some("a"),
         handled_request: Some("a"),
         stale: false,
-        called: false,
+        triggered: false,
         next_check: None,
         last_check: None,
         last_extra: None,
@@ -198,7 +198,7 @@ mod tests {
             (Inputs { requested_at: None, ..settled }, 50, None),
             (Inputs { handled_request: None, ..settled }, 50, Some(Cause::Requested)),
             (Inputs { stale: true, ..settled }, 50, Some(Cause::ObjectChanged)),
-            (Inputs { called: true, ..settled }, 50, Some(Cause::Called)),
+            (Inputs { triggered: true, ..settled }, 50, Some(Cause::Called)),
         ];
         for (inputs, now, cause) in table {
             assert_eq!(due(inputs, at(*now)), *cause, "{inputs:?}");
@@ -229,7 +229,7 @@ mod tests {
                 Some(Cause::Requested),
                 Some(at(45)),
             ),
-            ("a call", Inputs { called: true, ..settled }, 41, Some(Cause::Called), None),
+            ("a call", Inputs { triggered: true, ..settled }, 41, Some(Cause::Called), None),
             ("another spec", Inputs { generation: 4, ..stale }, 41, Some(Cause::SpecChanged), Some(at(45))),
             ("a clock that went back", stale, 39, Some(Cause::ObjectChanged), None),
         ];

@@ -7,9 +7,9 @@ use secrecy::SecretString;
 
 use super::observation::LoginSeen;
 use crate::{
-    api::desired::Target,
-    refs::VaultNamespace,
-    secrets::Versions,
+    names::VaultNamespace,
+    references::Versions,
+    spec::Target,
     vault::{
         namespace,
         token::{SelfFault, TokenInfo, TokenNamespace},

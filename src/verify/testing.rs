@@ -9,10 +9,10 @@ use crate::{
     api::{
         auth::{RoleId, SecretKeyRef},
         connection::Verb,
-        desired::{Desired, Method, Target, TlsSettings},
     },
-    refs::{InstanceUrl, MountPath, ObjectName},
-    secrets::{Version, Versions},
+    names::{InstanceUrl, MountPath, ObjectName},
+    references::{Version, Versions},
+    spec::{Desired, Method, Target, TlsSettings},
 };
 
 pub(crate) fn at(second: i64) -> Timestamp {

@@ -13,7 +13,7 @@ use kube::{
 use serde_json::{Value, json};
 use vault_connection_operator::{
     api::{condition::Reason, gateway::VaultGateway},
-    gateway::{policy::PolicyHandle, route::AddressPolicy},
+    network::{address_policy::AddressPolicy, policy_file::PolicyHandle},
 };
 
 use crate::{

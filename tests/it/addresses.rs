@@ -11,20 +11,20 @@ use std::{
 
 use tokio::time::Instant;
 use vault_connection_operator::{
-    gateway::{
+    names::InstanceUrl,
+    network::{
+        address_policy::{AddressPolicy, Contact},
         connect::{Addresses, Names},
         dial::Dialer,
-        policy::PolicyHandle,
-        route::{AddressPolicy, Contact},
-        way::Way,
+        faults::TransportFault,
+        policy_file::PolicyHandle,
+        route::Route,
     },
-    refs::InstanceUrl,
-    secrets::{Versions, resolve::WayMaterial, tls::TlsMaterial},
+    references::{Versions, resolve::RouteMaterial, tls::TlsMaterial},
     vault::{
         answer::{Answer, ServerFault},
         client::Client,
         health, login, token,
-        transport::TransportFault,
     },
 };
 
@@ -71,8 +71,8 @@ fn client(port: u16) -> Client {
     let policy = AddressPolicy::new(allow, Vec::new(), Contact::default());
     let dialer = Dialer::new(PolicyHandle::fixed(policy), true, Arc::new(names));
     let instance = InstanceUrl::parse(&format!("http://{NAME}:{port}")).expect("a URL");
-    let material = WayMaterial { tls: TlsMaterial::default(), gateway: None, rests_on: Versions::new() };
-    let way = Way::new(&instance, "team-a", &material, &dialer.rules_for("team-a"));
+    let material = RouteMaterial { tls: TlsMaterial::default(), gateway: None, rests_on: Versions::new() };
+    let way = Route::new(&instance, "team-a", &material, &dialer.rules_for("team-a"));
     let (way, http) = dialer.client(way, &material);
     Client::new(http, &way, None, "ns")
 }
@@ -154,7 +154,7 @@ async fn a_standby_that_redirects_to_an_address_of_the_same_name_is_left_for_it(
         assert_eq!(status(&ask_health(&client).await), 200);
         assert_eq!((first.connections(), second.connections()), (1, 0));
 
-        let mount = vault_connection_operator::refs::MountPath::parse(MOUNT).expect("a mount");
+        let mount = vault_connection_operator::names::MountPath::parse(MOUNT).expect("a mount");
         let request = login::request(&mount, &ROLE_ID.into(), &SECRET_ID.into());
         let answer = client.send(request, None, Instant::now() + SHORT).await;
         assert_eq!(status(&answer), 200, "the same request, with its body, succeeds there");

@@ -27,7 +27,7 @@ const TOKEN: &str = "s.canary-token";
 const SPEECHES: [Speech; 3] = [Speech::Http, Speech::Https, Speech::Socks5];
 
 /// A gateway that demands a login, a Vault behind it, and who certifies both.
-struct Way {
+struct Route {
     ca: Ca,
     gateway: FakeGateway,
     vault: FakeVault,
@@ -35,7 +35,7 @@ struct Way {
 
 // === impl Way ===
 
-impl Way {
+impl Route {
     async fn by(speech: Speech) -> Self {
         let ca = Ca::new();
         let gateway = match speech {
@@ -66,7 +66,7 @@ impl Way {
 #[tokio::test]
 async fn a_tunnel_stands_to_the_name_that_was_asked_for_and_its_tls_is_end_to_end() {
     for speech in SPEECHES {
-        let way = Way::by(speech).await;
+        let way = Route::by(speech).await;
         let call = way.ask(LOGIN.1, &[]).await;
         assert_eq!((call.code, call.status), (0, 200), "{speech:?}: {call:?}");
         assert_eq!(way.gateway.targets(), [way.target()], "{speech:?}");
@@ -107,7 +107,7 @@ async fn a_target_is_told_in_the_form_that_it_was_asked_in() {
 #[tokio::test]
 async fn a_wrong_login_gets_nowhere() {
     for speech in SPEECHES {
-        let way = Way::by(speech).await;
+        let way = Route::by(speech).await;
         let call = way.ask("wrong", &[]).await;
         assert_eq!(call.code, refused(speech), "{speech:?}: {call:?}");
         assert!(way.gateway.targets().is_empty() && way.vault.connections() == 0, "{speech:?}");
@@ -124,7 +124,7 @@ fn refused(speech: Speech) -> i32 {
 #[tokio::test]
 async fn each_misdeed_keeps_a_request_from_vault() {
     for speech in SPEECHES {
-        let way = Way::by(speech).await;
+        let way = Route::by(speech).await;
         let refused = refused(speech);
         let no_page = if speech == Speech::Socks5 { refused } else { TLS_FAILED };
         let closed = match speech {
@@ -161,7 +161,7 @@ async fn each_misdeed_keeps_a_request_from_vault() {
 #[tokio::test]
 async fn an_evil_gateway_reads_what_one_tells_who_trusts_it() {
     for speech in SPEECHES {
-        let way = Way::by(speech).await;
+        let way = Route::by(speech).await;
         way.gateway.behave(Behaviour::Evil(Ca::new().serving_as(&[HOST]).config()));
         let call = way.ask(LOGIN.1, &["--insecure", "--max-time", "1"]).await;
         assert_eq!(call.code, TIMED_OUT, "{speech:?}: it gives no answer: {call:?}");
@@ -172,7 +172,7 @@ async fn an_evil_gateway_reads_what_one_tells_who_trusts_it() {
 
 #[tokio::test]
 async fn a_gateway_that_redirects_says_where_to() {
-    let (way, elsewhere) = (Way::by(Speech::Http).await, FakeVault::new().await);
+    let (way, elsewhere) = (Route::by(Speech::Http).await, FakeVault::new().await);
     way.gateway.behave(Behaviour::Redirect(elsewhere.url.clone()));
     let call = way.ask(LOGIN.1, &["--location", "--include"]).await;
     assert_eq!(call.code, NOT_RECEIVED, "{call:?}");
@@ -182,7 +182,7 @@ async fn a_gateway_that_redirects_says_where_to() {
 
 #[tokio::test]
 async fn a_gateway_can_ask_for_a_certificate_and_change_its_mind() {
-    let way = Way::by(Speech::Https).await;
+    let way = Route::by(Speech::Https).await;
     let clients = Ca::new();
     let identity = clients.client("operator");
     let (certificate, key) = (file(&identity.pem), file(&identity.key_pem));
@@ -200,7 +200,7 @@ async fn a_gateway_can_ask_for_a_certificate_and_change_its_mind() {
 
 #[tokio::test]
 async fn a_gateway_goes_away_and_comes_back_at_the_same_address() {
-    let way = Way::by(Speech::Socks5).await;
+    let way = Route::by(Speech::Socks5).await;
     way.gateway.behave(Behaviour::Silent);
     let waiting = tokio::spawn({
         let proxy = way.gateway.url();

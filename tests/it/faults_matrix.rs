@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use vault_connection_operator::api::condition::{Nature, Reason};
+use vault_connection_operator::api::condition::{FailureClass, Reason};
 
 use crate::support::docs::{self, tests};
 
@@ -71,10 +71,10 @@ fn every_row_of_the_fault_matrix_says_what_the_code_says_of_its_reason() {
             continue;
         };
         assert_eq!(json!(reason.state()), json!(state), "{}", row.fault());
-        let expected = match reason.nature() {
-            Nature::Fine => "-",
-            Nature::Passing | Nature::Definite => "Reconciling",
-            Nature::NeedsPerson => "Stalled",
+        let expected = match reason.failure_class() {
+            FailureClass::None => "-",
+            FailureClass::Transient | FailureClass::Persistent => "Reconciling",
+            FailureClass::Terminal => "Stalled",
         };
         assert_eq!(condition, expected, "{}", row.fault());
     }

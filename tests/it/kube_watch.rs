@@ -20,11 +20,11 @@ use tokio::{
 };
 use vault_connection_operator::{
     controller::{
-        records::Records,
+        registry::Registry,
         watch::{WATCH_SECONDS, follow},
     },
-    refs::{ConnectionRef, ObjectKind, ObjectName},
-    secrets::Version,
+    names::{ConnectionRef, ObjectKind, ObjectName},
+    references::Version,
     telemetry::metrics::Metrics,
 };
 
@@ -66,7 +66,7 @@ async fn a_watch_that_goes_silent_is_opened_anew_when_its_time_is_up() {
     let watches = Arc::new(AtomicUsize::new(0));
     let client = Client::new(api_server(Arc::clone(&watches)), "ns");
     let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(client, "ns");
-    let (records, name) = (Arc::new(Records::default()), ObjectName::secret("s"));
+    let (records, name) = (Arc::new(Registry::default()), ObjectName::secret("s"));
     let connection = ConnectionRef { namespace: "ns".to_owned(), name: "connection".to_owned() };
     let version = Version { uid: "u".to_owned(), resource_version: "1".to_owned() };
     records.register(&connection, vec![name.clone()]);

@@ -23,23 +23,23 @@ use k8s_openapi::jiff::Timestamp;
 use secrecy::zeroize::Zeroizing;
 use tokio::{net::TcpListener, time::Instant};
 use vault_connection_operator::{
-    api::desired::Desired,
     controller::connection::{
         checker::{Checker, Subject},
         instances::Instances,
-        observe::Kept,
+        observe::CheckState,
     },
-    gateway::{
+    names::{ConnectionRef, ObjectName},
+    network::{
+        address_policy::{AddressPolicy, Contact, Protected, Rule},
         connect::{Addresses, Names},
         dial::Dialer,
-        policy::PolicyHandle,
-        route::{AddressPolicy, Contact, Protected, Rule},
+        faults::TransportFault,
+        policy_file::PolicyHandle,
     },
-    refs::{ConnectionRef, ObjectName},
-    secrets::{Lookup, Object, References, Version, ledger::Ledger},
+    references::{Lookup, Object, References, Version, ledger::Ledger},
     session::{account::Limits, logins::Logins},
+    spec::Desired,
     telemetry::metrics::Metrics,
-    vault::transport::TransportFault,
     verify::observation::Fault,
 };
 
@@ -75,7 +75,7 @@ struct Bench {
     checker: Checker<Pair>,
     names: Arc<Rebinding>,
     desired: Desired,
-    kept: Kept,
+    kept: CheckState,
 }
 
 // === impl Rebinding ===
@@ -151,7 +151,7 @@ impl Bench {
             metrics: Metrics::new(),
         };
         let desired = Desired::parse(&spec).expect("a good spec");
-        Self { checker, names, desired, kept: Kept::default() }
+        Self { checker, names, desired, kept: CheckState::default() }
     }
 
     async fn check(&mut self) -> Option<Fault> {

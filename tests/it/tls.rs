@@ -43,7 +43,7 @@ struct Row {
 }
 
 /// How a Vault is reached.
-struct Way {
+struct Route {
     name: &'static str,
     proxy: Option<Arc<FakeGateway>>,
 }
@@ -56,7 +56,7 @@ struct Authorities {
 
 // === impl Way ===
 
-impl Way {
+impl Route {
     async fn all(scene: &Scene) -> [Self; 4] {
         let by = async |name: &'static str, speech| {
             let proxy = scene.proxy(speech).await;
@@ -137,7 +137,7 @@ impl Way {
 // === impl Row ===
 
 impl Row {
-    async fn connect(&self, scene: &Scene, way: &Way) {
+    async fn connect(&self, scene: &Scene, way: &Route) {
         let mut spec = app_role(&self.vault.url_at(&self.host), MOUNT, CREDENTIALS);
         spec["tls"] = self.tls.clone();
         if way.proxy.is_some() {
@@ -146,7 +146,7 @@ impl Row {
         scene.cluster.connect(&self.name, &spec).await;
     }
 
-    async fn assert_seen(&self, scene: &Scene, way: &Way, client: &Identity) {
+    async fn assert_seen(&self, scene: &Scene, way: &Route, client: &Identity) {
         let (name, port) = (&self.name, self.vault.address.port());
         if let Some((reason, words)) = self.outcome {
             let found = scene.cluster.wait_reason(name, reason).await;
@@ -202,7 +202,7 @@ async fn tls_with_vault_is_the_same_on_every_way() {
     tls_secret(&scene, "client", &client.pem, &client.key_pem).await;
     let stranger = Ca::new().client("operator");
     tls_secret(&scene, "stranger", &stranger.pem, &stranger.key_pem).await;
-    let ways = Way::all(&scene).await;
+    let ways = Route::all(&scene).await;
     let mut all = Vec::new();
     for way in &ways {
         for row in way.rows(&both).await {

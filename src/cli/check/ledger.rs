@@ -10,10 +10,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::desired::Target,
-    refs::ConnectionRef,
-    secrets::resolve::AppRolePair,
+    names::ConnectionRef,
+    references::resolve::AppRolePair,
     session::account::{Confidence, Limits, ends, spent_until},
+    spec::Target,
     vault::login::LoginFault,
     verify::observation::Fault,
 };
@@ -31,7 +31,7 @@ const PRINT_BYTES: usize = 16;
 pub(super) type Key = [u8; 32];
 
 /// A keyed hash, in base64.
-type Print = String;
+type Fingerprint = String;
 
 /// The refused logins that are remembered.
 #[derive(Debug)]
@@ -43,9 +43,9 @@ pub(super) struct Ledger {
 /// A login, as the ledger knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Login {
-    role: Print,
-    credential: Print,
-    connection: Print,
+    role: Fingerprint,
+    credential: Fingerprint,
+    connection: Fingerprint,
 }
 
 /// One login that was not accepted, or whose outcome is not known.
@@ -54,9 +54,9 @@ pub(super) struct Login {
 struct Entry {
     /// Tells the entries from each other.
     id: u64,
-    role: Print,
-    credential: Print,
-    connection: Print,
+    role: Fingerprint,
+    credential: Fingerprint,
+    connection: Fingerprint,
     at: Timestamp,
     outcome: Outcome,
 }
@@ -256,7 +256,7 @@ impl Ledger {
         self.entries.drain(..excess);
     }
 
-    fn print(&self, parts: &[&str]) -> Print {
+    fn print(&self, parts: &[&str]) -> Fingerprint {
         let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &self.key));
         for part in parts {
             // With their lengths, no two lists of parts are one text.
@@ -294,7 +294,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{api::desired::Desired, refs::MountPath};
+    use crate::{names::MountPath, spec::Desired};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("in range")
@@ -486,7 +486,7 @@ mod tests {
         assert_eq!(role(&|_, _| {}), one.role);
         assert_ne!(role(&|_, pair| pair.mount = MountPath::parse("other").expect("valid")), one.role);
         assert_ne!(
-            role(&|target, _| target.namespace = crate::refs::VaultNamespace::parse("team").expect("valid")),
+            role(&|target, _| target.namespace = crate::names::VaultNamespace::parse("team").expect("valid")),
             one.role
         );
     }

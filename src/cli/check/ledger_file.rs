@@ -17,7 +17,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::time::{Instant, sleep};
 
 use super::ledger::{Circumstances, Decision, Held, Key, Ledger, Login, LoginResult, Unusable};
-use crate::{api::desired::Target, refs::ConnectionRef, secrets::resolve::AppRolePair};
+use crate::{names::ConnectionRef, references::resolve::AppRolePair, spec::Target};
 
 /// Where the file is, below the user's folder for caches.
 const DEFAULT_PLACE: &str = "vault-connection-operator/refused-logins.json";

@@ -26,14 +26,11 @@ use super::{
     sources::Source,
 };
 use crate::{
-    api::{
-        connection::VaultConnection,
-        desired::{DesiredGateway, SpecError},
-        gateway::VaultGateway,
-    },
+    api::{connection::VaultConnection, gateway::VaultGateway},
     cluster,
-    refs::{ObjectKind, ObjectName},
-    secrets::{Lookup, Object, References, Version, gateway::SPEC_KEY},
+    names::{ObjectKind, ObjectName},
+    references::{Lookup, Object, References, Version, gateway::SPEC_KEY},
+    spec::{DesiredGateway, SpecError},
 };
 
 /// The namespace of a manifest that names none, as for kubectl.

@@ -41,29 +41,25 @@ use self::{
 };
 use super::{CheckArgs, MemoryArgs};
 use crate::{
-    api::{
-        connection::VaultConnection,
-        desired::{Desired, Method},
-        status::VaultConnectionStatus,
-    },
+    api::{connection::VaultConnection, status::VaultConnectionStatus},
     controller::{
         chain,
         connection::{
             checker::{Checked, Checker, Subject},
             instances::Instances,
-            observe::Kept,
+            observe::CheckState,
         },
     },
-    gateway::{connect::SystemNames, dial::Dialer},
-    refs::ConnectionRef,
-    secrets::{
+    names::{ConnectionRef, text::printable},
+    network::{connect::SystemNames, dial::Dialer},
+    references::{
         References,
         ledger::Ledger,
         resolve::{self, AppRolePair, Credentials, Lookups},
     },
     session::{account::Limits, logins::Logins},
+    spec::{Desired, Method},
     telemetry::metrics::Metrics,
-    text::printable,
     vault::login::LoginFault,
     verify::{
         observation::{Fault, Observation},
@@ -217,14 +213,14 @@ impl Run {
 
     /// Makes the check, if the ledger allows its login; else everything but the login.
     async fn observe(&mut self, name: &ConnectionRef, desired: &Desired, now: Timestamp) -> Observation {
-        let mut kept = Kept::default();
+        let mut state = CheckState::default();
         let mut attempt = None;
         if let Some((pair, basis)) = self.credentials(name, desired).await {
             match self.ledger.begin((name, &desired.target), &pair, desired.timeout).await {
                 Ok(begun) => attempt = Some((begun, basis)),
                 Err(held) => {
                     let (fault, until) = told_of(name, held);
-                    kept.memory.denied(basis, fault, until);
+                    state.memory.denied(basis, fault, until);
                 }
             }
         }
@@ -240,15 +236,15 @@ impl Run {
             deadline: None,
         };
         let Checked { observation, mut leftovers, .. } =
-            self.checker.check(&subject, &mut kept).await.unwrap_or_else(|never| match never {});
+            self.checker.check(&subject, &mut state).await.unwrap_or_else(|never| match never {});
         if let Some((attempt, basis)) = attempt {
-            let is_accepted = kept.memory.is_proven(&basis);
+            let is_accepted = state.memory.is_proven(&basis);
             self.ledger.settle(attempt, result(&observation, is_accepted)).await;
         }
         for warning in self.ledger.take_warnings() {
             tell("warning", &warning);
         }
-        leftovers.extend(kept.abandon());
+        leftovers.extend(state.abandon());
         self.checker.revoke(&name.namespace, leftovers, Instant::now() + REVOKE_DEADLINE).await;
         observation
     }

@@ -13,7 +13,7 @@ use crate::{
     api::{condition::ConditionType, connection::VaultConnection},
     cli::Output,
     conditions,
-    text::printable,
+    names::text::printable,
 };
 
 /// What was found, in the format that is asked for.

@@ -8,20 +8,20 @@ use tokio::time::Instant;
 
 use super::{
     instances::Instances,
-    observe::{Kept, observe},
+    observe::{CheckState, observe},
 };
 use crate::{
-    api::desired::Desired,
     controller::engine::task::{self, Stake},
-    gateway::{dial::Dialer, route::Rules},
-    refs::{ConnectionRef, ObjectName},
-    secrets::{References, known::Known, ledger::Ledger},
+    names::{ConnectionRef, ObjectName},
+    network::{address_policy::Rules, dial::Dialer, faults::TransportFault},
+    references::{References, fingerprints::Fingerprints, ledger::Ledger},
     session::logins::Logins,
+    spec::Desired,
     telemetry::metrics::Metrics,
-    vault::{Operation, Request, answer::Answer, client::Client, token, transport::TransportFault},
+    vault::{Operation, Request, answer::Answer, client::Client, token},
     verify::{
         observation::{Fault, Observation},
-        shown,
+        sanitize,
     },
 };
 
@@ -83,8 +83,8 @@ pub struct Leftover {
 
 impl<R: References> Checker<R> {
     /// Checks a connection. `Err` says that the source of the references failed.
-    pub async fn check(&self, subject: &Subject<'_>, kept: &mut Kept) -> Result<Checked, R::Error> {
-        observe(self, subject, kept).await
+    pub async fn check(&self, subject: &Subject<'_>, state: &mut CheckState) -> Result<Checked, R::Error> {
+        observe(self, subject, state).await
     }
 
     /// Ends tokens of a namespace that are no longer needed, as far as `deadline` allows. A token that stays ends by its
@@ -104,7 +104,7 @@ impl<R: References> Checker<R> {
                 answer.and_then(|answer| token::refusal(&answer, Operation::RevokeSelf).map_err(Fault::from));
             if let Err(mut fault) = outcome {
                 // Which credentials its connection has used, nobody may know any more.
-                shown::clean_fault(&mut fault, &Known::wary());
+                sanitize::fault(&mut fault, &Fingerprints::wary());
                 tracing::warn!(?fault, "a token of ours could not be revoked; it ends by its TTL");
             }
         }

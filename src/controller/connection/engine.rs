@@ -2,7 +2,7 @@
 
 use super::observe::Check;
 use crate::{
-    secrets::References,
+    references::References,
     vault::{client::Client, mounts},
     verify::{engine, observation::Fault, session::Session},
 };
@@ -19,9 +19,9 @@ impl<R: References> Check<'_, R> {
     ) -> Result<(), Fault> {
         let desired = self.subject.desired;
         let Some(required) = &desired.engine else { return Ok(()) };
-        let versions = self.kept.memory.versions();
-        if is_granted && !self.kept.engine.is_due(desired, required, &versions) {
-            self.kept.engine.skipped();
+        let versions = self.state.memory.versions();
+        if is_granted && !self.state.engine.is_due(desired, required, &versions) {
+            self.state.engine.skipped();
             return Ok(());
         }
         let answer = self.ask(client, mounts::request(&required.mount), Some(&session.token)).await?;
@@ -35,7 +35,7 @@ impl<R: References> Check<'_, R> {
         };
         engine::judge(required, &one, all.as_ref(), is_granted)?;
         if is_granted {
-            self.kept.engine.saw_good(desired, required, &versions);
+            self.state.engine.saw_good(desired, required, &versions);
         }
         Ok(())
     }

@@ -14,9 +14,8 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    gateway::way::Way,
-    refs::{ConnectionRef, GatewayName, ObjectName},
-    vault::transport::TransportFault,
+    names::{ConnectionRef, GatewayName, ObjectName},
+    network::{faults::TransportFault, route::Route},
     verify::observation::Fault,
 };
 
@@ -26,7 +25,7 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 /// The instances that fail.
 #[derive(Debug, Default)]
 pub struct Instances {
-    failing: Mutex<HashMap<Arc<Way>, Failing>>,
+    failing: Mutex<HashMap<Arc<Route>, Failing>>,
 }
 
 /// Who wants to know of a failing instance.
@@ -53,49 +52,50 @@ struct Failing {
 
 impl Instances {
     /// Whether the instance failed when it was last asked.
-    pub fn is_failing(&self, way: &Way) -> bool {
+    pub fn is_failing(&self, way: &Route) -> bool {
         self.lock().contains_key(way)
     }
 
     /// The fault that another connection has just seen, or is about to see again. None means: ask.
-    pub fn known_fault(&self, way: &Way, asker: &Asker<'_>) -> Option<Fault> {
+    pub fn known_fault(&self, way: &Route, asker: &Asker<'_>) -> Option<Fault> {
         let mut failing = self.lock();
-        let known = failing.get_mut(way)?;
-        if known.asked.elapsed() >= ASK_EVERY {
+        let fingerprints = failing.get_mut(way)?;
+        if fingerprints.asked.elapsed() >= ASK_EVERY {
             // This connection asks for all; the others do not wait for its answer.
-            known.asked = Instant::now();
+            fingerprints.asked = Instant::now();
             return None;
         }
-        if !known.serves(asker) {
+        if !fingerprints.serves(asker) {
             return None;
         }
-        known.waiting.insert(asker.connection.clone());
-        Some(known.fault.clone())
+        fingerprints.waiting.insert(asker.connection.clone());
+        Some(fingerprints.fault.clone())
     }
 
     /// Notes that the instance failed when it was asked at `asked`.
-    pub fn failed(&self, way: &Arc<Way>, by: &Asker<'_>, fault: &Fault, asked: Instant) {
+    pub fn failed(&self, way: &Arc<Route>, by: &Asker<'_>, fault: &Fault, asked: Instant) {
         let mut failing = self.lock();
         forget_unused(&mut failing);
         let seen = (Instant::now(), by.timeout);
-        let known = failing.entry(Arc::clone(way)).or_insert_with(|| Failing {
+        let fingerprints = failing.entry(Arc::clone(way)).or_insert_with(|| Failing {
             fault: fault.clone(),
             asked,
             seen,
             waiting: HashSet::new(),
         });
-        (known.fault, known.seen) = (fault.clone(), seen);
-        known.waiting.insert(by.connection.clone());
+        (fingerprints.fault, fingerprints.seen) = (fault.clone(), seen);
+        fingerprints.waiting.insert(by.connection.clone());
     }
 
     /// Notes that the instance serves, and tells which other connections waited for that.
-    pub fn serves(&self, way: &Way, connection: &ConnectionRef) -> Vec<ConnectionRef> {
-        let known = {
+    pub fn serves(&self, way: &Route, connection: &ConnectionRef) -> Vec<ConnectionRef> {
+        let fingerprints = {
             let mut failing = self.lock();
             forget_unused(&mut failing);
             failing.remove(way)
         };
-        let mut waiting = known.map(|mut known| mem::take(&mut known.waiting)).unwrap_or_default();
+        let mut waiting =
+            fingerprints.map(|mut fingerprints| mem::take(&mut fingerprints.waiting)).unwrap_or_default();
         waiting.remove(connection);
         waiting.into_iter().collect()
     }
@@ -103,7 +103,7 @@ impl Instances {
     /// Forgets what was seen through a gateway that works again.
     pub fn forget_gateway(&self, gateway: &GatewayName) {
         let object = ObjectName::gateway(&gateway.name);
-        let through = |way: &Way| {
+        let through = |way: &Route| {
             way.own.as_ref().is_some_and(|(namespace, objects)| {
                 *namespace == gateway.namespace && objects.contains_key(&object)
             })
@@ -111,7 +111,7 @@ impl Instances {
         self.lock().retain(|way, _| !through(way));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<Way>, Failing>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<Route>, Failing>> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -129,7 +129,7 @@ impl Failing {
 }
 
 /// A way that no connection goes any more, since its spec or its CA bundle has changed, will not be asked about again.
-fn forget_unused(failing: &mut HashMap<Arc<Way>, Failing>) {
+fn forget_unused(failing: &mut HashMap<Arc<Route>, Failing>) {
     failing.retain(|way, _| Arc::strong_count(way) > 1);
 }
 
@@ -137,14 +137,14 @@ fn forget_unused(failing: &mut HashMap<Arc<Way>, Failing>) {
 mod tests {
     use super::*;
     use crate::{
-        gateway::route::AddressPolicy,
-        refs::{InstanceUrl, ServerName},
+        names::{InstanceUrl, ServerName},
+        network::address_policy::AddressPolicy,
         vault::answer::ServerFault,
     };
 
-    fn way() -> Arc<Way> {
+    fn way() -> Arc<Route> {
         let instance = InstanceUrl::parse("https://vault.example.com").expect("valid");
-        Arc::new(Way {
+        Arc::new(Route {
             instance,
             server_name: None,
             authorities: None,
@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(known_to("c"), None, "c asks for all");
         assert_eq!(known_to("a"), Some(sealed.clone()));
 
-        let another = Way { server_name: ServerName::parse("vault.internal").ok(), ..Way::clone(&way) };
+        let another = Route { server_name: ServerName::parse("vault.internal").ok(), ..Route::clone(&way) };
         let answer = instances.known_fault(&another, &asker(&connection("d")));
         assert_eq!(answer, None, "another way, another answer");
     }
@@ -223,7 +223,7 @@ mod tests {
         let (instances, sealed) = (Instances::default(), Fault::Server(ServerFault::Sealed));
         let edited = |index: usize| {
             let name = ServerName::parse(&format!("vault-{index}.internal")).ok();
-            Arc::new(Way { server_name: name, ..Way::clone(&way()) })
+            Arc::new(Route { server_name: name, ..Route::clone(&way()) })
         };
         let last = edited(1_000);
         for index in 0..1_000 {

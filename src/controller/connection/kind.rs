@@ -16,7 +16,7 @@ use crate::{
         Kind, Listing, Requeue,
         queue::{Lane, Priority},
     },
-    refs::{ConnectionRef, InstanceUrl},
+    names::{ConnectionRef, InstanceUrl},
 };
 
 /// A watched namespace, or all of them.
@@ -83,7 +83,7 @@ impl Kind for Connections {
     }
 
     fn seen(&self, key: &ConnectionRef, object: &Guarded) {
-        self.context.records.of(key).snapshot().saw(object, Instant::now());
+        self.context.registry.of(key).snapshot().saw(object, Instant::now());
         let unread = &self.lists().unread;
         if !unread.is_empty() && (unread.contains(&None) || unread.contains(&Some(key.namespace.clone()))) {
             // What earlier processes counted is noted before anybody looks at what the list holds.
@@ -108,12 +108,12 @@ impl Kind for Connections {
     }
 
     fn priority(&self, key: &ConnectionRef) -> Priority {
-        let is_ready = self.context.records.get(key).is_some_and(|record| record.snapshot().is_ready());
+        let is_ready = self.context.registry.get(key).is_some_and(|entry| entry.snapshot().is_ready());
         if is_ready { Priority::Renewal } else { Priority::Normal }
     }
 
     fn expires(&self, key: &ConnectionRef) -> Option<Instant> {
-        self.context.records.get(key)?.snapshot().expires()
+        self.context.registry.get(key)?.snapshot().expires()
     }
 
     async fn reconcile(self: Arc<Self>, object: Arc<Guarded>) -> Result<Requeue, ClusterError> {

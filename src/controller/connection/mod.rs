@@ -6,7 +6,7 @@
 //!   3 observe   Checker::check                      I/O
 //!   4 judge     judge::judge                        pure   ┐
 //!   5 fold      report::checked                     pure   ┘ one call
-//!   6 write     Look::publish                       I/O, only news
+//!   6 write     Reconcile::publish                       I/O, only news
 //!   7 tell      an event, metrics                   I/O, failure only logged
 //!   8 again     schedule::wait                      pure
 //! ```
@@ -22,7 +22,7 @@ pub mod observe;
 pub mod publish;
 mod sessions;
 pub mod snapshot;
-pub mod standing;
+pub mod state;
 
 use std::{
     sync::{Arc, PoisonError},
@@ -36,29 +36,30 @@ use tokio::time::Instant;
 use self::{
     checker::{Checked, Checker, Leftover, Subject},
     publish::is_ready,
-    standing::{LastCheck, Standing},
+    state::{ConnectionState, LastCheck},
 };
 use super::{
     engine::{Requeue, scheduler::RETRY, task},
-    records::{Record, Records},
-    tell::tell,
+    events::tell,
+    registry::{Entry, Registry},
 };
 use crate::{
     api::{
         REQUESTED_AT,
         condition::{ConditionType, Reason},
         connection::VaultConnection,
-        desired::Desired,
     },
     cluster::{self, Cluster, ClusterError},
     conditions,
-    refs::{ConnectionRef, ObjectName},
-    secrets::{Version, ledger::Freshness},
+    names::{ConnectionRef, ObjectName},
+    references::{Version, ledger::Freshness},
+    spec::Desired,
     verify::{
-        belief, events, judge,
+        events, judge,
         observation::{Fault, Observation},
         report,
         schedule::{self, Cause},
+        stability,
     },
 };
 
@@ -75,7 +76,7 @@ pub struct Context {
     /// Makes checks.
     pub checker: Checker<Cluster>,
     /// What is kept of each connection.
-    pub records: Arc<Records>,
+    pub registry: Arc<Registry>,
     /// Publishes events.
     pub recorder: Recorder,
     /// How often the times in an unchanged status are written.
@@ -83,11 +84,11 @@ pub struct Context {
 }
 
 /// One look at one connection.
-struct Look<'a> {
+struct Reconcile<'a> {
     context: &'a Context,
     object: &'a Guarded,
     connection: ConnectionRef,
-    record: Arc<Record>,
+    entry: Arc<Entry>,
     reference: ObjectReference,
     seen: Version,
     generation: i64,
@@ -99,34 +100,34 @@ struct Look<'a> {
 
 /// Looks at a connection: checks it if that is due, and makes its status true.
 async fn reconcile(object: &Guarded, context: &Context) -> Result<Requeue, ClusterError> {
-    let look = Look::new(object, context);
-    let mut standing = look.record.standing.lock().await;
-    let standing = look.begin(&mut standing).await;
+    let run = Reconcile::new(object, context);
+    let mut state = run.entry.state.lock().await;
+    let state = run.begin(&mut state).await;
     if object.meta().deletion_timestamp.is_some() {
-        look.revoke(standing.kept.abandon()).await;
+        run.revoke(state.check.abandon()).await;
         return Ok(Requeue::OnChange);
     }
     match &object.0 {
         Ok(VaultConnection { spec, .. }) => match Desired::parse(spec) {
-            Ok(desired) if spec.suspend => look.suspend(standing, &desired).await,
-            Ok(desired) => look.check_if_due(standing, &desired).await,
-            Err(error) => look.refuse(standing, &error.to_string()).await,
+            Ok(desired) if spec.suspend => run.suspend(state, &desired).await,
+            Ok(desired) => run.check_if_due(state, &desired).await,
+            Err(error) => run.refuse(state, &error.to_string()).await,
         },
-        Err(error) => look.refuse(standing, &format!("the spec cannot be read: {error}")).await,
+        Err(error) => run.refuse(state, &format!("the spec cannot be read: {error}")).await,
     }
 }
 
 /// Ends a Ready that was not earned anew in time, by what the spec says without a check. A check may be under way.
 async fn expire(object: &Guarded, context: &Context) -> Result<(), ClusterError> {
-    let look = Look::new(object, context);
+    let run = Reconcile::new(object, context);
     let now = std::time::Instant::now();
-    let expired = || look.record.snapshot().expires().is_some_and(|expires| expires <= now);
-    look.publish(|status| {
+    let expired = || run.entry.snapshot().expires().is_some_and(|expires| expires <= now);
+    run.publish(|status| {
         // It may have been earned anew, or ended, while this waited for its turn.
         if !expired() || !conditions::is_true(&status.conditions, ConditionType::Ready) {
             return None;
         }
-        let around = look.circumstances(look.now);
+        let around = run.circumstances(run.now);
         Some(match &object.0 {
             Ok(VaultConnection { spec, .. }) => match Desired::parse(spec) {
                 Ok(desired) if spec.suspend => report::suspended(status, &around, &desired),
@@ -141,32 +142,31 @@ async fn expire(object: &Guarded, context: &Context) -> Result<(), ClusterError>
 
 /// Says in the status that a run panicked, and drops what it may have left half done.
 async fn report_panic(object: &Guarded, context: &Context, retry: Duration) -> Result<(), ClusterError> {
-    let look = Look::new(object, context);
-    let half_done = look.record.standing.lock().await.take();
-    let outcome = look
-        .publish(|status| Some(report::internal_error(status, &look.circumstances(look.now), retry)))
-        .await;
+    let run = Reconcile::new(object, context);
+    let half_done = run.entry.state.lock().await.take();
+    let outcome =
+        run.publish(|status| Some(report::internal_error(status, &run.circumstances(run.now), retry))).await;
     // The last that is done with it: that may panic, too.
     if let Some(mut half_done) = half_done {
-        look.revoke(half_done.kept.abandon()).await;
+        run.revoke(half_done.check.abandon()).await;
     }
     outcome
 }
 
 /// Forgets a connection that is gone, and ends what was logged in for it.
 pub(super) async fn forget(connection: &ConnectionRef, context: &Context) {
-    let Some(record) = context.records.forget(connection) else { return };
-    if let Some(published) = record.published.lock().await.take() {
+    let Some(entry) = context.registry.forget(connection) else { return };
+    if let Some(published) = entry.published.lock().await.take() {
         context.checker.metrics.moved(published.status().state, None);
     }
-    let Some(mut standing) = record.standing.lock().await.take() else { return };
-    let leftovers = standing.kept.abandon();
+    let Some(mut state) = entry.state.lock().await.take() else { return };
+    let leftovers = state.check.abandon();
     context.checker.revoke(&connection.namespace, leftovers, Instant::now() + AFTERWARDS).await;
 }
 
-// === impl Look ===
+// === impl Reconcile ===
 
-impl<'a> Look<'a> {
+impl<'a> Reconcile<'a> {
     fn new(object: &'a Guarded, context: &'a Context) -> Self {
         let meta = object.meta();
         let annotation = meta.annotations.as_ref().and_then(|map| map.get(REQUESTED_AT)).map(String::as_str);
@@ -175,7 +175,7 @@ impl<'a> Look<'a> {
         Self {
             context,
             object,
-            record: context.records.of(&connection),
+            entry: context.registry.of(&connection),
             connection,
             reference: object.object_ref(&()),
             seen: cluster::version(meta),
@@ -187,76 +187,76 @@ impl<'a> Look<'a> {
     }
 
     /// What is kept, as far as this connection goes: one that was deleted and created again begins anew.
-    async fn begin<'s>(&self, standing: &'s mut Option<Standing>) -> &'s mut Standing {
+    async fn begin<'s>(&self, state: &'s mut Option<ConnectionState>) -> &'s mut ConnectionState {
         let uid = self.object.uid().unwrap_or_default();
-        if let Some(mut former) = standing.take_if(|standing| standing.uid != uid) {
-            self.revoke(former.kept.abandon()).await;
+        if let Some(mut former) = state.take_if(|state| state.uid != uid) {
+            self.revoke(former.check.abandon()).await;
         }
-        standing.get_or_insert_with(|| Standing::new(uid))
+        state.get_or_insert_with(|| ConnectionState::new(uid))
     }
 
     async fn check_if_due(
         &self,
-        standing: &mut Standing,
+        state: &mut ConnectionState,
         desired: &Desired,
     ) -> Result<Requeue, ClusterError> {
-        self.register(standing.kept.named_by(&desired.target));
-        self.end_overdue(standing, desired, self.now).await?;
-        let freshness = self.freshness(standing);
-        if freshness == Freshness::Settling && standing.checked.is_some() {
+        self.register(state.check.named_by(&desired.target));
+        self.end_overdue(state, desired, self.now).await?;
+        let freshness = self.freshness(state);
+        if freshness == Freshness::Settling && state.checked.is_some() {
             // Whatever else is due: half of a change must not be read. The end of the settle time asks for a look.
             return Ok(Requeue::OnChange);
         }
-        let (stale, called) = (freshness == Freshness::Stale, self.record.take_call());
+        let (outdated, triggered) = (freshness == Freshness::Stale, self.entry.take_trigger());
         let answered = self.status().await.last_handled_reconcile_at;
         let requests = (self.requested_at, answered.as_deref());
-        let inputs = standing.due_inputs(self.generation, requests, stale, called);
+        let inputs = state.due_inputs(self.generation, requests, outdated, triggered);
         let (due, postponed) = (schedule::due(&inputs, self.now), schedule::postponed(&inputs, self.now));
         match due {
-            Some(cause) => self.check(standing, desired, cause, stale).await?,
+            Some(cause) => self.check(state, desired, cause, outdated).await?,
             None => self.publish(|_| None).await?,
         }
-        self.report_long_request(standing).await;
-        Ok(again(standing, postponed.filter(|_| due.is_none())))
+        self.report_long_request(state).await;
+        Ok(again(state, postponed.filter(|_| due.is_none())))
     }
 
     async fn check(
         &self,
-        standing: &mut Standing,
+        state: &mut ConnectionState,
         desired: &Desired,
         cause: Cause,
-        stale: bool,
+        outdated: bool,
     ) -> Result<(), ClusterError> {
         let started = Instant::now();
         let status = self.status().await;
         if cause == Cause::Started {
-            standing.recall(&desired.target, &status, self.generation);
+            state.recall(&desired.target, &status, self.generation);
         }
         if cause.is_extra() {
-            standing.last_extra = Some(self.now);
+            state.last_extra = Some(self.now);
         }
         if cause == Cause::Requested {
-            standing.too_long_reported = false;
-            standing.kept.memory.request();
+            state.too_long_reported = false;
+            state.check.memory.request();
         }
         let subject = Subject {
             connection: &self.connection,
             desired,
-            ledger: &self.record.ledger,
-            stale,
+            ledger: &self.entry.ledger,
+            stale: outdated,
             is_ready: is_ready(&status, self.generation),
             register: &|names| self.register(names),
             now: self.now,
-            deadline: standing
+            deadline: state
                 .time_left(desired.interval, self.now)
                 .filter(|_| is_ready(&status, self.generation))
                 .map(|left| started + left),
         };
         let Checked { observation, leftovers, waited } =
-            match self.context.checker.check(&subject, &mut standing.kept).await {
+            match self.context.checker.check(&subject, &mut state.check).await {
                 Ok(checked) => checked,
                 Err(error) => {
-                    self.end_overdue(standing, desired, Timestamp::now() + RETRY).await?;
+                    self.end_overdue(state, desired, Timestamp::now() + RETRY).await?;
                     return Err(error);
                 }
             };
@@ -266,7 +266,7 @@ impl<'a> Look<'a> {
             return Ok(());
         }
         for connection in waited {
-            self.context.records.call(connection);
+            self.context.registry.trigger(connection);
         }
         let reason = judge::reason(desired, &observation);
         self.context.checker.metrics.checked(reason, started.elapsed());
@@ -278,18 +278,18 @@ impl<'a> Look<'a> {
             "checked"
         );
         if observation.fault.is_none() {
-            self.record.snapshot().earned(desired.interval, std::time::Instant::now());
+            self.entry.snapshot().earned(desired.interval, std::time::Instant::now());
         }
         // A Ready that another credential earned has nothing to say for this one.
         let was_ready = is_ready(&self.status().await, self.generation)
-            && standing.kept.memory.has_passed_with_current(&desired.target);
-        let look = belief::Look { began: self.now, ended: Timestamp::now(), was_ready };
-        let outcome = match standing.kept.memory.belief.weigh(&look, desired, &observation) {
+            && state.check.memory.has_passed_with_current(&desired.target);
+        let run = stability::Timing { began: self.now, ended: Timestamp::now(), was_ready };
+        let outcome = match state.check.memory.stability.weigh(&run, desired, &observation) {
             Some(wait) => {
-                self.note(standing, wait);
+                self.note(state, wait);
                 Ok(())
             }
-            None => self.conclude(standing, desired, &observation, look.ended).await,
+            None => self.conclude(state, desired, &observation, run.ended).await,
         };
         self.revoke(leftovers).await;
         outcome
@@ -298,12 +298,12 @@ impl<'a> Look<'a> {
     /// Ends a Ready that no look at `next` could earn anew in time.
     async fn end_overdue(
         &self,
-        standing: &Standing,
+        state: &ConnectionState,
         desired: &Desired,
         next: Timestamp,
     ) -> Result<(), ClusterError> {
-        let memory = &standing.kept.memory;
-        if !memory.belief.is_overdue(desired.interval, next) {
+        let memory = &state.check.memory;
+        if !memory.stability.is_overdue(desired.interval, next) {
             return Ok(());
         }
         let overdue = Observation {
@@ -319,7 +319,7 @@ impl<'a> Look<'a> {
 
     async fn conclude(
         &self,
-        standing: &mut Standing,
+        state: &mut ConnectionState,
         desired: &Desired,
         observation: &Observation,
         now: Timestamp,
@@ -327,16 +327,16 @@ impl<'a> Look<'a> {
         let around = self.circumstances(now);
         self.publish(|status| {
             let (status, wait) = report::checked(status, &around, desired, observation);
-            self.note(standing, wait);
+            self.note(state, wait);
             Some(status)
         })
         .await
     }
 
-    async fn suspend(&self, standing: &mut Standing, desired: &Desired) -> Result<Requeue, ClusterError> {
+    async fn suspend(&self, state: &mut ConnectionState, desired: &Desired) -> Result<Requeue, ClusterError> {
         self.register(Vec::new());
-        standing.checked = None;
-        let leftovers = standing.kept.abandon();
+        state.checked = None;
+        let leftovers = state.check.abandon();
         let around = self.circumstances(self.now);
         let outcome = self.publish(|status| Some(report::suspended(status, &around, desired))).await;
         self.revoke(leftovers).await;
@@ -344,18 +344,18 @@ impl<'a> Look<'a> {
     }
 
     /// Nothing can be asked for a spec that makes no sense; nothing but another spec can help.
-    async fn refuse(&self, standing: &mut Standing, message: &str) -> Result<Requeue, ClusterError> {
+    async fn refuse(&self, state: &mut ConnectionState, message: &str) -> Result<Requeue, ClusterError> {
         self.register(Vec::new());
-        standing.checked = None;
+        state.checked = None;
         let around = self.circumstances(self.now);
         self.publish(|status| Some(report::invalid_spec(status, &around, message))).await?;
         Ok(Requeue::OnChange)
     }
 
     /// Notes that a check was made, and when the next is to be.
-    fn note(&self, standing: &mut Standing, wait: Duration) {
+    fn note(&self, state: &mut ConnectionState, wait: Duration) {
         let now = Timestamp::now();
-        standing.checked = Some(LastCheck {
+        state.checked = Some(LastCheck {
             generation: self.generation,
             request: self.requested_at.map(str::to_owned),
             at: now,
@@ -364,9 +364,9 @@ impl<'a> Look<'a> {
     }
 
     /// How the objects stand to what was read of them. One that no watch tells of is stale after a while.
-    fn freshness(&self, standing: &Standing) -> Freshness {
-        match self.record.ledger.lock().unwrap_or_else(PoisonError::into_inner).freshness() {
-            Freshness::Fresh if standing.kept.read_again.is_some_and(|time| time <= self.now) => {
+    fn freshness(&self, state: &ConnectionState) -> Freshness {
+        match self.entry.ledger.lock().unwrap_or_else(PoisonError::into_inner).freshness() {
+            Freshness::Fresh if state.check.read_again.is_some_and(|time| time <= self.now) => {
                 Freshness::Stale
             }
             freshness => freshness,
@@ -374,16 +374,16 @@ impl<'a> Look<'a> {
     }
 
     /// Says once that a request is too long to be answered: its value would be copied into the status.
-    async fn report_long_request(&self, standing: &mut Standing) {
-        if !self.is_too_long || standing.too_long_reported {
+    async fn report_long_request(&self, state: &mut ConnectionState) {
+        if !self.is_too_long || state.too_long_reported {
             return;
         }
-        standing.too_long_reported = true;
+        state.too_long_reported = true;
         tell(&self.context.recorder, &self.reference, events::request_too_long()).await;
     }
 
     fn register(&self, names: Vec<ObjectName>) {
-        self.context.records.register(&self.connection, names);
+        self.context.registry.register(&self.connection, names);
     }
 
     async fn revoke(&self, leftovers: Vec<Leftover>) {
@@ -393,7 +393,7 @@ impl<'a> Look<'a> {
 }
 
 /// When to look again, if nothing changes: at the latest when what was postponed may be done.
-fn again(standing: &Standing, postponed: Option<Timestamp>) -> Requeue {
-    let Some(next) = standing.next().into_iter().chain(postponed).min() else { return Requeue::OnChange };
+fn again(state: &ConnectionState, postponed: Option<Timestamp>) -> Requeue {
+    let Some(next) = state.next().into_iter().chain(postponed).min() else { return Requeue::OnChange };
     Requeue::After(Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or_default())
 }

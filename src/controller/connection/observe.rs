@@ -21,30 +21,29 @@ use super::{
     instances::Asker,
 };
 use crate::{
-    api::desired::{Desired, Target},
-    gateway::{route::Rules, way::Way},
-    refs::{ConnectionRef, ObjectKind, ObjectName},
-    secrets::{
+    names::{ConnectionRef, ObjectKind, ObjectName},
+    network::{address_policy::Rules, faults::TransportFault, route::Route},
+    references::{
         Lookup, References, Versions,
+        fingerprints::Fingerprints,
         gateway::{self, Gateway},
-        known::Known,
         resolve::{self, Lookups, Resolved},
     },
+    spec::{Desired, Target},
     vault::{
         Request,
         answer::Answer,
         client::Client,
         health::{self, Health},
         namespace,
-        transport::TransportFault,
     },
     verify::{
-        belief,
         engine::EngineMemory,
         memory::Memory,
         observation::{Fault, Observation},
+        sanitize,
         session::{Plan, Session},
-        shown,
+        stability,
     },
 };
 
@@ -54,7 +53,7 @@ const CONFIG_MAP_POLL: Duration = Duration::from_secs(285);
 
 /// What is kept of a connection between its checks.
 #[derive(Default)]
-pub struct Kept {
+pub struct CheckState {
     /// What is known.
     pub memory: Memory,
     /// When the objects must be read again at the latest, because no watch tells of their changes.
@@ -62,7 +61,7 @@ pub struct Kept {
     /// The objects that the gateway of the connection names.
     pub named_by_gateway: Vec<ObjectName>,
     /// The credentials that the connection has used, so that a server that says one back is noticed.
-    pub known: Known,
+    pub fingerprints: Fingerprints,
     /// What is remembered of the secrets engine.
     pub engine: EngineMemory,
     /// When the last check ended.
@@ -73,7 +72,7 @@ pub struct Kept {
 /// The way to the instance, as the last check found it.
 pub(super) struct Link {
     target: Target,
-    way: Arc<Way>,
+    way: Arc<Route>,
     client: Client,
 }
 
@@ -89,7 +88,7 @@ pub(super) enum Halt<E> {
 pub(super) struct Check<'a, R> {
     pub(super) checker: &'a Checker<R>,
     pub(super) subject: &'a Subject<'a>,
-    pub(super) kept: &'a mut Kept,
+    pub(super) state: &'a mut CheckState,
     /// Which addresses may be dialled.
     rules: Arc<Rules>,
     /// When Vault must have answered everything.
@@ -108,12 +107,12 @@ pub(super) struct Check<'a, R> {
 pub(super) async fn observe<R: References>(
     checker: &Checker<R>,
     subject: &Subject<'_>,
-    kept: &mut Kept,
+    state: &mut CheckState,
 ) -> Result<Checked, R::Error> {
     let mut check = Check {
         checker,
         subject,
-        kept,
+        state,
         rules: checker.dialer.rules_for(&subject.connection.namespace),
         deadline: deadline(subject),
         read: None,
@@ -130,7 +129,7 @@ pub(super) async fn observe<R: References>(
 
 // === impl Kept ===
 
-impl Kept {
+impl CheckState {
     /// Begins with what an earlier process knew.
     pub fn restored(memory: Memory) -> Self {
         Self { memory, ..Self::default() }
@@ -154,7 +153,7 @@ impl Kept {
     /// Gives up the kept session, and what was known of the instance. What is returned is to be revoked.
     pub fn abandon(&mut self) -> Vec<Leftover> {
         self.memory.forget_health();
-        self.memory.belief.dismiss();
+        self.memory.stability.reset();
         let session = self.memory.session.take().filter(Session::is_ours_to_revoke);
         let link = self.link.take();
         session.zip(link).map(|(session, link)| link.leftover(session.token)).into_iter().collect()
@@ -176,12 +175,12 @@ impl<R: References> Check<'_, R> {
     async fn steps(&mut self) -> Result<(), Halt<R::Error>> {
         let Subject { desired, stale, now, .. } = *self.subject;
         // Over a way that was made under other rules, nothing is sent any more.
-        let way_holds = self.kept.link.as_ref().is_some_and(|link| link.way.rules == self.rules);
-        if !way_holds || self.kept.memory.needs_reading(desired, stale, now) {
+        let way_holds = self.state.link.as_ref().is_some_and(|link| link.way.rules == self.rules);
+        if !way_holds || self.state.memory.needs_reading(desired, stale, now) {
             self.read_references().await?;
         }
         let client = self.dial()?;
-        let plan = self.kept.memory.plan(desired, now);
+        let plan = self.state.memory.plan(desired, now);
         self.ask_health(&client).await?;
         if let Some(health) = &self.seen.health {
             namespace::supported(desired.target.namespace.as_ref(), health)?;
@@ -190,7 +189,7 @@ impl<R: References> Check<'_, R> {
             Plan::Watch | Plan::Reuse | Plan::Renew => self.use_kept_session(&client, plan).await,
             Plan::LogIn => match self.begin_session(&client).await {
                 Err(Halt::Fault(Fault::BudgetSpent | Fault::LoginQueued))
-                    if self.kept.memory.may_put_off_proof(desired, now) =>
+                    if self.state.memory.may_put_off_proof(desired, now) =>
                 {
                     // Others keep the login from being proved anew, and nothing speaks against it.
                     self.seen.no_login_before = None;
@@ -206,19 +205,20 @@ impl<R: References> Check<'_, R> {
         let Subject { desired, ledger, now, .. } = *self.subject;
         let lock = || ledger.lock().unwrap_or_else(PoisonError::into_inner);
         lock().begin_reading();
-        self.kept.memory.begin_reading();
+        self.state.memory.begin_reading();
         let objects = self.read_objects().await?;
         let versions = resolve::versions(&objects);
         lock().rest_on(versions.clone());
         self.seen.versions = versions.clone();
-        self.kept.read_again = is_unwatched(&objects).then(|| now + CONFIG_MAP_POLL);
+        self.state.read_again = is_unwatched(&objects).then(|| now + CONFIG_MAP_POLL);
         // The time that Kubernetes took is not Vault's.
         self.deadline = deadline(self.subject);
-        if self.subject.deadline.is_some_and(|deadline| deadline < Instant::now() + belief::SHORTEST_LOOK) {
+        if self.subject.deadline.is_some_and(|deadline| deadline < Instant::now() + stability::SHORTEST_LOOK)
+        {
             return Err(Fault::Overdue.into());
         }
         let resolved = resolve::resolve(&desired.target, &objects)?;
-        self.kept.memory.has_read(versions.clone());
+        self.state.memory.has_read(versions.clone());
         self.seen.suspicion.clone_from(&resolved.suspicion);
         self.learn(resolved.credentials.secrets(&desired.target.method));
         self.learn(resolved.way.gateway.iter().flat_map(Gateway::passwords));
@@ -237,9 +237,9 @@ impl<R: References> Check<'_, R> {
         }
         let gateway = desired.target.gateway.as_ref();
         let spec = gateway.and_then(|name| gateway::read_spec(name, &objects).ok());
-        self.kept.named_by_gateway = spec.map(|spec| spec.references()).unwrap_or_default();
-        register(self.kept.named_by(&desired.target));
-        for name in &self.kept.named_by_gateway {
+        self.state.named_by_gateway = spec.map(|spec| spec.references()).unwrap_or_default();
+        register(self.state.named_by(&desired.target));
+        for name in &self.state.named_by_gateway {
             if !objects.contains_key(name) {
                 let lookup = references.read(namespace, name).await.map_err(Halt::Source)?;
                 objects.insert(name.clone(), lookup);
@@ -254,44 +254,44 @@ impl<R: References> Check<'_, R> {
         let Subject { connection, desired: Desired { target, .. }, .. } = *self.subject;
         let dialer = &self.checker.dialer;
         if let Err(fault) = dialer.permit(&self.rules, &target.instance) {
-            self.kept.give_up_way();
+            self.state.give_up_way();
             return Err(fault.into());
         }
         let Some((Resolved { way: material, .. }, _)) = &self.read else {
-            let link = self.kept.link.as_ref().expect("the objects are read before the first dial");
+            let link = self.state.link.as_ref().expect("the objects are read before the first dial");
             return Ok(link.client.clone());
         };
-        let way = Way::new(&target.instance, &connection.namespace, material, &self.rules);
-        if let Some(link) = self.kept.link.as_ref().filter(|link| link.target == *target && *link.way == way)
+        let way = Route::new(&target.instance, &connection.namespace, material, &self.rules);
+        if let Some(link) = self.state.link.as_ref().filter(|link| link.target == *target && *link.way == way)
         {
             return Ok(link.client.clone());
         }
         let (way, http) = dialer.client(way, material);
         let client = Client::new(http, &way, target.namespace.clone(), &connection.namespace);
-        self.kept.link = Some(Link { target: target.clone(), way, client: client.clone() });
+        self.state.link = Some(Link { target: target.clone(), way, client: client.clone() });
         Ok(client)
     }
 
     /// A session of another address or namespace cannot serve until the new one works: it is ended over its own way.
     fn drop_session_of_another_target(&mut self) {
         let target = &self.subject.desired.target;
-        if self.kept.link.as_ref().is_some_and(|link| link.target != *target) {
-            self.leftovers.extend(self.kept.abandon());
+        if self.state.link.as_ref().is_some_and(|link| link.target != *target) {
+            self.leftovers.extend(self.state.abandon());
         }
     }
 
     async fn ask_health(&mut self, client: &Client) -> Result<(), Fault> {
-        let Some(way) = self.kept.link.as_ref().map(|link| Arc::clone(&link.way)) else { return Ok(()) };
+        let Some(way) = self.state.link.as_ref().map(|link| Arc::clone(&link.way)) else { return Ok(()) };
         let (instances, connection) = (&self.checker.instances, self.subject.connection);
         let from = Asker {
             connection,
             timeout: self.subject.desired.timeout,
-            ready_since: self.kept.looked_at.filter(|_| self.subject.is_ready),
+            ready_since: self.state.looked_at.filter(|_| self.subject.is_ready),
         };
         // What another connection sees of a failing instance saves this one from waiting for no answer, too.
-        if !self.kept.memory.needs_health() && !instances.is_failing(&way) {
-            self.kept.memory.skipped_health();
-            self.seen.health = self.kept.memory.health().cloned();
+        if !self.state.memory.needs_health() && !instances.is_failing(&way) {
+            self.state.memory.skipped_health();
+            self.seen.health = self.state.memory.health().cloned();
             return Ok(());
         }
         if let Some(fault) = instances.known_fault(&way, &from) {
@@ -302,7 +302,7 @@ impl<R: References> Check<'_, R> {
             Ok(health) => {
                 self.waited.extend(instances.serves(&way, connection));
                 self.seen.health = Some(health.clone());
-                self.kept.memory.saw_health(health);
+                self.state.memory.saw_health(health);
                 Ok(())
             }
             Err(fault) => {
@@ -340,22 +340,22 @@ impl<R: References> Check<'_, R> {
 
     /// Remembers credentials, so that a server that says them back is noticed.
     pub(super) fn learn<'c>(&mut self, credentials: impl IntoIterator<Item = &'c SecretString>) {
-        credentials.into_iter().for_each(|it| self.kept.known.learn(it));
+        credentials.into_iter().for_each(|it| self.state.fingerprints.learn(it));
     }
 
     fn conclude(mut self, fault: Option<Fault>) -> Checked {
         if self.seen.versions.is_empty() {
-            self.seen.versions = self.kept.memory.versions();
+            self.seen.versions = self.state.memory.versions();
         }
-        self.kept.memory.answer_request();
+        self.state.memory.answer_request();
         match &fault {
             Some(_) => {
-                self.kept.memory.forget_health();
-                self.kept.engine.forget();
+                self.state.memory.forget_health();
+                self.state.engine.forget();
             }
-            None => self.kept.memory.has_passed(&self.subject.desired.target),
+            None => self.state.memory.has_passed(&self.subject.desired.target),
         }
-        self.kept.looked_at = Some(Instant::now());
+        self.state.looked_at = Some(Instant::now());
         if matches!(fault, Some(Fault::Transport(_) | Fault::Server(_))) {
             self.seen.health = None;
         }
@@ -364,12 +364,12 @@ impl<R: References> Check<'_, R> {
             self.seen.login = None;
         }
         self.seen.fault = fault;
-        let (memory, now) = (&self.kept.memory, self.subject.now);
+        let (memory, now) = (&self.state.memory, self.subject.now);
         self.seen.refused = memory.refused_lately(now);
         self.seen.refused_role = memory.role_tag().cloned();
         self.seen.last_login = memory.accepted_at();
         self.seen.token_due = memory.session.as_ref().and_then(|session| session.due(now));
-        shown::clean(&mut self.seen, &self.kept.known);
+        sanitize::observation(&mut self.seen, &self.state.fingerprints);
         Checked { observation: self.seen, leftovers: self.leftovers, waited: self.waited }
     }
 }

@@ -6,12 +6,12 @@
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::{Context, Look};
+use super::{Context, Reconcile};
 use crate::{
     api::{condition::ConditionType, connection::VaultConnection, status::VaultConnectionStatus},
     cluster::{ClusterError, Written},
     conditions,
-    controller::{last_write::LastWrite, tell::tell},
+    controller::{events::tell, last_write::LastWrite},
     verify::{
         events::transition,
         report::{self, Circumstances},
@@ -45,12 +45,12 @@ pub(super) fn is_ready(status: &VaultConnectionStatus, generation: i64) -> bool 
         && conditions::is_true(&status.conditions, ConditionType::Ready)
 }
 
-// === impl Look ===
+// === impl Reconcile ===
 
-impl Look<'_> {
+impl Reconcile<'_> {
     /// The status that is true now.
     pub(super) async fn status(&self) -> VaultConnectionStatus {
-        let mut published = self.record.published.lock().await;
+        let mut published = self.entry.published.lock().await;
         self.begin_status(&mut published).status().clone()
     }
 
@@ -60,7 +60,7 @@ impl Look<'_> {
         &self,
         next: impl FnOnce(&VaultConnectionStatus) -> Option<VaultConnectionStatus>,
     ) -> Result<(), ClusterError> {
-        let mut published = self.record.published.lock().await;
+        let mut published = self.entry.published.lock().await;
         let published = self.begin_status(&mut published);
         let before = published.status();
         let heartbeat = self.context.heartbeat;
@@ -69,7 +69,7 @@ impl Look<'_> {
         if let Some(next) = next {
             self.context.checker.metrics.moved(before.state, next.state);
             let is_ready = conditions::is_true(&next.conditions, ConditionType::Ready);
-            self.record.snapshot().is_told(is_ready);
+            self.entry.snapshot().is_told(is_ready);
             published.pending = Some(next);
         }
         self.write_pending(published).await
@@ -92,9 +92,9 @@ impl Look<'_> {
     async fn write_pending(&self, published: &mut Published) -> Result<(), ClusterError> {
         let Some(status) = published.pending.clone() else { return Ok(()) };
         let Context { cluster, checker, .. } = self.context;
-        let state = published.last_write.state_to_write(&self.seen);
+        let to_write = published.last_write.state_to_write(&self.seen);
         let place = (self.connection.namespace.as_str(), self.connection.name.as_str());
-        let after = match cluster.apply_status::<VaultConnection>(place, &state, &status).await? {
+        let after = match cluster.apply_status::<VaultConnection>(place, &to_write, &status).await? {
             Written::Stands(after) => after,
             Written::Outdated => {
                 // The watch will show what has changed, and then it is written, or replaced by a newer verdict.

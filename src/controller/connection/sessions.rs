@@ -7,8 +7,8 @@ use super::{
     observe::{Check, Halt},
 };
 use crate::{
-    api::desired::{Desired, Method},
-    secrets::{
+    network::faults::TransportFault,
+    references::{
         References,
         resolve::{AppRolePair, Credentials},
     },
@@ -17,12 +17,12 @@ use crate::{
         ledger::Roles,
         logins::NoPermit,
     },
+    spec::{Desired, Method},
     vault::{
         capabilities,
         client::Client,
         login,
         token::{self, SelfFault},
-        transport::TransportFault,
         wrapping,
     },
     verify::{
@@ -39,7 +39,7 @@ impl<R: References> Check<'_, R> {
         client: &Client,
         plan: Plan,
     ) -> Result<(), Halt<R::Error>> {
-        let mut session = self.kept.memory.session.take().expect("a plan to use a session follows from one");
+        let mut session = self.state.memory.session.take().expect("a plan to use a session follows from one");
         if plan == Plan::Renew {
             self.renew(client, &mut session).await;
         }
@@ -93,7 +93,7 @@ impl<R: References> Check<'_, R> {
         let basis = Basis::new(&desired.target, &versions);
         let session = match resolved.credentials {
             Credentials::AppRole(pair) => self.log_in(client, basis, &pair).await?,
-            Credentials::Token(_) if self.kept.memory.is_spent(&basis) => {
+            Credentials::Token(_) if self.state.memory.is_spent(&basis) => {
                 return Err(Fault::Own(SelfFault::UsedUp).into());
             }
             Credentials::Token(token) => self.given(token, basis),
@@ -104,9 +104,10 @@ impl<R: References> Check<'_, R> {
     /// A session with the user's token. One with limited uses that an earlier process looked up is not looked up again.
     fn given(&self, token: SecretString, basis: Basis) -> Session {
         let now = self.subject.now;
-        let known = self.kept.memory.limited(&basis).filter(|(_, end)| end.is_none_or(|end| now < end));
-        match known {
-            Some(known) => Session::limited(token, basis, known, now),
+        let fingerprints =
+            self.state.memory.limited(&basis).filter(|(_, end)| end.is_none_or(|end| now < end));
+        match fingerprints {
+            Some(fingerprints) => Session::limited(token, basis, fingerprints, now),
             None => Session::given(token, basis, now),
         }
     }
@@ -116,11 +117,11 @@ impl<R: References> Check<'_, R> {
         let cluster_id = self.seen.health.as_ref().and_then(|health| health.cluster_id.as_deref());
         let logins = &self.checker.logins;
         let roles = logins.roles(connection, &basis.target, cluster_id, (&pair.mount, &pair.role_id));
-        self.kept.memory.has_role(roles.address().tag());
+        self.state.memory.has_role(roles.address().tag());
         // After a restart, the status is all that is known of what was refused.
-        let is_same = !pair.wrapped && self.kept.memory.hold(&basis, now).is_some();
+        let is_same = !pair.wrapped && self.state.memory.hold(&basis, now).is_some();
         logins.recall(connection, &roles, is_same.then(|| logins.fingerprint(&pair.secret_id)));
-        if let Some(Decision::Hold { fault, until }) = decide::held(&self.kept.memory, &basis, now) {
+        if let Some(Decision::Hold { fault, until }) = decide::held(&self.state.memory, &basis, now) {
             self.seen.no_login_before = Some(until);
             return Err(fault);
         }
@@ -140,7 +141,7 @@ impl<R: References> Check<'_, R> {
         let Subject { connection, now, .. } = *self.subject;
         let credential = checker.logins.fingerprint(secret_id);
         let attempt = Attempt { connection, basis, credential };
-        let memory = &mut self.kept.memory;
+        let memory = &mut self.state.memory;
         let permit = match checker.logins.permit(memory, &attempt, roles, now, self.deadline).await {
             Ok(permit) => permit,
             Err(NoPermit::TimedOut) => return Err(Fault::LoginQueued),
@@ -155,7 +156,7 @@ impl<R: References> Check<'_, R> {
             Ok(answer) => answer,
             Err(fault) => {
                 if may_have_arrived(&fault) {
-                    self.kept.memory.may_have_been_refused(now);
+                    self.state.memory.may_have_been_refused(now);
                 } else {
                     permit.not_counted(now);
                 }
@@ -166,12 +167,13 @@ impl<R: References> Check<'_, R> {
             Ok(login) => {
                 self.waited.extend(permit.accepted(now));
                 self.learn([&login.token]);
-                self.kept.memory.accepted(basis.clone(), now);
+                self.state.memory.accepted(basis.clone(), now);
                 Ok(Session::issued(login.token, basis.clone(), login.info, now))
             }
             Err(fault) if fault.counts_for_the_lockout() => {
                 permit.refused(now);
-                self.seen.no_login_before = Some(self.kept.memory.refused(basis.clone(), fault.clone(), now));
+                self.seen.no_login_before =
+                    Some(self.state.memory.refused(basis.clone(), fault.clone(), now));
                 Err(fault.into())
             }
             Err(fault) => {
@@ -191,7 +193,7 @@ impl<R: References> Check<'_, R> {
         if !pair.wrapped {
             return Ok(pair.secret_id.clone());
         }
-        if let Some(secret_id) = self.kept.memory.unwrapped(&pair.secret_id) {
+        if let Some(secret_id) = self.state.memory.unwrapped(&pair.secret_id) {
             return Ok(secret_id.clone());
         }
         let answer = self.ask(client, wrapping::lookup(&pair.secret_id), None).await?;
@@ -200,7 +202,7 @@ impl<R: References> Check<'_, R> {
         let unwrapped = wrapping::read_unwrap(&answer)?;
         self.learn([&unwrapped.secret_id]);
         let secret_id = unwrapped.secret_id.clone();
-        self.kept.memory.keep_unwrapped(pair.secret_id.clone(), unwrapped, self.subject.now);
+        self.state.memory.keep_unwrapped(pair.secret_id.clone(), unwrapped, self.subject.now);
         Ok(secret_id)
     }
 
@@ -219,9 +221,9 @@ impl<R: References> Check<'_, R> {
             return outcome;
         }
         if session.owner == Owner::User {
-            self.kept.memory.accepted(session.basis.clone(), self.subject.now);
+            self.state.memory.accepted(session.basis.clone(), self.subject.now);
         }
-        if let Some(old) = self.kept.memory.session.take() {
+        if let Some(old) = self.state.memory.session.take() {
             self.leave(old);
         }
         self.keep_or_leave(session, &outcome);
@@ -232,13 +234,13 @@ impl<R: References> Check<'_, R> {
     /// would leave one more behind.
     fn hold_unusable(&mut self, session: &Session, fault: &SelfFault) {
         if session.owner == Owner::User && *fault == SelfFault::UsedUp {
-            self.kept.memory.has_spent(session.basis.clone());
+            self.state.memory.has_spent(session.basis.clone());
         }
         if session.owner == Owner::Operator
             && matches!(fault, SelfFault::Rejected | SelfFault::NotPermitted { .. })
         {
             let until = self.subject.now + LOCKOUT_WINDOW;
-            self.kept.memory.denied(session.basis.clone(), fault.clone().into(), until);
+            self.state.memory.denied(session.basis.clone(), fault.clone().into(), until);
             self.seen.no_login_before = Some(until);
         }
     }
@@ -287,18 +289,18 @@ impl<R: References> Check<'_, R> {
         let keep = session.owner == Owner::User || (lives && !lacks);
         let mut seen = session.seen(keep, now);
         if matches!(desired.target.method, Method::AppRole { wrapped: true, .. }) {
-            seen.ends_soon = self.kept.memory.secret_id_ends_soon(now);
+            seen.ends_soon = self.state.memory.secret_id_ends_soon(now);
         }
         self.seen.login = Some(seen);
         if keep {
-            self.kept.memory.session = Some(session);
+            self.state.memory.session = Some(session);
         } else {
             self.leave(session);
         }
     }
 
     fn leave(&mut self, session: Session) {
-        let link = self.kept.link.as_ref().filter(|_| session.is_ours_to_revoke());
+        let link = self.state.link.as_ref().filter(|_| session.is_ours_to_revoke());
         self.leftovers.extend(link.map(|link| link.leftover(session.token)));
     }
 }

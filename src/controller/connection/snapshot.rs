@@ -5,11 +5,7 @@ use std::time::{Duration, Instant};
 use kube::{Resource, ResourceExt};
 
 use super::Guarded;
-use crate::{
-    api::{condition::ConditionType, desired::Desired},
-    conditions,
-    verify::belief,
-};
+use crate::{api::condition::ConditionType, conditions, spec::Desired, verify::stability};
 
 /// How much later than the last moment for a check an old Ready ends, by a timer: a check that has taken all its time
 /// says why it failed.
@@ -41,7 +37,8 @@ impl Snapshot {
         let spec = object.0.as_ref().ok().map(|connection| &connection.spec);
         let desired =
             spec.and_then(|spec| Desired::parse(spec).ok()).filter(|_| spec.is_some_and(|it| !it.suspend));
-        let longest = desired.map_or(LONGEST_WITHOUT_SPEC, |desired| belief::longest_ready(desired.interval));
+        let longest =
+            desired.map_or(LONGEST_WITHOUT_SPEC, |desired| stability::longest_ready(desired.interval));
         let latest = now + longest + AFTER_LAST_CHECK;
         if self.uid == uid {
             // The present spec may ask for more checks than the one that the Ready is about.
@@ -57,7 +54,7 @@ impl Snapshot {
 
     /// Notes a check that passed at this moment.
     pub fn earned(&mut self, interval: Duration, at: Instant) {
-        self.expires = Some(at + belief::longest_ready(interval) + AFTER_LAST_CHECK);
+        self.expires = Some(at + stability::longest_ready(interval) + AFTER_LAST_CHECK);
     }
 
     /// Notes whether the status calls the connection Ready.

@@ -25,7 +25,7 @@ use std::{
 };
 
 use self::queue::{Lane, Priority};
-use crate::{cluster::ClusterError, secrets::dependents::Owner};
+use crate::{cluster::ClusterError, references::dependents::Owner};
 
 /// When to reconcile an object again, if nothing changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,7 +25,7 @@ use super::{
     task::Run,
 };
 use crate::{
-    cluster::ClusterError, controller::chain, secrets::dependents::Owner as _, telemetry::metrics::Metrics,
+    cluster::ClusterError, controller::chain, references::dependents::Owner as _, telemetry::metrics::Metrics,
 };
 
 /// How soon to try again when the API server failed us.
@@ -422,7 +422,7 @@ mod tests {
             queue::Priority,
             task::{self, Stake},
         },
-        refs::ConnectionRef,
+        names::ConnectionRef,
     };
 
     /// An object: its name, and the generation of its spec.

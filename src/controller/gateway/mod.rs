@@ -35,19 +35,19 @@ use super::{
         Kind, Listing, Requeue,
         queue::{Lane, Priority},
     },
+    events::tell,
     last_write::LastWrite,
-    records::Change,
-    tell::tell,
+    registry::Change,
 };
 use crate::{
     api::{
         REQUESTED_AT,
-        desired::DesiredGateway,
         gateway::{VaultGateway, VaultGatewayStatus},
     },
     cluster::{self, ClusterError, Written},
-    refs::{GatewayName, ObjectName},
-    secrets::Version,
+    names::{GatewayName, ObjectName},
+    references::Version,
+    spec::DesiredGateway,
     verify::{
         events::{self, Transition},
         gateway,
@@ -69,11 +69,11 @@ pub struct GatewayContext {
     pub shared: Arc<Context>,
     /// Takes connections that rest on another state of a gateway than the one seen now.
     pub changed: UnboundedSender<Change>,
-    standings: Mutex<HashMap<GatewayName, Arc<AsyncMutex<Standing>>>>,
+    states: Mutex<HashMap<GatewayName, Arc<AsyncMutex<GatewayState>>>>,
 }
 
 /// How things stand with one gateway, from one look at it to the next.
-struct Standing {
+struct GatewayState {
     uid: String,
     reference: ObjectReference,
     written: VaultGatewayStatus,
@@ -96,7 +96,7 @@ struct LastCheck {
 }
 
 /// One look at one gateway.
-struct Look<'a> {
+struct Reconcile<'a> {
     context: &'a GatewayContext,
     name: GatewayName,
     seen: Version,
@@ -105,15 +105,15 @@ struct Look<'a> {
 
 /// Looks at a gateway: checks it if that is due, and makes its status true.
 async fn reconcile(object: &GuardedGateway, context: &GatewayContext) -> Result<Requeue, ClusterError> {
-    let look = Look::new(object, context);
-    context.saw(&look.name, Some(&cluster::spec_version(object.meta())));
-    let standing = context.standing(&look.name, object);
-    let mut standing = standing.lock().await;
-    standing.begin(object);
+    let run = Reconcile::new(object, context);
+    context.saw(&run.name, Some(&cluster::spec_version(object.meta())));
+    let state = context.state(&run.name, object);
+    let mut state = state.lock().await;
+    state.begin(object);
     match object.0.as_ref().map(|gateway| DesiredGateway::parse(&gateway.spec)) {
-        Ok(Ok(desired)) => look.check_if_due(&mut standing, &desired).await,
-        Ok(Err(error)) => look.refuse(&mut standing, &error.to_string()).await,
-        Err(error) => look.refuse(&mut standing, &format!("the spec cannot be read: {error}")).await,
+        Ok(Ok(desired)) => run.check_if_due(&mut state, &desired).await,
+        Ok(Err(error)) => run.refuse(&mut state, &error.to_string()).await,
+        Err(error) => run.refuse(&mut state, &format!("the spec cannot be read: {error}")).await,
     }
 }
 
@@ -123,23 +123,23 @@ async fn report_panic(
     context: &GatewayContext,
     retry: Duration,
 ) -> Result<(), ClusterError> {
-    let look = Look::new(object, context);
-    let standing = context.standing(&look.name, object);
-    let mut standing = standing.lock().await;
-    standing.begin(object);
-    standing.checked = None;
-    let status = gateway::internal_error(standing.status(), &look.around, retry, look.users());
-    look.write(&mut standing, status).await
+    let run = Reconcile::new(object, context);
+    let state = context.state(&run.name, object);
+    let mut state = state.lock().await;
+    state.begin(object);
+    state.checked = None;
+    let status = gateway::internal_error(state.status(), &run.around, retry, run.users());
+    run.write(&mut state, status).await
 }
 
 /// Forgets a gateway that is gone. Its connections fail from now on, and each tells so itself.
 async fn forget(name: &GatewayName, context: &GatewayContext) {
-    let records = &context.shared.records;
-    records.forget_gateway(name);
+    let registry = &context.shared.registry;
+    registry.forget_gateway(name);
     context.shared.checker.dialer.forget(name);
     context.saw(name, None);
-    let Some(standing) = context.lock().remove(name) else { return };
-    let users = records.users_of(name);
+    let Some(state) = context.lock().remove(name) else { return };
+    let users = registry.users_of(name);
     if !users.is_empty() {
         let names: Vec<_> = users.iter().take(10).map(|user| user.name.as_str()).collect();
         let note = format!(
@@ -148,7 +148,7 @@ async fn forget(name: &GatewayName, context: &GatewayContext) {
             names.join(", ")
         );
         let transition = Transition { warning: true, reason: "DeletedInUse".to_owned(), note };
-        tell(&context.shared.recorder, &standing.lock().await.reference, transition).await;
+        tell(&context.shared.recorder, &state.lock().await.reference, transition).await;
     }
 }
 
@@ -157,25 +157,25 @@ async fn forget(name: &GatewayName, context: &GatewayContext) {
 impl GatewayContext {
     /// Nothing is known yet.
     pub fn new(shared: Arc<Context>, changed: UnboundedSender<Change>) -> Self {
-        Self { shared, changed, standings: Mutex::default() }
+        Self { shared, changed, states: Mutex::default() }
     }
 
     /// Notes the state of a gateway, and asks its connections to look again if they rest on another.
     fn saw(&self, name: &GatewayName, version: Option<&Version>) {
         let object = ObjectName::gateway(&name.name);
-        for change in self.shared.records.saw(&name.namespace, &object, version) {
+        for change in self.shared.registry.saw(&name.namespace, &object, version) {
             // The receiver is gone only when the operator stops.
             let _ = self.changed.send(change);
         }
     }
 
-    fn standing(&self, name: &GatewayName, object: &GuardedGateway) -> Arc<AsyncMutex<Standing>> {
-        let new = || Arc::new(AsyncMutex::new(Standing::new(object)));
+    fn state(&self, name: &GatewayName, object: &GuardedGateway) -> Arc<AsyncMutex<GatewayState>> {
+        let new = || Arc::new(AsyncMutex::new(GatewayState::new(object)));
         Arc::clone(self.lock().entry(name.clone()).or_insert_with(new))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<GatewayName, Arc<AsyncMutex<Standing>>>> {
-        self.standings.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<GatewayName, Arc<AsyncMutex<GatewayState>>>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -231,9 +231,9 @@ impl Kind for GatewayContext {
     }
 }
 
-// === impl Standing ===
+// === impl GatewayState ===
 
-impl Standing {
+impl GatewayState {
     /// One that was deleted and created again begins anew.
     fn begin(&mut self, object: &GuardedGateway) {
         if self.uid != object.uid().unwrap_or_default() {
@@ -270,7 +270,7 @@ impl Standing {
             requested_at: around.requested_at,
             handled_request: checked.map_or(answered, |checked| checked.request.as_deref()),
             stale: self.is_stale,
-            called: false,
+            triggered: false,
             next_check: checked.map(|checked| checked.next),
             last_check: checked.map(|checked| checked.at),
             last_extra: self.last_extra,
@@ -278,9 +278,9 @@ impl Standing {
     }
 }
 
-// === impl Look ===
+// === impl Reconcile ===
 
-impl<'a> Look<'a> {
+impl<'a> Reconcile<'a> {
     fn new(object: &'a GuardedGateway, context: &'a GatewayContext) -> Self {
         let meta = object.meta();
         Self {
@@ -302,103 +302,103 @@ impl<'a> Look<'a> {
 
     async fn check_if_due(
         &self,
-        standing: &mut Standing,
+        state: &mut GatewayState,
         desired: &DesiredGateway,
     ) -> Result<Requeue, ClusterError> {
-        let records = &self.context.shared.records;
-        records.register_gateway(&self.name, desired.references());
-        standing.is_stale |= records.take_stale(&self.name);
-        let inputs = standing.due_inputs(&self.around);
+        let registry = &self.context.shared.registry;
+        registry.register_gateway(&self.name, desired.references());
+        state.is_stale |= registry.take_stale(&self.name);
+        let inputs = state.due_inputs(&self.around);
         let now = self.around.now;
         let (due, postponed) = (schedule::due(&inputs, now), schedule::postponed(&inputs, now));
         if let Some(cause) = due {
             if cause.is_extra() {
-                standing.last_extra = Some(now);
+                state.last_extra = Some(now);
             }
-            standing.is_stale = false;
-            self.check(standing, desired).await?;
-            return Ok(again(standing, None));
+            state.is_stale = false;
+            self.check(state, desired).await?;
+            return Ok(again(state, None));
         }
-        let status = gateway::counted(standing.status(), self.users());
-        let stands = standing.written_at.map(|at| at.elapsed());
+        let status = gateway::counted(state.status(), self.users());
+        let stands = state.written_at.map(|at| at.elapsed());
         if let Some(rest) = stands.and_then(|stands| RECOUNT.checked_sub(stands))
-            && gateway::is_news(standing.status(), &status)
+            && gateway::is_news(state.status(), &status)
         {
             return Ok(Requeue::After(rest));
         }
-        self.write(standing, status).await?;
-        Ok(again(standing, postponed))
+        self.write(state, status).await?;
+        Ok(again(state, postponed))
     }
 
-    async fn check(&self, standing: &mut Standing, desired: &DesiredGateway) -> Result<(), ClusterError> {
+    async fn check(&self, state: &mut GatewayState, desired: &DesiredGateway) -> Result<(), ClusterError> {
         let shared = &self.context.shared;
         let seen = probe(&shared.checker.references, &shared.checker.dialer, &self.name, desired).await?;
         let now = Timestamp::now();
         let around = Circumstances { now, ..self.around };
-        let (status, wait) = gateway::checked(standing.status(), &around, desired, &seen, self.users());
-        standing.checked = Some(LastCheck {
+        let (status, wait) = gateway::checked(state.status(), &around, desired, &seen, self.users());
+        state.checked = Some(LastCheck {
             generation: around.generation,
             request: around.requested_at.map(str::to_owned),
             at: now,
             next: now.checked_add(wait).unwrap_or(Timestamp::MAX),
         });
-        if gateway::is_back(standing.status(), &status) {
+        if gateway::is_back(state.status(), &status) {
             self.call_users();
         }
-        self.write(standing, status).await
+        self.write(state, status).await
     }
 
     /// Nothing can be tried of a spec that makes no sense; nothing but another spec can help.
-    async fn refuse(&self, standing: &mut Standing, message: &str) -> Result<Requeue, ClusterError> {
-        self.context.shared.records.register_gateway(&self.name, Vec::new());
-        standing.checked = None;
-        let status = gateway::invalid_spec(standing.status(), &self.around, message, self.users());
-        self.write(standing, status).await?;
+    async fn refuse(&self, state: &mut GatewayState, message: &str) -> Result<Requeue, ClusterError> {
+        self.context.shared.registry.register_gateway(&self.name, Vec::new());
+        state.checked = None;
+        let status = gateway::invalid_spec(state.status(), &self.around, message, self.users());
+        self.write(state, status).await?;
         Ok(Requeue::OnChange)
     }
 
     /// Writes a status, if it says something new or its times are too old, and tells of a transition.
-    async fn write(&self, standing: &mut Standing, status: VaultGatewayStatus) -> Result<(), ClusterError> {
+    async fn write(&self, state: &mut GatewayState, status: VaultGatewayStatus) -> Result<(), ClusterError> {
         let Context { cluster, checker, recorder, heartbeat, .. } = &*self.context.shared;
-        let before = standing.status();
+        let before = state.status();
         let aged = report::needs_heartbeat(before.last_check_time.as_ref(), self.around.now, *heartbeat);
         if gateway::is_news(before, &status) || aged {
-            standing.unwritten = Some(status);
+            state.unwritten = Some(status);
         }
-        let Some(status) = standing.unwritten.clone() else { return Ok(()) };
+        let Some(status) = state.unwritten.clone() else { return Ok(()) };
         let place = (self.name.namespace.as_str(), self.name.name.as_str());
-        let state = standing.last_write.state_to_write(&self.seen);
-        match cluster.apply_status::<VaultGateway>(place, &state, &status).await? {
-            Written::Stands(after) => standing.last_write.wrote(self.seen.clone(), after),
+        let to_write = state.last_write.state_to_write(&self.seen);
+        match cluster.apply_status::<VaultGateway>(place, &to_write, &status).await? {
+            Written::Stands(after) => state.last_write.wrote(self.seen.clone(), after),
             // The watch will show what has changed, and then it is written, or replaced by a newer verdict.
             Written::Outdated | Written::Gone => return Ok(()),
         }
-        (standing.unwritten, standing.written_at) = (None, Some(Instant::now()));
-        let before = std::mem::replace(&mut standing.written, status);
+        (state.unwritten, state.written_at) = (None, Some(Instant::now()));
+        let before = std::mem::replace(&mut state.written, status);
         checker.metrics.status_written();
-        if let Some(transition) = events::transition(&before.conditions, &standing.written.conditions) {
-            tell(recorder, &standing.reference, transition).await;
+        if let Some(transition) = events::transition(&before.conditions, &state.written.conditions) {
+            tell(recorder, &state.reference, transition).await;
         }
         Ok(())
     }
 
     fn users(&self) -> usize {
-        self.context.shared.records.users_of(&self.name).len()
+        self.context.shared.registry.users_of(&self.name).len()
     }
 
     /// Asks the connections that wait for this gateway to try it now.
     fn call_users(&self) {
-        let Context { checker, records, .. } = &*self.context.shared;
+        let Context { checker, registry, .. } = &*self.context.shared;
         checker.instances.forget_gateway(&self.name);
-        for connection in records.users_of(&self.name) {
-            records.call(connection);
+        for connection in registry.users_of(&self.name) {
+            registry.trigger(connection);
         }
     }
 }
 
 /// When to look again, if nothing changes: at the latest when what was postponed may be done.
-fn again(standing: &Standing, postponed: Option<Timestamp>) -> Requeue {
-    let next = standing.checked.as_ref().map(|checked| checked.next);
+fn again(state: &GatewayState, postponed: Option<Timestamp>) -> Requeue {
+    let next = state.checked.as_ref().map(|checked| checked.next);
     let Some(next) = next.into_iter().chain(postponed).min() else { return Requeue::OnChange };
     let wait = Duration::try_from(next.duration_since(Timestamp::now()));
     Requeue::After(wait.unwrap_or_default())

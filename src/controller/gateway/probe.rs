@@ -4,14 +4,14 @@ use futures::future::join_all;
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    api::desired::DesiredGateway,
-    gateway::dial::Dialer,
-    refs::GatewayName,
-    secrets::{
+    names::GatewayName,
+    network::dial::Dialer,
+    references::{
         References,
         gateway::{Endpoint, Gateway},
         resolve::{self, Lookups},
     },
+    spec::DesiredGateway,
     verify::gateway::{EndpointSeen, GatewaySeen},
 };
 

@@ -182,7 +182,8 @@ impl Vault {
     /// How many living tokens came from logins at a mount, by their leases. (A look at each accessor would end tokens of other
     /// tests: Vault revokes one that it finds before its lease is stored.)
     pub async fn sessions(&self, mount: &str) -> usize {
-        let (_, answer) = self.call(&format!("sys/leases/lookup/auth/{mount}/login?list=true"), None).await;
+        let (_, answer) =
+            self.trigger(&format!("sys/leases/lookup/auth/{mount}/login?list=true"), None).await;
         answer["data"]["keys"].as_array().map_or(0, Vec::len)
     }
 
@@ -191,7 +192,7 @@ impl Vault {
     }
 
     pub async fn unseal(&self) {
-        let (status, answer) = self.call("sys/unseal", Some(&json!({"key": self.unseal_key}))).await;
+        let (status, answer) = self.trigger("sys/unseal", Some(&json!({"key": self.unseal_key}))).await;
         assert!(status == 200 && answer["sealed"] == false, "it is not unsealed: {status} {answer}");
     }
 
@@ -208,7 +209,7 @@ impl Vault {
 
     /// Reads something that is not there.
     pub async fn read_missing(&self, path: &str) {
-        let (status, answer) = self.call(path, None).await;
+        let (status, answer) = self.trigger(path, None).await;
         assert_eq!(status, 404, "{path}: {answer}");
     }
 
@@ -221,12 +222,12 @@ impl Vault {
     }
 
     async fn expect(&self, path: &str, body: Option<&Value>) -> Value {
-        let (status, answer) = self.call(path, body).await;
+        let (status, answer) = self.trigger(path, body).await;
         assert!((200..300).contains(&status), "{path} as root: {status} {answer}");
         answer
     }
 
-    async fn call(&self, path: &str, body: Option<&Value>) -> (u16, Value) {
+    async fn trigger(&self, path: &str, body: Option<&Value>) -> (u16, Value) {
         let url = format!("{}/v1/{path}", self.address);
         let request = match body {
             Some(body) => self.http.post(url).body(body.to_string()),

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use vault_connection_operator::api::{
-    condition::{ConditionType, Nature, Reason, Truth},
+    condition::{ConditionType, FailureClass, Reason, Truth},
     connection::VaultConnection,
     gateway::VaultGateway,
 };
@@ -56,7 +56,7 @@ pub fn assert_gateway(row: &str, gateway: &VaultGateway, reason: Reason) {
     };
     assert_eq!(told(ConditionType::ReferencesResolved), references, "{row}");
     assert_eq!(told(ConditionType::Reachable), reachable, "{row}");
-    let needs_person = reason.nature() == Nature::NeedsPerson;
+    let needs_person = reason.failure_class() == FailureClass::Terminal;
     assert_eq!(find(ConditionType::Stalled).is_some(), !works && needs_person, "{row}");
     assert_eq!(find(ConditionType::Reconciling).is_some(), !works && !needs_person, "{row}");
     let generation = gateway.metadata.generation;
@@ -98,9 +98,9 @@ pub fn assert_failed(row: &str, connection: &VaultConnection, reason: Reason, ne
             }
         }
     }
-    let (set, unset) = match reason.nature() {
-        Nature::NeedsPerson => (ConditionType::Stalled, ConditionType::Reconciling),
-        Nature::Fine | Nature::Passing | Nature::Definite => {
+    let (set, unset) = match reason.failure_class() {
+        FailureClass::Terminal => (ConditionType::Stalled, ConditionType::Reconciling),
+        FailureClass::None | FailureClass::Transient | FailureClass::Persistent => {
             (ConditionType::Reconciling, ConditionType::Stalled)
         }
     };

@@ -1,0 +1,125 @@
+//! Who must look again when an object changes.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    hash::Hash,
+};
+
+use crate::names::{ConnectionRef, GatewayName, ObjectKind, ObjectName};
+
+/// Which connections, or gateways, name which objects.
+#[derive(Debug)]
+pub struct Dependents<O> {
+    by_object: HashMap<(String, ObjectName), BTreeSet<O>>,
+    by_owner: HashMap<O, Vec<ObjectName>>,
+}
+
+/// What names objects of its own namespace.
+pub trait Owner: Clone + Ord + Hash {
+    /// The namespace.
+    fn namespace(&self) -> &str;
+}
+
+impl Owner for ConnectionRef {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+}
+
+impl Owner for GatewayName {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+}
+
+// === impl Dependents ===
+
+impl<O> Default for Dependents<O> {
+    fn default() -> Self {
+        Self { by_object: HashMap::new(), by_owner: HashMap::new() }
+    }
+}
+
+impl<O: Owner> Dependents<O> {
+    /// Remembers what an owner names, in place of what it named before, which is returned.
+    pub fn register(&mut self, owner: &O, objects: Vec<ObjectName>) -> Vec<ObjectName> {
+        if self.by_owner.get(owner) == Some(&objects) {
+            return objects;
+        }
+        let before = self.forget(owner);
+        for object in &objects {
+            let key = (owner.namespace().to_owned(), object.clone());
+            self.by_object.entry(key).or_default().insert(owner.clone());
+        }
+        self.by_owner.insert(owner.clone(), objects);
+        before
+    }
+
+    /// Drops an owner, and returns what it named.
+    pub fn forget(&mut self, owner: &O) -> Vec<ObjectName> {
+        let named = self.by_owner.remove(owner).unwrap_or_default();
+        for object in &named {
+            let key = (owner.namespace().to_owned(), object.clone());
+            if let Some(owners) = self.by_object.get_mut(&key) {
+                owners.remove(owner);
+                if owners.is_empty() {
+                    self.by_object.remove(&key);
+                }
+            }
+        }
+        named
+    }
+
+    /// Every owner that was registered.
+    pub fn owners(&self) -> impl Iterator<Item = &O> {
+        self.by_owner.keys()
+    }
+
+    /// The owners in a namespace that name an object.
+    pub fn of(&self, namespace: &str, object: &ObjectName) -> Vec<O> {
+        let key = (namespace.to_owned(), object.clone());
+        self.by_object.get(&key).into_iter().flatten().cloned().collect()
+    }
+
+    /// The objects of a kind that owners name, each with its namespace; in one namespace, or in all.
+    pub fn named(&self, kind: ObjectKind, namespace: Option<&str>) -> BTreeSet<(String, ObjectName)> {
+        let wanted = |(of, object): &&(String, ObjectName)| {
+            object.kind == kind && namespace.is_none_or(|namespace| namespace == of)
+        };
+        self.by_object.keys().filter(wanted).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(namespace: &str, name: &str) -> ConnectionRef {
+        ConnectionRef { namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    #[test]
+    fn an_object_leads_to_the_connections_of_its_namespace_that_name_it() {
+        let (a, b, elsewhere) = (connection("ns", "a"), connection("ns", "b"), connection("other", "a"));
+        let (shared, own) = (ObjectName::secret("shared"), ObjectName::secret("own"));
+        let mut dependents = Dependents::default();
+        dependents.register(&a, vec![shared.clone()]);
+        dependents.register(&b, vec![shared.clone(), own.clone()]);
+        dependents.register(&elsewhere, vec![shared.clone()]);
+        assert_eq!(dependents.of("ns", &shared), [a.clone(), b.clone()]);
+        assert_eq!(dependents.of("ns", &ObjectName::config_map("shared")), []);
+        let named = dependents.named(ObjectKind::Secret, Some("ns"));
+        assert_eq!(named, [("ns".to_owned(), own.clone()), ("ns".to_owned(), shared.clone())].into());
+        assert_eq!(dependents.named(ObjectKind::Secret, None).len(), 3);
+        assert_eq!(dependents.named(ObjectKind::ConfigMap, None), [].into());
+
+        dependents.register(&b, vec![shared.clone()]);
+        assert_eq!(dependents.of("ns", &own), [], "what is no longer named is dropped");
+        dependents.forget(&a);
+        dependents.forget(&b);
+        assert_eq!(dependents.of("ns", &shared), []);
+        assert_eq!(dependents.of("other", &shared), std::slice::from_ref(&elsewhere));
+        dependents.forget(&elsewhere);
+        assert!(dependents.by_object.is_empty() && dependents.by_owner.is_empty());
+    }
+}

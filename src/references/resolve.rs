@@ -1,0 +1,455 @@
+//! From the objects that were read to all that a check needs of them.
+
+use std::collections::BTreeMap;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{
+    Lookup, Versions,
+    anchors::BundleFault,
+    gateway::{self, Gateway},
+    slips::{self, Purpose, Slip},
+    tls::{self, KeyPairFault, TlsMaterial},
+};
+use crate::{
+    api::auth::{RoleId, SecretKeyRef},
+    names::{MountPath, ObjectName},
+    spec::{Method, Target},
+};
+
+/// Longest credential, in bytes. Vault's own have at most a few KiB, and it refuses long requests.
+pub const MAX_CREDENTIAL_BYTES: usize = 16 * 1024;
+
+/// What a connection logs in with. Its Debug is redacted.
+#[derive(Debug)]
+pub enum Credentials {
+    /// For an AppRole login.
+    AppRole(AppRolePair),
+    /// An access token.
+    Token(SecretString),
+}
+
+/// What an AppRole login needs.
+#[derive(Debug)]
+pub struct AppRolePair {
+    /// Path of the auth method.
+    pub mount: MountPath,
+    /// The role id.
+    pub role_id: SecretString,
+    /// The secret id, or the wrapping token that holds it.
+    pub secret_id: SecretString,
+    /// Whether it is wrapped.
+    pub wrapped: bool,
+}
+
+/// Everything that a check needs of the objects.
+#[derive(Debug)]
+pub struct Resolved {
+    /// What to log in with.
+    pub credentials: Credentials,
+    /// What may be wrong with that.
+    pub suspicion: Option<Suspicion>,
+    /// The way to the instance.
+    pub way: RouteMaterial,
+}
+
+/// What would explain that a credential is refused. It may as well be as it is meant to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspicion {
+    /// The field of the spec that names the credential.
+    pub field: &'static str,
+    /// The object and key that it names; none when the value is in the spec itself.
+    pub source: Option<(ObjectName, String)>,
+    /// What seems to be wrong.
+    pub slip: Slip,
+}
+
+/// What the way to an instance needs of the objects.
+#[derive(Debug)]
+pub struct RouteMaterial {
+    /// For the TLS connection to the instance.
+    pub tls: TlsMaterial,
+    /// The gateway to go through.
+    pub gateway: Option<Gateway>,
+    /// The objects of the connection's namespace that the way rests on, CA certificates apart.
+    pub rests_on: Versions,
+}
+
+/// Why an object cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReferenceFault {
+    /// The field of the spec that names it, and of which object, if not of the connection.
+    pub field: String,
+    /// The object and key that it names; none when the value is in the spec itself.
+    pub source: Option<(ObjectName, String)>,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// What is wrong with an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// It does not exist.
+    Missing,
+    /// It lacks the label that a Secret must carry.
+    NotLabelled,
+    /// Kubernetes does not let us read it.
+    Forbidden,
+    /// It has no such key.
+    NoKey,
+    /// The value is empty.
+    Empty,
+    /// The value is not UTF-8 text.
+    NotUtf8,
+    /// The value starts or ends with white space.
+    Whitespace,
+    /// The value is longer than any credential.
+    TooLong,
+    /// The value cannot be meant.
+    Malformed(Slip),
+    /// The value holds no CA certificate.
+    InvalidCertificate(BundleFault),
+    /// The object holds no certificate with the key that belongs to it.
+    InvalidKeyPair(KeyPairFault),
+    /// The gateway breaks a rule that the installed CRD did not enforce.
+    InvalidGateway(String),
+}
+
+/// The objects that a check read.
+pub type Lookups = BTreeMap<ObjectName, Lookup>;
+
+/// Where a credential is, and what it is for.
+struct Place {
+    field: &'static str,
+    source: Option<(ObjectName, String)>,
+    purpose: Purpose,
+}
+
+// === impl Credentials ===
+
+impl Credentials {
+    /// The values that only the Secrets hold. A role id in the spec is in the status, too.
+    pub fn secrets(&self, method: &Method) -> Vec<&SecretString> {
+        match (self, method) {
+            (Self::AppRole(pair), Method::AppRole { role_id: RoleId::Value(_), .. }) => vec![&pair.secret_id],
+            (Self::AppRole(pair), Method::AppRole { .. } | Method::Token(_)) => {
+                vec![&pair.role_id, &pair.secret_id]
+            }
+            (Self::Token(token), _) => vec![token],
+        }
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    fn of_role_id(role_id: &RoleId) -> Self {
+        let (field, source) = match role_id {
+            RoleId::Value(_) => ("spec.auth.appRole.roleId.value", None),
+            RoleId::SecretRef(reference) => ("spec.auth.appRole.roleId", Some(source(reference))),
+        };
+        Self { field, source, purpose: Purpose::RoleId }
+    }
+
+    fn of_secret_id(reference: &SecretKeyRef, wrapped: bool) -> Self {
+        let purpose = if wrapped { Purpose::WrappingToken } else { Purpose::SecretId };
+        Self { field: "spec.auth.appRole.secretId", source: Some(source(reference)), purpose }
+    }
+
+    fn of_token(reference: &SecretKeyRef) -> Self {
+        Self { field: "spec.auth.token", source: Some(source(reference)), purpose: Purpose::Token }
+    }
+
+    /// The value, unless it cannot be meant: no login is spent on it.
+    fn take(&self, value: SecretString) -> Result<SecretString, ReferenceFault> {
+        match slips::certain(self.purpose, value.expose_secret()) {
+            None => Ok(value),
+            Some(slip) => Err(ReferenceFault {
+                field: self.field.to_owned(),
+                source: self.source.clone(),
+                problem: Problem::Malformed(slip),
+            }),
+        }
+    }
+
+    fn suspect(&self, value: &SecretString) -> Option<Suspicion> {
+        slips::suspected(self.purpose, value.expose_secret()).map(|slip| self.suspicion(slip))
+    }
+
+    fn suspicion(&self, slip: Slip) -> Suspicion {
+        Suspicion { field: self.field, source: self.source.clone(), slip }
+    }
+}
+
+fn source(reference: &SecretKeyRef) -> (ObjectName, String) {
+    (ObjectName::secret(&reference.name), reference.key.clone())
+}
+
+/// Takes the values that a target names, also by its gateway, out of the objects that were read.
+pub fn resolve(target: &Target, objects: &Lookups) -> Result<Resolved, ReferenceFault> {
+    let (credentials, suspicion) = suspected_credentials(target, objects)?;
+    Ok(Resolved { credentials, suspicion, way: way(target, objects)? })
+}
+
+/// Takes what a target logs in with out of the objects that were read.
+pub fn credentials(target: &Target, objects: &Lookups) -> Result<Credentials, ReferenceFault> {
+    suspected_credentials(target, objects).map(|(credentials, _)| credentials)
+}
+
+/// The credentials, and what may be wrong with them.
+fn suspected_credentials(
+    target: &Target,
+    objects: &Lookups,
+) -> Result<(Credentials, Option<Suspicion>), ReferenceFault> {
+    let from = |place: &Place, reference: &SecretKeyRef| {
+        let value = text(objects, place.field, &ObjectName::secret(&reference.name), &reference.key)?;
+        place.take(value)
+    };
+    Ok(match &target.method {
+        Method::AppRole { mount, role_id, secret_id, wrapped } => {
+            let (of_role, of_secret) = (Place::of_role_id(role_id), Place::of_secret_id(secret_id, *wrapped));
+            let role_id = match role_id {
+                RoleId::Value(value) => of_role.take(SecretString::from(value.as_str()))?,
+                RoleId::SecretRef(reference) => from(&of_role, reference)?,
+            };
+            let secret_id = from(&of_secret, secret_id)?;
+            let same = role_id.expose_secret() == secret_id.expose_secret();
+            let suspicion = same.then(|| of_secret.suspicion(Slip::Twice));
+            let suspicion = suspicion.or_else(|| of_secret.suspect(&secret_id));
+            let suspicion = suspicion.or_else(|| of_role.suspect(&role_id));
+            let pair = AppRolePair { mount: mount.clone(), role_id, secret_id, wrapped: *wrapped };
+            (Credentials::AppRole(pair), suspicion)
+        }
+        Method::Token(reference) => {
+            let place = Place::of_token(reference);
+            let token = from(&place, reference)?;
+            let suspicion = place.suspect(&token);
+            (Credentials::Token(token), suspicion)
+        }
+    })
+}
+
+fn way(target: &Target, objects: &Lookups) -> Result<RouteMaterial, ReferenceFault> {
+    let tls = tls::resolve(&target.tls, objects, "spec.tls", "")?;
+    let mut names: Vec<ObjectName> =
+        target.tls.client_certificate.as_deref().map(ObjectName::secret).into_iter().collect();
+    let gateway = match &target.gateway {
+        Some(name) => {
+            let desired = gateway::read_spec(name, objects)?;
+            names.push(ObjectName::gateway(name));
+            names.extend(desired.references());
+            Some(Gateway::resolve(name, &desired, objects, &gateway::whose(name))?)
+        }
+        None => None,
+    };
+    let mut rests_on = versions(objects);
+    rests_on.retain(|name, _| names.contains(name));
+    Ok(RouteMaterial { tls, gateway, rests_on })
+}
+
+/// The state of each object that was read.
+pub fn versions(objects: &Lookups) -> Versions {
+    objects.iter().map(|(name, lookup)| (name.clone(), lookup.version().cloned())).collect()
+}
+
+/// A value that a server takes as one word.
+pub(super) fn text(
+    objects: &Lookups,
+    field: &str,
+    object: &ObjectName,
+    key: &str,
+) -> Result<SecretString, ReferenceFault> {
+    let bytes = bytes(objects, field, object, key)?;
+    let problem = match std::str::from_utf8(bytes) {
+        _ if bytes.len() > MAX_CREDENTIAL_BYTES => Problem::TooLong,
+        Err(_) => Problem::NotUtf8,
+        // Trimming would hide that other users of the same Secret see the newline.
+        Ok(text) if text.trim() != text => Problem::Whitespace,
+        Ok(text) => return Ok(SecretString::from(text)),
+    };
+    Err(ReferenceFault { field: field.to_owned(), source: Some((object.clone(), key.to_owned())), problem })
+}
+
+pub(super) fn bytes<'a>(
+    objects: &'a Lookups,
+    field: &str,
+    object: &ObjectName,
+    key: &str,
+) -> Result<&'a [u8], ReferenceFault> {
+    let problem = match objects.get(object) {
+        Some(Lookup::Found(found)) => match found.data.get(key) {
+            Some(value) if value.is_empty() => Problem::Empty,
+            Some(value) => return Ok(value),
+            None => Problem::NoKey,
+        },
+        Some(Lookup::NotLabelled) => Problem::NotLabelled,
+        Some(Lookup::Forbidden) => Problem::Forbidden,
+        Some(Lookup::Missing) | None => Problem::Missing,
+    };
+    Err(ReferenceFault { field: field.to_owned(), source: Some((object.clone(), key.to_owned())), problem })
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+    use crate::{
+        api::tls::Trust,
+        names::{InstanceUrl, MountPath},
+        references::{Object, Version},
+        spec::{Ca, CaSource, TlsSettings},
+    };
+
+    fn key(name: &str, key: &str) -> SecretKeyRef {
+        SecretKeyRef { name: name.to_owned(), key: key.to_owned() }
+    }
+
+    fn target() -> Target {
+        Target {
+            instance: InstanceUrl::parse("https://vault.example.com").expect("valid"),
+            namespace: None,
+            method: Method::AppRole {
+                mount: MountPath::parse("approle").expect("valid"),
+                role_id: RoleId::SecretRef(key("approle", "roleId")),
+                secret_id: key("approle", "secretId"),
+                wrapped: false,
+            },
+            tls: TlsSettings::default(),
+            gateway: None,
+        }
+    }
+
+    fn secret(data: &[(&str, &[u8])]) -> Lookup {
+        Lookup::Found(Object {
+            version: Version { uid: "u".to_owned(), resource_version: "1".to_owned() },
+            labelled: true,
+            data: data.iter().map(|(key, value)| ((*key).to_owned(), value.to_vec().into())).collect(),
+        })
+    }
+
+    fn with(lookup: Lookup) -> Lookups {
+        Lookups::from([(ObjectName::secret("approle"), lookup)])
+    }
+
+    #[test]
+    fn values_are_taken_as_they_are() {
+        let resolved = resolve(&target(), &with(secret(&[("roleId", b"r"), ("secretId", b"s 1")])));
+        let Ok(Resolved { credentials: Credentials::AppRole(pair), .. }) = resolved else {
+            panic!("{resolved:?}")
+        };
+        assert_eq!((pair.role_id.expose_secret(), pair.secret_id.expose_secret()), ("r", "s 1"));
+    }
+
+    #[test]
+    fn each_problem_is_told_with_its_field_object_and_key() {
+        let good: (&str, &[u8]) = ("roleId", b"r");
+        let table: Vec<(&str, Lookup, Problem)> = vec![
+            ("no Secret", Lookup::Missing, Problem::Missing),
+            ("no label", Lookup::NotLabelled, Problem::NotLabelled),
+            ("no right", Lookup::Forbidden, Problem::Forbidden),
+            ("no key", secret(&[good]), Problem::NoKey),
+            ("nothing in it", secret(&[good, ("secretId", b"")]), Problem::Empty),
+            ("a trailing newline", secret(&[good, ("secretId", b"s\n")]), Problem::Whitespace),
+            ("a leading blank", secret(&[good, ("secretId", b" s")]), Problem::Whitespace),
+            ("not UTF-8", secret(&[good, ("secretId", b"\xff\xfe")]), Problem::NotUtf8),
+            ("too long", secret(&[good, ("secretId", &[b's'; MAX_CREDENTIAL_BYTES + 1])]), Problem::TooLong),
+            (
+                "too long, and nothing else",
+                secret(&[good, ("secretId", &[0xff; MAX_CREDENTIAL_BYTES + 1])]),
+                Problem::TooLong,
+            ),
+            (
+                "a document",
+                secret(&[good, ("secretId", b"{\"data\": {}}")]),
+                Problem::Malformed(Slip::Document),
+            ),
+            (
+                "a byte order mark",
+                secret(&[good, ("secretId", b"\xef\xbb\xbfs")]),
+                Problem::Malformed(Slip::Invisible),
+            ),
+        ];
+        for (name, lookup, problem) in table {
+            let fault = resolve(&target(), &with(lookup)).expect_err(name);
+            assert_eq!(fault.problem, problem, "{name}");
+            let (object, key) = fault.source.expect("the Secret");
+            assert_eq!(object, ObjectName::secret("approle"));
+            let first_or_second =
+                matches!(problem, Problem::Missing | Problem::NotLabelled | Problem::Forbidden);
+            assert_eq!(key, if first_or_second { "roleId" } else { "secretId" }, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_longest_credential_is_taken() {
+        let longest = vec![b's'; MAX_CREDENTIAL_BYTES];
+        assert!(resolve(&target(), &with(secret(&[("roleId", b"r"), ("secretId", &longest)]))).is_ok());
+    }
+
+    #[test]
+    fn a_slip_is_told_of_the_value_that_has_it() {
+        let id: &[u8] = b"7d3b6a4e-0000-4000-8000-00000000b002";
+        let suspicion = |role_id: &[u8], secret_id: &[u8]| {
+            let found = resolve(&target(), &with(secret(&[("roleId", role_id), ("secretId", secret_id)])));
+            found.expect("resolved").suspicion.map(|found| (found.field, found.slip))
+        };
+        let (role, secret_id) = ("spec.auth.appRole.roleId", "spec.auth.appRole.secretId");
+        assert_eq!(suspicion(id, b"custom"), None);
+        assert_eq!(suspicion(b"demo", b"custom"), Some((role, Slip::NameForId)));
+        assert_eq!(suspicion(b"demo", b"'custom'"), Some((secret_id, Slip::Quoted)));
+        assert_eq!(suspicion(id, id), Some((secret_id, Slip::Twice)));
+        let inline = |value: &str| {
+            let Method::AppRole { mount, secret_id, .. } = target().method else { panic!("an AppRole") };
+            let role_id = RoleId::Value(value.to_owned());
+            let method = Method::AppRole { mount, secret_id, role_id, wrapped: false };
+            resolve(&Target { method, ..target() }, &with(secret(&[("secretId", b"custom")])))
+        };
+        let fault = inline("\"7d3b6a4e-0000-4000-8000-00000000b002\"").expect_err("in quotes");
+        assert_eq!((fault.field.as_str(), fault.source), ("spec.auth.appRole.roleId.value", None));
+        assert!(inline("7d3b6a4e-0000-4000-8000-00000000b002").is_ok());
+    }
+
+    #[test]
+    fn ca_certificates_may_have_newlines_and_come_from_three_places() {
+        let key_pair = rcgen::KeyPair::generate().expect("a key");
+        let pem = rcgen::CertificateParams::default().self_signed(&key_pair).expect("a certificate").pem();
+        let text = format!("{pem}\n");
+        let mut objects =
+            with(secret(&[("roleId", b"r"), ("secretId", b"s"), ("ca", text.as_bytes()), ("key", b"no")]));
+        let config_map = crate::api::tls::ConfigMapKeyRef { name: "ca".to_owned(), key: "ca".to_owned() };
+        objects.insert(ObjectName::config_map("ca"), secret(&[("ca", text.as_bytes())]));
+        let resolved = |source| {
+            let ca = Some(Ca { source, trust: Trust::WithSystem });
+            resolve(&Target { tls: TlsSettings { ca, ..TlsSettings::default() }, ..target() }, &objects)
+        };
+        for source in [
+            CaSource::Inline(text.clone()),
+            CaSource::Secret(key("approle", "ca")),
+            CaSource::ConfigMap(config_map),
+        ] {
+            let way = resolved(source).expect("resolved").way;
+            let found = way.tls.authorities.expect("a CA");
+            assert_eq!((found.anchors.len(), found.trust), (1, Trust::WithSystem));
+            assert!(way.rests_on.is_empty(), "certificates are compared by what they hold");
+        }
+        for source in [CaSource::Inline("no".to_owned()), CaSource::Secret(key("approle", "key"))] {
+            assert_eq!(
+                resolved(source).expect_err("no PEM").problem,
+                Problem::InvalidCertificate(BundleFault::Empty)
+            );
+        }
+    }
+
+    #[test]
+    fn credentials_do_not_print() {
+        let held = Credentials::AppRole(AppRolePair {
+            mount: MountPath::parse("approle").expect("valid"),
+            role_id: "canary".into(),
+            secret_id: "canary".into(),
+            wrapped: true,
+        });
+        let token = Credentials::Token("canary".into());
+        assert!(!format!("{held:?}{token:?}").contains("canary"));
+    }
+}

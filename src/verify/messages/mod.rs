@@ -1,0 +1,118 @@
+//! The reason and the message of each fault: what failed, for which object, and what to do.
+//!
+//! No message holds a value, a body, a URL query or a time: equal faults have equal messages, so that an unchanged
+//! status is not written again.
+
+mod engine;
+mod login;
+mod reference;
+mod server;
+mod slip;
+mod transport;
+
+use std::collections::BTreeMap;
+
+pub(super) use self::{reference::of_reference, transport::of_endpoint};
+use super::observation::{Asked, Fault, Observation};
+use crate::{
+    api::{condition::Reason, connection::Verb},
+    spec::{Desired, Method},
+    vault::{Operation, login::LoginFault, token::SelfFault, wrapping::WrapFault},
+};
+
+/// The reason and the message of the fault that a check saw. A refused credential has a hint, if its value gives one.
+pub(super) fn of_observation(seen: &Observation, desired: &Desired) -> Option<(Reason, String)> {
+    let fault = seen.fault.as_ref()?;
+    let (reason, message) = of_fault(fault, seen.asked, desired);
+    let hint = seen.suspicion.as_ref().filter(|_| is_a_refusal(fault));
+    Some((reason, hint.map_or(message.clone(), |hint| format!("{message}. {}", slip::suspected(hint)))))
+}
+
+/// Whether a fault says that the credential is wrong.
+fn is_a_refusal(fault: &Fault) -> bool {
+    match fault {
+        Fault::Login(LoginFault::InvalidCredentials)
+        | Fault::Own(SelfFault::Rejected)
+        | Fault::Wrapping(WrapFault::Spent) => true,
+        Fault::Overdue
+        | Fault::Reference(_)
+        | Fault::Transport(_)
+        | Fault::Server(_)
+        | Fault::Login(_)
+        | Fault::Wrapping(_)
+        | Fault::Own(_)
+        | Fault::BudgetSpent
+        | Fault::LoginQueued
+        | Fault::Missing(_)
+        | Fault::Engine(_) => false,
+    }
+}
+
+/// The reason and the message of a fault that a check ended with after these requests.
+pub(super) fn of_fault(fault: &Fault, asked: Asked, desired: &Desired) -> (Reason, String) {
+    match fault {
+        Fault::Overdue => (
+            Reason::CheckOverdue,
+            "no check could be made in time, so nobody knows whether the login still works: the operator or the Kubernetes API is overloaded; raise spec.check.interval, or ask those who run the operator to raise --concurrency".to_owned(),
+        ),
+        Fault::Reference(fault) => of_reference(fault),
+        Fault::Transport(fault) => {
+            let (reason, message) = transport::of_transport(fault, desired);
+            match (asked.proven, asked.last) {
+                // Something answered in this check, so that it matters which request got no answer.
+                (Some(_), Some(at)) => (reason, format!("{}: {message}", request(at, desired))),
+                (None, _) | (_, None) => (reason, message),
+            }
+        }
+        Fault::Server(fault) => server::of_server(fault, asked, desired),
+        Fault::Login(fault) => login::of_login(fault, asked, desired),
+        Fault::Wrapping(fault) => login::of_wrapping(fault, asked, desired),
+        Fault::Own(fault) => login::of_own_token(fault, asked, desired),
+        Fault::BudgetSpent => (
+            Reason::LoginBudgetSpent,
+            "this login was not tried: others of its role were refused lately, and one more could lock the role. The operator waits until status.nextLoginTime. Fix the credentials in the connections that use this role: a changed Secret is tried at once".to_owned(),
+        ),
+        Fault::LoginQueued => (
+            Reason::LoginQueued,
+            "this login was not tried: it waited for others at this instance until spec.check.timeout was over; raise that, or ask those who run the operator to raise --logins-per-second".to_owned(),
+        ),
+        Fault::Missing(missing) => (
+            Reason::MissingCapabilities,
+            format!(
+                "the login works but lacks {}: extend the policies of its role or token",
+                capabilities(missing)
+            ),
+        ),
+        Fault::Engine(fault) => engine::of_engine(fault, desired),
+    }
+}
+
+/// A request, as people find it in Vault's audit log and in that of a proxy.
+fn request(at: Operation, desired: &Desired) -> String {
+    let request = at.request(&login_path(desired));
+    match &desired.target.namespace {
+        Some(namespace) if !at.is_root_only() => format!("{request} in namespace {:?}", namespace.as_str()),
+        Some(_) | None => request,
+    }
+}
+
+/// The path that the method logs in at.
+fn login_path(desired: &Desired) -> String {
+    match &desired.target.method {
+        Method::AppRole { mount, .. } => format!("auth/{}/login", mount.as_str()),
+        Method::Token(_) => "auth/token/lookup-self".to_owned(),
+    }
+}
+
+/// `create, read on "kv/data/*"; read on "sys/mounts"`
+fn capabilities(missing: &BTreeMap<String, Vec<Verb>>) -> String {
+    let on_path = |(path, verbs): (&String, &Vec<Verb>)| {
+        let verbs: Vec<_> = verbs.iter().map(|verb| verb.as_str()).collect();
+        format!("{} on {path:?}", verbs.join(", "))
+    };
+    missing.iter().map(on_path).collect::<Vec<_>>().join("; ")
+}
+
+fn seconds(desired: &Desired) -> String {
+    format!("{} s", desired.timeout.as_secs_f64())
+}
