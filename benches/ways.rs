@@ -27,11 +27,7 @@ use secrecy::zeroize::Zeroizing;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use vault_connection_operator::{
-    controller::connection::{
-        checker::{Checker, Subject},
-        instances::Instances,
-        observe::CheckState,
-    },
+    check::{CheckState, Checker, Subject, instances::Instances},
     names::{ConnectionRef, ObjectKind, ObjectName},
     network::{
         address_policy::{AddressPolicy, Contact},

@@ -11,14 +11,16 @@
 //!   network      which addresses may be dialled, proxies, TLS, the dialling      address policy, route and faults are pure
 //!   vault        what to ask Vault, and how to read its answer                   pure, but for client
 //!   verify       what a check found, what it means, and when to check again      pure
-//!   session      which logins may be tried, and what became of them              pure, but for logins
+//!   session      which logins may be tried, and what became of them              pure, but for logins and shutdown
 //!   cluster      the Kubernetes API                                              I/O
 //!   telemetry    logs, metrics, probes                                           I/O
-//!   controller   the order of the steps                                          I/O
+//!   check        the steps of one check                                          I/O
+//!   controller   when to check, and what becomes of it                           I/O
 //!   cli          the command line                                                I/O
 //! ```
 
 pub mod api;
+pub mod check;
 pub mod cli;
 pub mod cluster;
 pub mod conditions;

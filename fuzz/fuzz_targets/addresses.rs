@@ -7,7 +7,10 @@
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
-use vault_connection_operator::{names::{InstanceUrl, MountPath, VaultNamespace, path::escaped}, spec::Desired};
+use vault_connection_operator::{
+    names::{InstanceUrl, MountPath, VaultNamespace, path::escaped},
+    spec::Desired,
+};
 
 fuzz_target!(|input: &str| {
     let mut lines = input.lines();

@@ -14,7 +14,23 @@ use k8s_openapi::jiff::Timestamp;
 use libfuzzer_sys::{Corpus, fuzz_target};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use vault_connection_operator::{api::connection::Verb, names::MountPath, spec::Desired, vault::{Operation, answer::Answer, capabilities, health, login::{self, LoginFault}, token::{self, SelfFault}, wrapping::{self, WrapFault}}, verify::{judge, observation::{Fault, Observation}}};
+use vault_connection_operator::{
+    api::connection::Verb,
+    names::MountPath,
+    spec::Desired,
+    vault::{
+        Operation,
+        answer::Answer,
+        capabilities, health,
+        login::{self, LoginFault},
+        token::{self, SelfFault},
+        wrapping::{self, WrapFault},
+    },
+    verify::{
+        judge,
+        observation::{Fault, Observation},
+    },
+};
 
 /// What the seeds have in the place of a server's own words.
 const CANARY: &str = "canary";

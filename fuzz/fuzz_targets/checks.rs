@@ -39,7 +39,23 @@ use tokio::{
     runtime::{Builder, Runtime},
     time::Instant,
 };
-use vault_connection_operator::{api::{condition::ConditionType, connection::VaultConnectionSpec, status::VaultConnectionStatus}, conditions::{self, MAX_MESSAGE_BYTES}, controller::connection::{checker::{Checker, Subject}, instances::Instances, observe::CheckState}, names::{ConnectionRef, ObjectKind, ObjectName}, network::{address_policy::{AddressPolicy, Contact}, connect::{Addresses, Names}, dial::Dialer, policy_file::PolicyHandle}, references::{Lookup, Object, References, Version, gateway::lookup_of_spec, ledger::Ledger}, session::{account::Limits, logins::Logins}, spec::Desired, telemetry::metrics::Metrics, verify::report::{self, Circumstances}};
+use vault_connection_operator::{
+    api::{condition::ConditionType, connection::VaultConnectionSpec, status::VaultConnectionStatus},
+    check::{CheckState, Checker, Subject, instances::Instances},
+    conditions::{self, MAX_MESSAGE_BYTES},
+    names::{ConnectionRef, ObjectKind, ObjectName},
+    network::{
+        address_policy::{AddressPolicy, Contact},
+        connect::{Addresses, Names},
+        dial::Dialer,
+        policy_file::PolicyHandle,
+    },
+    references::{Lookup, Object, References, Version, gateway::lookup_of_spec, ledger::Ledger},
+    session::{account::Limits, logins::Logins},
+    spec::Desired,
+    telemetry::metrics::Metrics,
+    verify::report::{self, Circumstances},
+};
 
 /// What stands for a credential in an input, and the credential: longer than what a word of a server's own may hold.
 const MARK: &str = "CANARY";

@@ -9,7 +9,21 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
-use vault_connection_operator::{api::{condition::{ConditionType, Reason, Truth}, status::VaultConnectionStatus}, conditions::{self, MAX_MESSAGE_BYTES, Verdict}, names::text, network::faults::{TlsFault, TransportFault}, spec::Desired, vault::{Operation, answer::ServerFault, login::LoginFault, token::SelfFault, wrapping::WrapFault}, verify::{observation::{Fault, Observation}, report::{self, Circumstances}}};
+use vault_connection_operator::{
+    api::{
+        condition::{ConditionType, Reason, Truth},
+        status::VaultConnectionStatus,
+    },
+    conditions::{self, MAX_MESSAGE_BYTES, Verdict},
+    names::text,
+    network::faults::{TlsFault, TransportFault},
+    spec::Desired,
+    vault::{Operation, answer::ServerFault, login::LoginFault, token::SelfFault, wrapping::WrapFault},
+    verify::{
+        observation::{Fault, Observation},
+        report::{self, Circumstances},
+    },
+};
 
 fuzz_target!(|input: &[u8]| {
     let desired = desired();

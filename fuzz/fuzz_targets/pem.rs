@@ -5,7 +5,14 @@
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use vault_connection_operator::{api::tls::Trust, network::tls, references::{anchors::Anchors, tls::{Authorities, Identity, TlsMaterial}}};
+use vault_connection_operator::{
+    api::tls::Trust,
+    network::tls,
+    references::{
+        anchors::Anchors,
+        tls::{Authorities, Identity, TlsMaterial},
+    },
+};
 
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 

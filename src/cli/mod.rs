@@ -12,7 +12,6 @@ use kube::core::Duration as KubeDuration;
 use tracing::Level;
 
 use crate::{
-    controller::chain,
     names::text::printable,
     network::{
         address_policy::{AddressPolicy, Contact},
@@ -20,7 +19,7 @@ use crate::{
         entry::Grant,
         policy_file::{PolicyFileError, PolicyHandle},
     },
-    telemetry::logs::LogFormat,
+    telemetry::logs::{LogFormat, chain},
 };
 
 /// Checks connections to HashiCorp Vault and OpenBao, and keeps their status true.

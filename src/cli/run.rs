@@ -4,16 +4,13 @@ use std::{env, sync::Arc};
 
 use super::{RunArgs, stop};
 use crate::{
+    check::{Checker, instances::Instances},
     cluster::{Cluster, ClusterError, FIELD_MANAGER},
-    controller::{
-        self, Settings,
-        connection::{Context, checker::Checker, instances::Instances},
-        lease::Candidate,
-    },
+    controller::{self, Settings, connection::Context, lease::Candidate},
     network::{connect::SystemNames, dial::Dialer},
     session::{account::Limits, logins::Logins},
     telemetry::{
-        logs,
+        logs::{self, chain},
         metrics::Metrics,
         serve::{self, Readiness},
     },
@@ -93,7 +90,7 @@ async fn probe(cluster: &Cluster, namespaces: &[String]) -> Result<(), ClusterEr
     for (namespace, error) in forbidden {
         tracing::error!(
             namespace,
-            error = controller::chain(&error),
+            error = chain(&error),
             "this namespace cannot be watched; give the operator the right to, or take it off the list"
         );
     }

@@ -173,18 +173,3 @@ where
         None => Api::all(context.cluster.client()),
     }
 }
-
-/// An error with all its causes, in one line. A cause that the text before it already tells is left out.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        cause = error.source();
-    }
-    text
-}

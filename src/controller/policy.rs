@@ -7,10 +7,10 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{chain, registry::Registry};
+use super::registry::Registry;
 use crate::{
     network::policy_file::{PolicyHandle, Reload},
-    telemetry::metrics::Metrics,
+    telemetry::{logs::chain, metrics::Metrics},
 };
 
 /// How often the file is read. The kubelet itself takes up to a minute to write a changed ConfigMap.

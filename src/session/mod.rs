@@ -9,7 +9,7 @@
 //!
 //! Vault locks an AppRole for everybody after five refused logins
 //! (<https://developer.hashicorp.com/vault/docs/concepts/user-lockout>), so the order of these questions stands in one place,
-//! [`decide`]: the operator, the property model and the tests call it. Everything but [`logins`] is pure.
+//! [`decide`]: the operator, the property model and the tests call it. Everything but [`logins`] and [`shutdown`] is pure.
 
 pub mod account;
 pub mod decide;
@@ -18,3 +18,4 @@ pub mod logins;
 #[cfg(test)]
 mod model;
 pub mod restored;
+pub mod shutdown;

@@ -38,3 +38,18 @@ pub fn start(format: LogFormat, level: Level) {
         tracing::error!(place, "a defect of the operator; report it with this place");
     }));
 }
+
+/// An error with all its causes, in one line. A cause that the text before it already tells is left out.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -23,11 +23,7 @@ use k8s_openapi::jiff::Timestamp;
 use secrecy::zeroize::Zeroizing;
 use tokio::{net::TcpListener, time::Instant};
 use vault_connection_operator::{
-    controller::connection::{
-        checker::{Checker, Subject},
-        instances::Instances,
-        observe::CheckState,
-    },
+    check::{CheckState, Checker, Subject, instances::Instances},
     names::{ConnectionRef, ObjectName},
     network::{
         address_policy::{AddressPolicy, Contact, Protected, Rule},

@@ -42,14 +42,7 @@ use self::{
 use super::{CheckArgs, MemoryArgs};
 use crate::{
     api::{connection::VaultConnection, status::VaultConnectionStatus},
-    controller::{
-        chain,
-        connection::{
-            checker::{Checked, Checker, Subject},
-            instances::Instances,
-            observe::CheckState,
-        },
-    },
+    check::{CheckState, Checked, Checker, Subject, instances::Instances},
     names::{ConnectionRef, text::printable},
     network::{connect::SystemNames, dial::Dialer},
     references::{
@@ -59,7 +52,7 @@ use crate::{
     },
     session::{account::Limits, logins::Logins},
     spec::{Desired, Method},
-    telemetry::metrics::Metrics,
+    telemetry::{logs::chain, metrics::Metrics},
     vault::login::LoginFault,
     verify::{
         observation::{Fault, Observation},

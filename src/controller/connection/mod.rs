@@ -14,13 +14,8 @@
 //! An `Err` means that the Kubernetes API failed us. Everything else is an observation. Two things need no reconcile,
 //! and wait for none: the end of a Ready that was not earned anew in time, and the report of a panic.
 
-pub mod checker;
-mod engine;
-pub mod instances;
 pub mod kind;
-pub mod observe;
 pub mod publish;
-mod sessions;
 pub mod snapshot;
 pub mod state;
 
@@ -34,12 +29,11 @@ use kube::{Resource, ResourceExt, core::DeserializeGuard, runtime::events::Recor
 use tokio::time::Instant;
 
 use self::{
-    checker::{Checked, Checker, Leftover, Subject},
     publish::is_ready,
     state::{ConnectionState, LastCheck},
 };
 use super::{
-    engine::{Requeue, scheduler::RETRY, task},
+    engine::{Requeue, scheduler::RETRY},
     events::tell,
     registry::{Entry, Registry},
 };
@@ -49,10 +43,12 @@ use crate::{
         condition::{ConditionType, Reason},
         connection::VaultConnection,
     },
+    check::{Checked, Checker, Leftover, Subject},
     cluster::{self, Cluster, ClusterError},
     conditions,
     names::{ConnectionRef, ObjectName},
     references::{Version, ledger::Freshness},
+    session::shutdown,
     spec::Desired,
     verify::{
         events, judge,
@@ -260,7 +256,7 @@ impl<'a> Reconcile<'a> {
                     return Err(error);
                 }
             };
-        if task::is_stopping() {
+        if shutdown::is_stopping() {
             // What was seen may come from that. The next operator looks again.
             self.revoke(leftovers).await;
             return Ok(());

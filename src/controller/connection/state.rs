@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::observe::CheckState;
 use crate::{
     api::status::VaultConnectionStatus,
+    check::CheckState,
     spec::Target,
     verify::{memory::Memory, schedule::Inputs},
 };
@@ -49,9 +49,7 @@ impl ConnectionState {
     /// Recalls what an earlier process learned, if its status is about this generation. Called before the first check.
     pub fn recall(&mut self, target: &Target, written: &VaultConnectionStatus, generation: i64) {
         if written.observed_generation == Some(generation) {
-            let fingerprints = std::mem::take(&mut self.check.fingerprints);
-            self.check =
-                CheckState { fingerprints, ..CheckState::restored(Memory::restore(target, written)) };
+            self.check.recall(Memory::restore(target, written));
         }
     }
 

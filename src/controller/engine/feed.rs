@@ -12,7 +12,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::controller::{chain, watch};
+use crate::{controller::watch, telemetry::logs::chain};
 
 /// What a watch tells.
 #[derive(Debug)]

@@ -15,7 +15,6 @@
 pub mod feed;
 pub mod queue;
 pub mod scheduler;
-pub mod task;
 
 use std::{
     fmt::{Debug, Display},

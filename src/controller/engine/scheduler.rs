@@ -22,10 +22,12 @@ use super::{
     Kind, Listing, Requeue,
     feed::{Change, Failure},
     queue::{Lane, Limits, Queue},
-    task::Run,
 };
 use crate::{
-    cluster::ClusterError, controller::chain, references::dependents::Owner as _, telemetry::metrics::Metrics,
+    cluster::ClusterError,
+    references::dependents::Owner as _,
+    session::shutdown::Run,
+    telemetry::{logs::chain, metrics::Metrics},
 };
 
 /// How soon to try again when the API server failed us.
@@ -418,11 +420,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        controller::engine::{
-            queue::Priority,
-            task::{self, Stake},
-        },
+        controller::engine::queue::Priority,
         names::ConnectionRef,
+        session::shutdown::{self, Stake},
     };
 
     /// An object: its name, and the generation of its spec.
@@ -494,7 +494,7 @@ mod tests {
                 "panics" | "panics when seen" => panic!("canary"),
                 "hangs" => pending().await,
                 "hangs with a token" => {
-                    task::answer(Stake::EndsToken, pending::<()>()).await;
+                    shutdown::answer(Stake::EndsToken, pending::<()>()).await;
                 }
                 "goes on" => {
                     self.go_on.notified().await;

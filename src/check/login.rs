@@ -3,8 +3,8 @@
 use secrecy::SecretString;
 
 use super::{
-    checker::Subject,
-    observe::{Check, Halt},
+    Subject,
+    steps::{Check, Halt},
 };
 use crate::{
     network::faults::TransportFault,

@@ -16,10 +16,7 @@ use k8s_openapi::jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::time::Instant;
 
-use super::{
-    checker::{Checked, Checker, Leftover, Subject},
-    instances::Asker,
-};
+use super::{Checked, Checker, Leftover, Subject, instances::Asker};
 use crate::{
     names::{ConnectionRef, ObjectKind, ObjectName},
     network::{address_policy::Rules, faults::TransportFault, route::Route},
@@ -127,12 +124,12 @@ pub(super) async fn observe<R: References>(
     }
 }
 
-// === impl Kept ===
+// === impl CheckState ===
 
 impl CheckState {
-    /// Begins with what an earlier process knew.
-    pub fn restored(memory: Memory) -> Self {
-        Self { memory, ..Self::default() }
+    /// Begins anew with what an earlier process knew. The credentials that were used stay known.
+    pub fn recall(&mut self, memory: Memory) {
+        *self = Self { memory, fingerprints: std::mem::take(&mut self.fingerprints), ..Self::default() };
     }
 
     /// Every object that a connection to this target names, by its gateway too.

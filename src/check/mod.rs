@@ -1,4 +1,17 @@
-//! What all checks share: where objects are read, the way to instances, who may log in, what is counted.
+//! The steps of one check: what `run` does for a connection that is due, and `check` for a manifest.
+//!
+//! ```text
+//!   Checker ── what all checks share: references, dialer, instances, logins, metrics
+//!   Subject ── what is checked, and why now ─┐
+//!   CheckState ─ what is kept between checks ┴─▶ steps ─▶ login ─▶ engine ─▶ Checked: an observation, tokens to revoke
+//! ```
+//!
+//! It knows neither a queue nor a status: whoever calls it judges the observation and publishes that.
+
+mod engine;
+pub mod instances;
+mod login;
+mod steps;
 
 use std::sync::{Arc, Mutex};
 
@@ -6,16 +19,16 @@ use k8s_openapi::jiff::Timestamp;
 use secrecy::SecretString;
 use tokio::time::Instant;
 
-use super::{
-    instances::Instances,
-    observe::{CheckState, observe},
-};
+pub use self::steps::CheckState;
+use self::{instances::Instances, steps::observe};
 use crate::{
-    controller::engine::task::{self, Stake},
     names::{ConnectionRef, ObjectName},
     network::{address_policy::Rules, dial::Dialer, faults::TransportFault},
     references::{References, fingerprints::Fingerprints, ledger::Ledger},
-    session::logins::Logins,
+    session::{
+        logins::Logins,
+        shutdown::{self, Stake},
+    },
     spec::Desired,
     telemetry::metrics::Metrics,
     vault::{Operation, Request, answer::Answer, client::Client, token},
@@ -129,7 +142,7 @@ impl<R: References> Checker<R> {
             | Operation::RenewSelf => Stake::UsesToken,
             Operation::Health | Operation::Probe | Operation::WrappingLookup => Stake::Nothing,
         };
-        let answered = task::answer(stake, client.send(request, token, deadline)).await;
+        let answered = shutdown::answer(stake, client.send(request, token, deadline)).await;
         // The operator stops: this is as good as no answer, and the check is not judged.
         let outcome = answered.unwrap_or(Err(TransportFault::TimedOut));
         self.metrics.vault_asked(

@@ -1,6 +1,6 @@
 //! The part of a check that concerns the secrets engine that the login is for.
 
-use super::observe::Check;
+use super::steps::Check;
 use crate::{
     references::References,
     vault::{client::Client, mounts},
