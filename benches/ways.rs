@@ -130,7 +130,7 @@ fn checker(references: Objects) -> Checker<Objects> {
         dialer: Dialer::new(policy, false, Arc::new(SystemNames)),
         instances: Instances::default(),
         logins: Logins::new(1000, Limits::default()),
-        metrics: Metrics::new(),
+        metrics: Metrics::new(true),
     }
 }
 

@@ -13,10 +13,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 pub use self::rights::{lease_rules, rules};
-use crate::api::{
-    condition::{ConditionType, FailureClass, Reason},
-    connection::VaultConnection,
-    gateway::VaultGateway,
+use crate::{
+    api::{
+        condition::{ConditionType, FailureClass, Reason},
+        connection::VaultConnection,
+        gateway::VaultGateway,
+    },
+    telemetry::metrics::catalogue,
 };
 
 mod rights;
@@ -87,6 +90,7 @@ pub fn generated() -> Vec<Generated> {
         Generated::whole("config/rbac/role.yaml", format!("{YAML_NOTE}{}", yaml(&cluster_role()))),
         Generated::whole("config/rbac/lease_role.yaml", format!("{YAML_NOTE}{}", yaml(&lease_role()))),
         Generated::whole("docs/reasons.md", reasons()),
+        Generated { path: "docs/metrics.md", text: catalogue::table(), extent: Extent::Part },
         Generated { path: "docs/security.md", text: rights::table(), extent: Extent::Part },
     ]
 }
@@ -200,6 +204,8 @@ pub(crate) mod table;
 
 #[cfg(test)]
 mod agreement;
+#[cfg(test)]
+mod monitoring;
 
 #[cfg(test)]
 mod tests {

@@ -198,7 +198,7 @@ impl World {
             dialer: self.dialer.take().expect("it was given back"),
             instances: Instances::default(),
             logins: Logins::new(1000, Limits::default()),
-            metrics: Metrics::new(),
+            metrics: Metrics::new(true),
         };
         let script = Arc::clone(&self.script);
         let checker = self.runtime.block_on(async move {

@@ -18,6 +18,7 @@ use crate::{
         logins::NoPermit,
     },
     spec::{Desired, Method},
+    telemetry::metrics::CountedLogin,
     vault::{
         capabilities,
         client::Client,
@@ -146,6 +147,7 @@ impl<R: References> Check<'_, R> {
             Ok(permit) => permit,
             Err(NoPermit::TimedOut) => return Err(Fault::LoginQueued),
             Err(NoPermit::Held { fault, until }) => {
+                checker.metrics.login(CountedLogin::Held);
                 memory.not_tried(basis.clone());
                 self.seen.no_login_before = Some(until);
                 return Err(fault);
@@ -155,6 +157,7 @@ impl<R: References> Check<'_, R> {
         {
             Ok(answer) => answer,
             Err(fault) => {
+                checker.metrics.login(CountedLogin::Unanswered);
                 if may_have_arrived(&fault) {
                     self.state.memory.may_have_been_refused(now);
                 } else {
@@ -165,18 +168,21 @@ impl<R: References> Check<'_, R> {
         };
         match login::read(&answer) {
             Ok(login) => {
+                checker.metrics.login(CountedLogin::Accepted);
                 self.waited.extend(permit.accepted(now));
                 self.learn([&login.token]);
                 self.state.memory.accepted(basis.clone(), now);
                 Ok(Session::issued(login.token, basis.clone(), login.info, now))
             }
             Err(fault) if fault.counts_for_the_lockout() => {
+                checker.metrics.login(CountedLogin::Refused);
                 permit.refused(now);
                 self.seen.no_login_before =
                     Some(self.state.memory.refused(basis.clone(), fault.clone(), now));
                 Err(fault.into())
             }
             Err(fault) => {
+                checker.metrics.login(CountedLogin::Uncounted);
                 permit.not_counted(now);
                 Err(fault.into())
             }

@@ -50,6 +50,9 @@ struct RunArgs {
     /// Address for /metrics, /healthz and /readyz.
     #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
     listen_address: SocketAddr,
+    /// Leave the metrics of single connections and gateways, and with them their names, out of /metrics.
+    #[arg(long)]
+    no_object_metrics: bool,
     /// How many connections are checked at the same time.
     #[arg(long, default_value_t = 64, value_parser = value_parser!(u16).range(1..=1024))]
     concurrency: u16,

@@ -32,7 +32,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
     let cluster = Cluster::infer().await?;
     probe(&cluster, &args.watch_namespaces).await?;
 
-    let metrics = Metrics::new();
+    let metrics = Metrics::new(!args.no_object_metrics);
     let plain_http = args.addresses.allow_plain_http;
     let policy = args.addresses.policy(cluster.api_servers().await)?;
     let readiness = Readiness::default();
@@ -106,12 +106,20 @@ async fn work(
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let Some(candidate) = candidate else {
+        context.checker.metrics.leads(true);
         controller::run(context, settings, readiness, stop).await;
         return Ok(());
     };
     // Who waits for the Lease does all that is asked of it.
     readiness.set();
-    Ok(candidate.lead(stop, |end| controller::run(context, settings, readiness, end)).await?)
+    let metrics = context.checker.metrics.clone();
+    let lead = |end| {
+        metrics.leads(true);
+        controller::run(context, settings, readiness, end)
+    };
+    let outcome = candidate.lead(stop, lead).await;
+    metrics.leads(false);
+    Ok(outcome?)
 }
 
 /// A name that no other process has.

@@ -54,7 +54,9 @@ mod tests {
     use futures::StreamExt;
 
     use super::*;
-    use crate::{names::ConnectionRef, network::address_policy::AddressPolicy};
+    use crate::{
+        names::ConnectionRef, network::address_policy::AddressPolicy, telemetry::metrics::exposition::Format,
+    };
 
     /// A file that ends with its test.
     struct TempFile(PathBuf);
@@ -70,7 +72,7 @@ mod tests {
     }
 
     fn ok(metrics: &Metrics) -> bool {
-        metrics.text().contains("vault_connection_operator_address_policy_file_ok 1")
+        metrics.text(Format::Classic).contains("vault_connection_operator_address_policy_file_ok 1")
     }
 
     #[tokio::test(start_paused = true)]
@@ -79,7 +81,7 @@ mod tests {
         let write = |text: &str| fs::write(&file.0, text).expect("a file is written");
         write("rules: [{allow: [10.0.0.7]}]");
         let policy = PolicyHandle::with_file(AddressPolicy::default(), file.0.clone()).expect("a good file");
-        let (registry, metrics) = (Arc::new(Registry::default()), Metrics::new());
+        let (registry, metrics) = (Arc::new(Registry::default()), Metrics::new(true));
         let (a, b) = (connection("a"), connection("b"));
         let (of_a, of_b) = (registry.of(&a), registry.of(&b));
         let mut triggered = registry.queue(None);

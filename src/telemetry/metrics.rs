@@ -1,17 +1,30 @@
-//! Metrics in the OpenMetrics text format, under the prefix `vault_connection_operator`.
+//! Metrics: what is counted, and the text that Prometheus reads.
+//!
+//! [`catalogue`] names every metric; what is told of single objects is in [`objects`].
+
+pub mod catalogue;
+pub mod exposition;
+pub mod objects;
+mod process;
 
 use std::{
-    fmt,
-    sync::{Arc, atomic::AtomicI64},
-    time::Duration,
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicI64},
+    time::{Duration, Instant},
 };
 
+use k8s_openapi::jiff::Timestamp;
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::{
+        EncodeLabelSet,
+        text::{encode_eof, encode_registry},
+    },
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
-    registry::Registry,
+    registry::{Metric, Registry},
 };
 
+use self::{catalogue::Description, exposition::Format, objects::Objects};
 use crate::{
     api::{condition::Reason, status::State},
     vault::Operation,
@@ -34,6 +47,43 @@ pub struct Metrics {
     address_policy_file_ok: Gauge<i64, AtomicI64>,
     panics: Counter,
     listed: Family<ListLabels, Gauge<i64, AtomicI64>>,
+    logins: Family<OutcomeLabel, Counter>,
+    leader: Gauge<i64, AtomicI64>,
+    queues: Arc<Mutex<BTreeMap<&'static str, Load>>>,
+    objects: Objects,
+}
+
+/// How much work of a kind there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Objects that are due and wait for a worker.
+    pub depth: usize,
+    /// Since when the one that waits longest is due.
+    pub oldest: Option<Instant>,
+    /// Objects that are being reconciled.
+    pub busy: usize,
+    /// How many can be.
+    pub workers: usize,
+}
+
+/// What became of a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CountedLogin {
+    /// Vault accepted it.
+    Accepted,
+    /// Vault refused it, and counts that for its lockout.
+    Refused,
+    /// Vault answered in a way that it does not count.
+    Uncounted,
+    /// No answer came.
+    Unanswered,
+    /// It was not sent: Vault would refuse it, or lock the role.
+    Held,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -66,9 +116,8 @@ struct StateLabel {
 // === impl Metrics ===
 
 impl Metrics {
-    /// Registers every metric.
-    pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("vault_connection_operator");
+    /// Registers every metric. `objects` says whether those of single connections and gateways are kept.
+    pub fn new(objects: bool) -> Self {
         let seconds: fn() -> Histogram = || Histogram::new(SECONDS);
         let mut metrics = Self {
             registry: Arc::default(),
@@ -82,55 +131,50 @@ impl Metrics {
             address_policy_file_ok: Gauge::default(),
             panics: Counter::default(),
             listed: Family::default(),
+            logins: Family::default(),
+            leader: Gauge::default(),
+            queues: Arc::default(),
+            objects: Objects::new(objects),
         };
-        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "The running version", version);
-        registry.register(
-            "vault_requests",
-            "Requests to Vault, by operation and class of the answer (none: no answer came)",
-            metrics.vault_requests.clone(),
-        );
-        registry.register(
-            "vault_request_seconds",
-            "Time until Vault answered or was given up",
-            metrics.vault_seconds.clone(),
-        );
-        registry.register("checks", "Checks, by the reason that they gave to Ready", metrics.checks.clone());
-        registry.register(
-            "check_seconds",
-            "Time that a check took, references included",
-            metrics.check_seconds.clone(),
-        );
-        registry.register(
-            "status_writes",
-            "Statuses written to the API server",
-            metrics.status_writes.clone(),
-        );
-        registry.register(
-            "cluster_failures",
-            "Reconciles that failed because the API server did",
-            metrics.cluster_failures.clone(),
-        );
-        registry.register("connections", "VaultConnections, by state", metrics.connections.clone());
         // An operator without such a file has no bad one.
         metrics.address_policy_file_ok.set(1);
-        registry.register(
-            "address_policy_file_ok",
-            "Whether the address policy file made sense when it was last read (0: an older policy holds)",
-            metrics.address_policy_file_ok.clone(),
-        );
-        registry.register(
-            "panics",
-            "Defects of the operator that an object showed; its status says InternalError, and the others go on",
-            metrics.panics.clone(),
-        );
-        registry.register(
-            "listed",
-            "Whether objects could be listed the last time (0: they are not watched), by kind and namespace (empty: all)",
-            metrics.listed.clone(),
-        );
+        let mut registry = Registry::default();
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        register(&mut registry, &catalogue::BUILD, version);
+        register(&mut registry, &catalogue::VAULT_REQUESTS, metrics.vault_requests.clone());
+        register(&mut registry, &catalogue::VAULT_SECONDS, metrics.vault_seconds.clone());
+        register(&mut registry, &catalogue::CHECKS, metrics.checks.clone());
+        register(&mut registry, &catalogue::CHECK_SECONDS, metrics.check_seconds.clone());
+        register(&mut registry, &catalogue::LOGINS, metrics.logins.clone());
+        register(&mut registry, &catalogue::LEADER, metrics.leader.clone());
+        register(&mut registry, &catalogue::STATUS_WRITES, metrics.status_writes.clone());
+        register(&mut registry, &catalogue::CLUSTER_FAILURES, metrics.cluster_failures.clone());
+        register(&mut registry, &catalogue::CONNECTIONS, metrics.connections.clone());
+        register(&mut registry, &catalogue::POLICY_FILE_OK, metrics.address_policy_file_ok.clone());
+        register(&mut registry, &catalogue::PANICS, metrics.panics.clone());
+        register(&mut registry, &catalogue::LISTED, metrics.listed.clone());
         metrics.registry = Arc::new(registry);
         metrics
+    }
+
+    /// What is told of single objects.
+    pub fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// Counts a login.
+    pub fn login(&self, outcome: CountedLogin) {
+        self.logins.get_or_create(&OutcomeLabel { outcome: outcome.as_str() }).inc();
+    }
+
+    /// Notes whether this process works, or stands by for another.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(leads.into());
+    }
+
+    /// Notes how much work of a kind there is.
+    pub fn load(&self, kind: &'static str, load: Load) {
+        self.queues().insert(kind, load);
     }
 
     /// Counts a request to Vault.
@@ -182,16 +226,56 @@ impl Metrics {
     }
 
     /// The text that Prometheus reads.
-    pub fn text(&self) -> String {
+    pub fn text(&self, format: Format) -> String {
         let mut text = String::new();
-        encode(&mut text, &self.registry).expect("a String takes every write");
-        text
+        encode_registry(&mut text, &self.registry).expect("a String takes every write");
+        self.write_queues(&mut text);
+        self.objects.write(&mut text, Timestamp::now());
+        process::write(&mut text);
+        encode_eof(&mut text).expect("a String takes every write");
+        format.render(text)
+    }
+
+    fn write_queues(&self, text: &mut String) {
+        type Value<'a> = &'a dyn Fn(&Load) -> String;
+        let loads: Vec<_> = self.queues().iter().map(|(kind, load)| (*kind, *load)).collect();
+        let age = |load: &Load| load.oldest.map_or(0.0, |since| since.elapsed().as_secs_f64());
+        let number = |count: usize| count.to_string();
+        let families: [(&Description, Value<'_>); 4] = [
+            (&catalogue::QUEUE_DEPTH, &|load| number(load.depth)),
+            (&catalogue::QUEUE_OLDEST, &|load| age(load).to_string()),
+            (&catalogue::WORKERS, &|load| number(load.workers)),
+            (&catalogue::WORKERS_BUSY, &|load| number(load.busy)),
+        ];
+        for (metric, value) in families {
+            metric.write_head(text);
+            for (kind, load) in &loads {
+                let _ = writeln!(text, "{}{{kind=\"{kind}\"}} {}", metric.name, value(load));
+            }
+        }
+    }
+
+    fn queues(&self) -> MutexGuard<'_, BTreeMap<&'static str, Load>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
+fn register(registry: &mut Registry, description: &'static Description, metric: impl Metric) {
+    registry.register(description.family(), description.help, metric);
+}
+
+// === impl CountedLogin ===
+
+impl CountedLogin {
+    /// The label.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Uncounted => "uncounted",
+            Self::Unanswered => "unanswered",
+            Self::Held => "held",
+        }
     }
 }
 
@@ -213,11 +297,17 @@ fn class(status: Option<u16>) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::collections::BTreeSet;
 
-    #[test]
-    fn what_is_counted_is_told() {
-        let metrics = Metrics::new();
+    use super::*;
+    use crate::{
+        api::{gateway::VaultGatewayStatus, status::VaultConnectionStatus},
+        names::{ConnectionRef, GatewayName},
+    };
+
+    /// Metrics in which everything has happened once.
+    fn busy() -> Metrics {
+        let metrics = Metrics::new(true);
         metrics.vault_asked(Operation::Login, Some(400), Duration::from_millis(3));
         metrics.vault_asked(Operation::Health, None, Duration::from_secs(5));
         metrics.checked(Some(Reason::Sealed), Duration::from_millis(3));
@@ -226,7 +316,16 @@ mod tests {
         metrics.panicked();
         metrics.listed("VaultConnection", Some("team-a"), false);
         metrics.listed("VaultConnection", None, true);
-        let text = metrics.text();
+        metrics.login(CountedLogin::Refused);
+        metrics.leads(true);
+        let load = Load { depth: 3, oldest: None, busy: 2, workers: 64 };
+        metrics.load("VaultConnection", load);
+        metrics
+    }
+
+    #[test]
+    fn what_is_counted_is_told() {
+        let text = busy().text(Format::OpenMetrics);
         for line in [
             r#"vault_connection_operator_vault_requests_total{operation="login",answer="4xx"} 1"#,
             r#"vault_connection_operator_vault_requests_total{operation="health",answer="none"} 1"#,
@@ -236,8 +335,75 @@ mod tests {
             "vault_connection_operator_panics_total 1",
             r#"vault_connection_operator_listed{kind="VaultConnection",namespace="team-a"} 0"#,
             r#"vault_connection_operator_listed{kind="VaultConnection",namespace=""} 1"#,
+            r#"vault_connection_operator_logins_total{outcome="refused"} 1"#,
+            "vault_connection_operator_leader 1",
+            r#"vault_connection_operator_queue_depth{kind="VaultConnection"} 3"#,
+            r#"vault_connection_operator_queue_oldest_seconds{kind="VaultConnection"} 0"#,
+            r#"vault_connection_operator_workers{kind="VaultConnection"} 64"#,
+            r#"vault_connection_operator_workers_busy{kind="VaultConnection"} 2"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
+        assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+
+    /// The family, the type, and the labels of every sample, by what a scraper of the classic format reads.
+    #[test]
+    fn everything_that_is_told_is_in_the_catalogue_and_the_other_way_round() {
+        let metrics = busy();
+        let (connection, gateway) = everything();
+        let name = ConnectionRef { namespace: "ns".to_owned(), name: "a".to_owned() };
+        metrics.objects().connection(&name, &connection);
+        let now = Timestamp::now();
+        metrics.objects().checked(&name, now, Some(now), Some(now));
+        metrics
+            .objects()
+            .gateway(&GatewayName { namespace: "ns".to_owned(), name: "g".to_owned() }, &gateway);
+        let text = metrics.text(Format::Classic);
+        let mut told = BTreeSet::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let (series, _) = line.split_once(' ').expect("a sample has a value");
+            let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
+            let is_it = |metric: &&&Description| {
+                let suffix = name.strip_prefix(metric.name);
+                match metric.kind {
+                    catalogue::Kind::Histogram => matches!(suffix, Some("_bucket" | "_sum" | "_count")),
+                    catalogue::Kind::Counter | catalogue::Kind::Gauge | catalogue::Kind::Info => {
+                        suffix == Some("")
+                    }
+                }
+            };
+            let metric =
+                catalogue::ALL.iter().find(is_it).unwrap_or_else(|| panic!("{line} is not in the catalogue"));
+            let used =
+                labels.trim_end_matches('}').split("\",").filter_map(|label| Some(label.split_once('=')?.0));
+            let used: Vec<_> = used.filter(|label| *label != "le").collect();
+            assert_eq!(used, metric.labels, "{line}");
+            told.insert(metric.name);
+        }
+        let all: BTreeSet<_> = catalogue::ALL.iter().map(|metric| metric.name).collect();
+        assert_eq!(told, all);
+        for metric in catalogue::ALL {
+            let kind = if metric.kind == catalogue::Kind::Info { "gauge" } else { metric.kind.as_str() };
+            let head = format!("# HELP {0} {1}.\n# TYPE {0} {kind}\n", metric.name, metric.help);
+            assert_eq!(text.matches(&head).count(), 1, "{head}");
+        }
+    }
+
+    /// Statuses with every field that is told.
+    fn everything() -> (VaultConnectionStatus, VaultGatewayStatus) {
+        let time = "2026-01-01T00:00:00Z";
+        let ready = serde_json::json!([{
+            "type": "Ready", "status": "True", "reason": "Connected", "message": "", "lastTransitionTime": time,
+        }]);
+        let connection = serde_json::json!({
+            "state": "Connected", "conditions": ready, "lastCheckTime": time,
+            "session": {"expireTime": time}, "server": {"certificateExpireTime": time},
+        });
+        let gateway = serde_json::json!({"conditions": ready, "lastCheckTime": time, "connections": 1});
+        (
+            serde_json::from_value(connection).expect("a status"),
+            serde_json::from_value(gateway).expect("a status"),
+        )
     }
 }

@@ -19,7 +19,10 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{ACCEPT, CONTENT_TYPE, VARY},
+};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -28,7 +31,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::metrics::Metrics;
+use super::metrics::{Metrics, exposition::Format};
 
 /// How many connections are open at most: probes and scrapers come one at a time, so this is room for dozens of them.
 pub const MAX_CONNECTIONS: usize = 64;
@@ -47,10 +50,6 @@ const MAX_HEADERS: usize = 32;
 
 /// How long to wait when no connection can be accepted, such as when files have run out.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
-
-/// What the metrics are: `OpenMetrics`.
-const METRICS_TYPE: HeaderValue =
-    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// What the other pages are.
 const TEXT_TYPE: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -108,12 +107,16 @@ impl Readiness {
 // === impl Pages ===
 
 impl Pages {
-    fn answer(&self, method: &Method, path: &str) -> Response<String> {
+    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<String> {
         let (status, kind, text) = match path {
             _ if !matches!(*method, Method::GET | Method::HEAD) => {
                 (StatusCode::METHOD_NOT_ALLOWED, TEXT_TYPE, "only GET is answered".to_owned())
             }
-            "/metrics" => (StatusCode::OK, METRICS_TYPE, self.metrics.text()),
+            "/metrics" => {
+                let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+                let format = Format::negotiate(accept);
+                (StatusCode::OK, format.content_type(), self.metrics.text(format))
+            }
             "/healthz" => (StatusCode::OK, TEXT_TYPE, "ok".to_owned()),
             "/readyz" if self.readiness.is_set() => (StatusCode::OK, TEXT_TYPE, "ok".to_owned()),
             "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, TEXT_TYPE, "not yet".to_owned()),
@@ -122,6 +125,7 @@ impl Pages {
         let mut response = Response::new(text);
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, kind);
+        response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
         response
     }
 }
@@ -157,7 +161,7 @@ fn least_welcome(peers: &[IpAddr]) -> usize {
 /// Answers one request. Who is slow, or says nonsense, is not told so.
 async fn serve_one(stream: TcpStream, pages: Arc<Pages>) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = pages.answer(request.method(), request.uri().path());
+        let response = pages.answer(request.method(), request.uri().path(), request.headers());
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
@@ -183,7 +187,7 @@ mod tests {
     async fn served() -> (SocketAddr, AbortHandle) {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("loopback is there");
         let address = listener.local_addr().expect("it is bound");
-        let task = tokio::spawn(serve(listener, Metrics::new(), Readiness::default()));
+        let task = tokio::spawn(serve(listener, Metrics::new(true), Readiness::default()));
         (address, task.abort_handle())
     }
 
@@ -215,7 +219,7 @@ mod tests {
             ("health", "GET /healthz", "200 OK"),
             ("with a query", "GET /healthz?verbose", "200 OK"),
             ("readiness", "GET /readyz", "503 Service Unavailable"),
-            ("metrics", "GET /metrics", "application/openmetrics-text"),
+            ("metrics for an old scraper", "GET /metrics", "text/plain; version=0.0.4"),
             ("the head of a page", "HEAD /metrics", "200 OK"),
             ("another page", "GET /", "404 Not Found"),
             ("another method", "POST /metrics", "405 Method Not Allowed"),
@@ -224,6 +228,9 @@ mod tests {
             let answer = asked(address, &format!("{request} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
             assert!(answer.contains(expected), "{name}: {answer}");
         }
+        let open = "GET /metrics HTTP/1.1\r\nhost: x\r\naccept: application/openmetrics-text\r\n\r\n";
+        let answer = asked(address, open).await;
+        assert!(answer.contains("application/openmetrics-text") && answer.ends_with("# EOF\n"), "{answer}");
     }
 
     #[tokio::test]

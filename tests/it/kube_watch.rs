@@ -73,7 +73,7 @@ async fn a_watch_that_goes_silent_is_opened_anew_when_its_time_is_up() {
     records.of(&connection).ledger.lock().expect("nobody panicked").rest_on([(name, Some(version))].into());
 
     let (sender, mut changed) = unbounded_channel();
-    let shared = (records, Metrics::new());
+    let shared = (records, Metrics::new(true));
     let follow = tokio::spawn(follow(api, ObjectKind::Secret, Some("ns".to_owned()), shared, sender));
     let begin = Instant::now();
     let told = timeout(NOTICED, changed.recv()).await.expect("the change is noticed in time");

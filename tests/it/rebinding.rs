@@ -144,7 +144,7 @@ impl Bench {
             dialer: Dialer::new(policy, true, Arc::clone(&names) as Arc<dyn Names>),
             instances: Instances::default(),
             logins: Logins::new(10, Limits::default()),
-            metrics: Metrics::new(),
+            metrics: Metrics::new(true),
         };
         let desired = Desired::parse(&spec).expect("a good spec");
         Self { checker, names, desired, kept: CheckState::default() }

@@ -101,7 +101,7 @@ pub(super) async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
         dialer: Dialer::new(args.addresses.policy(Vec::new())?, plain_http, Arc::new(SystemNames)),
         instances: Instances::default(),
         logins: Logins::new(10, Limits::default()),
-        metrics: Metrics::new(),
+        metrics: Metrics::new(false),
     };
     let mut run = Run { checker, ledger: ledger_file(args.memory) };
     let mut found = Vec::new();

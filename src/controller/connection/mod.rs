@@ -154,6 +154,7 @@ pub(super) async fn forget(connection: &ConnectionRef, context: &Context) {
     let Some(entry) = context.registry.forget(connection) else { return };
     if let Some(published) = entry.published.lock().await.take() {
         context.checker.metrics.moved(published.status().state, None);
+        context.checker.metrics.objects().forget_connection(connection);
     }
     let Some(mut state) = entry.state.lock().await.take() else { return };
     let leftovers = state.check.abandon();
@@ -287,6 +288,9 @@ impl<'a> Reconcile<'a> {
             }
             None => self.conclude(state, desired, &observation, run.ended).await,
         };
+        let credential_ends = observation.login.as_ref().and_then(|login| login.ends_soon);
+        let next = state.checked.as_ref().map(|checked| checked.next);
+        self.context.checker.metrics.objects().checked(&self.connection, run.ended, next, credential_ends);
         self.revoke(leftovers).await;
         outcome
     }

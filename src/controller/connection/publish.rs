@@ -68,6 +68,7 @@ impl Reconcile<'_> {
         let next = next(before).filter(|next| report::is_news(before, next) || is_due());
         if let Some(next) = next {
             self.context.checker.metrics.moved(before.state, next.state);
+            self.context.checker.metrics.objects().connection(&self.connection, &next);
             let is_ready = conditions::is_true(&next.conditions, ConditionType::Ready);
             self.entry.snapshot().is_told(is_ready);
             published.pending = Some(next);
@@ -85,6 +86,7 @@ impl Reconcile<'_> {
             let status = self.object.0.as_ref().ok().and_then(|connection| connection.status.clone());
             let written = status.unwrap_or_default();
             metrics.moved(None, written.state);
+            metrics.objects().connection(&self.connection, &written);
             Published { uid, written, pending: None, last_write: LastWrite::default() }
         })
     }
@@ -104,6 +106,7 @@ impl Reconcile<'_> {
             Written::Gone => {
                 published.pending = None;
                 checker.metrics.moved(status.state, published.written.state);
+                checker.metrics.objects().connection(&self.connection, &published.written);
                 return Ok(());
             }
         };

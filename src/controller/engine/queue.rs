@@ -55,6 +55,8 @@ pub struct Queue<K> {
     objects: HashMap<K, State>,
     delayed: BTreeSet<(Instant, K)>,
     waiting: Waiting<K>,
+    /// The same, the oldest first.
+    by_age: BTreeSet<(Instant, K)>,
     held: Held,
     renewals_in_a_row: u32,
 }
@@ -128,7 +130,7 @@ impl<K: Clone + Ord + Hash> Queue<K> {
     pub fn new(limits: Limits) -> Self {
         let held = Held { limits, total: 0, by_namespace: HashMap::new(), by_instance: HashMap::new() };
         let (objects, delayed, waiting) = (HashMap::new(), BTreeSet::new(), Waiting::default());
-        Self { objects, delayed, waiting, held, renewals_in_a_row: 0 }
+        Self { objects, delayed, waiting, by_age: BTreeSet::new(), held, renewals_in_a_row: 0 }
     }
 
     /// Asks for a run of an object at `due`. One that is asked for twice runs once, at the earlier time; one that runs
@@ -210,6 +212,16 @@ impl<K: Clone + Ord + Hash> Queue<K> {
         self.delayed.first().map(|(due, _)| *due)
     }
 
+    /// How many wait for a worker, and since when the first of them is due.
+    pub fn backlog(&self) -> (usize, Option<Instant>) {
+        (self.by_age.len(), self.by_age.first().map(|(due, _)| *due))
+    }
+
+    /// How many run.
+    pub fn running(&self) -> usize {
+        self.held.total
+    }
+
     /// Lets those wait for a worker whose time has come.
     fn promote(&mut self, now: Instant) {
         while self.delayed.first().is_some_and(|(due, _)| *due <= now) {
@@ -257,6 +269,7 @@ impl<K: Clone + Ord + Hash> Queue<K> {
         }
         let lane = lanes.instances.entry(instance.clone()).or_default();
         lane.of(job.priority).insert((due, key.clone()));
+        self.by_age.insert((due, key.clone()));
         self.objects.insert(key, State::Waiting { due, job });
     }
 
@@ -264,6 +277,7 @@ impl<K: Clone + Ord + Hash> Queue<K> {
     fn dequeue(&mut self, key: &K) -> Option<Job> {
         let Some(State::Waiting { .. }) = self.objects.get(key) else { return None };
         let Some(State::Waiting { due, job }) = self.objects.remove(key) else { return None };
+        self.by_age.remove(&(due, key.clone()));
         let Waiting { namespaces, turns, turns_at } = &mut self.waiting;
         let Lane { namespace, instance } = &job.lane;
         let lanes = namespaces.get_mut(namespace)?;

@@ -27,7 +27,10 @@ use crate::{
     cluster::ClusterError,
     references::dependents::Owner as _,
     session::shutdown::Run,
-    telemetry::{logs::chain, metrics::Metrics},
+    telemetry::{
+        logs::chain,
+        metrics::{Load, Metrics},
+    },
 };
 
 /// How soon to try again when the API server failed us.
@@ -51,6 +54,7 @@ pub struct Scheduler<K: Kind> {
     metrics: Metrics,
     stopping: CancellationToken,
     queue: Queue<K::Key>,
+    workers: usize,
     objects: HashMap<K::Key, Entry<K::Object>>,
     running: HashMap<K::Key, Running>,
     panicked: HashMap<K::Key, Panicked>,
@@ -114,6 +118,7 @@ impl<K: Kind> Scheduler<K> {
             metrics,
             stopping,
             queue: Queue::new(limits),
+            workers: limits.workers,
             objects: HashMap::new(),
             running: HashMap::new(),
             panicked: HashMap::new(),
@@ -132,6 +137,7 @@ impl<K: Kind> Scheduler<K> {
         let (mut changes, mut triggers) = (pin!(changes), pin!(triggers));
         loop {
             self.start_due();
+            self.report_load();
             let wake = self.next_wake();
             tokio::select! {
                 () = stopping.cancelled() => break,
@@ -164,6 +170,12 @@ impl<K: Kind> Scheduler<K> {
                 None => {}
             }
         }
+    }
+
+    fn report_load(&self) {
+        let (depth, oldest) = self.queue.backlog();
+        let load = Load { depth, oldest, busy: self.queue.running(), workers: self.workers };
+        self.metrics.load(K::NAME, load);
     }
 
     /// Starts what needs no worker and is about an object that is there.
@@ -423,6 +435,7 @@ mod tests {
         controller::engine::queue::Priority,
         names::ConnectionRef,
         session::shutdown::{self, Stake},
+        telemetry::metrics::exposition::Format,
     };
 
     /// An object: its name, and the generation of its spec.
@@ -533,7 +546,7 @@ mod tests {
             let (changes, feed) = unbounded_channel();
             let (triggers, receiver) = unbounded_channel();
             let fake = Arc::new(Fake { done: sender, expires: Mutex::default(), go_on: Notify::new() });
-            let (metrics, stopping) = (Metrics::new(), CancellationToken::new());
+            let (metrics, stopping) = (Metrics::new(true), CancellationToken::new());
             let scheduler =
                 Scheduler::new(Arc::clone(&fake), Limits::of(workers), metrics.clone(), stopping.clone());
             let stream = |receiver| {
@@ -572,7 +585,7 @@ mod tests {
         }
 
         fn panics(&self) -> bool {
-            self.metrics.text().contains("vault_connection_operator_panics_total 0")
+            self.metrics.text(Format::Classic).contains("vault_connection_operator_panics_total 0")
         }
     }
 

@@ -137,6 +137,7 @@ async fn forget(name: &GatewayName, context: &GatewayContext) {
     let registry = &context.shared.registry;
     registry.forget_gateway(name);
     context.shared.checker.dialer.forget(name);
+    context.shared.checker.metrics.objects().forget_gateway(name);
     context.saw(name, None);
     let Some(state) = context.lock().remove(name) else { return };
     let users = registry.users_of(name);
@@ -365,6 +366,7 @@ impl<'a> Reconcile<'a> {
         if gateway::is_news(before, &status) || aged {
             state.unwritten = Some(status);
         }
+        checker.metrics.objects().gateway(&self.name, state.status());
         let Some(status) = state.unwritten.clone() else { return Ok(()) };
         let place = (self.name.namespace.as_str(), self.name.name.as_str());
         let to_write = state.last_write.state_to_write(&self.seen);
