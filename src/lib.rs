@@ -4,6 +4,8 @@
 //!
 //! ```text
 //!   names        names, addresses and mounts, valid by construction                pure
+//!   schema       the form of a field, in Rust and in CEL                         pure
+//!   auth         one file a login method                                         pure
 //!   api          what users write and read                                       pure
 //!   spec         specs, parsed into types that make later steps infallible       pure
 //!   conditions   the only code that builds a condition                           pure
@@ -20,6 +22,7 @@
 //! ```
 
 pub mod api;
+pub mod auth;
 pub mod check;
 pub mod cli;
 pub mod cluster;
@@ -31,6 +34,7 @@ pub mod manifests;
 pub mod names;
 pub mod network;
 pub mod references;
+pub mod schema;
 pub mod session;
 pub mod spec;
 #[cfg(test)]

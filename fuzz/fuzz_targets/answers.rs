@@ -16,13 +16,14 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use vault_connection_operator::{
     api::connection::Verb,
+    auth::LoginFault,
     names::MountPath,
     spec::Desired,
     vault::{
         Operation,
         answer::Answer,
         capabilities, health,
-        login::{self, LoginFault},
+        login::{self, NoLogin},
         token::{self, SelfFault},
         wrapping::{self, WrapFault},
     },
@@ -113,7 +114,7 @@ fn read_health(answer: &Answer, body: &Value) -> Option<Fault> {
 
 fn read_login(answer: &Answer, body: &Value) -> Option<Fault> {
     let general = answer.server_fault();
-    match login::read(answer) {
+    match login::read(&app_role().target.method, answer) {
         Ok(login) => {
             assert_eq!((answer.status, general), (200, None));
             let token = login.token.expose_secret();
@@ -127,9 +128,10 @@ fn read_login(answer: &Answer, body: &Value) -> Option<Fault> {
             None
         }
         Err(fault) => {
-            assert!(general.is_none_or(|general| fault == LoginFault::Server(general)));
+            assert!(general.is_none_or(|general| fault == NoLogin::Server(general)));
             // Each of these ends in a lockout, so that each must be Vault's own word.
-            let refused = matches!(fault, LoginFault::InvalidCredentials | LoginFault::Denied);
+            let refused =
+                matches!(fault, NoLogin::Refused(LoginFault::InvalidCredentials | LoginFault::Denied));
             assert!(!refused || is_vaults_own(body), "a refusal is Vault's own word");
             Some(fault.into())
         }
@@ -201,8 +203,8 @@ fn read_wrapping(answer: &Answer, body: &Value) -> Option<Fault> {
     }
 }
 
-/// No text of the server is told, and what is told is short.
-fn assert_tells_nothing(fault: Fault) {
+/// A connection that logs in with an AppRole.
+fn app_role() -> Desired {
     let spec = json!({
         "instanceUrl": "https://vault.example.com",
         "auth": {"appRole": {
@@ -211,7 +213,12 @@ fn assert_tells_nothing(fault: Fault) {
         }},
     });
     let spec = serde_json::from_value(spec).expect("it is a spec");
-    let desired = Desired::parse(&spec).expect("it makes sense");
+    Desired::parse(&spec).expect("it makes sense")
+}
+
+/// No text of the server is told, and what is told is short.
+fn assert_tells_nothing(fault: Fault) {
+    let desired = app_role();
     let observation = Observation { fault: Some(fault), ..Observation::default() };
     for verdict in judge::judge(&desired, &observation, Timestamp::UNIX_EPOCH) {
         assert!(!verdict.message.is_empty() && verdict.message.len() <= 1024);

@@ -256,11 +256,7 @@ async fn check(
 }
 
 fn is_token(desired: &Desired) -> bool {
-    use vault_connection_operator::spec::Method;
-    match desired.target.method {
-        Method::Token(_) => true,
-        Method::AppRole { .. } => false,
-    }
+    desired.target.method.given_token().is_some()
 }
 
 // === what the check reads ===

@@ -14,11 +14,12 @@ use vault_connection_operator::{
         condition::{ConditionType, Reason, Truth},
         status::VaultConnectionStatus,
     },
+    auth::LoginFault,
     conditions::{self, MAX_MESSAGE_BYTES, Verdict},
     names::text,
     network::faults::{TlsFault, TransportFault},
     spec::Desired,
-    vault::{Operation, answer::ServerFault, login::LoginFault, token::SelfFault, wrapping::WrapFault},
+    vault::{Operation, answer::ServerFault, token::SelfFault, wrapping::WrapFault},
     verify::{
         observation::{Fault, Observation},
         report::{self, Circumstances},

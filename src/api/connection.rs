@@ -4,7 +4,11 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{auth::Auth, null, rules, status::VaultConnectionStatus, tls::Tls};
+use super::{status::VaultConnectionStatus, tls::Tls};
+use crate::{
+    auth::{self, Auth},
+    schema::{null, rules},
+};
 
 /// A named connection to a HashiCorp Vault or OpenBao instance. The operator logs in with the credentials that it
 /// names, checks that the login is usable, keeps checking, and reports what it found in `status`.
@@ -52,13 +56,8 @@ pub struct VaultConnectionSpec {
     #[x_kube(validation = rules::vault_namespace())]
     pub namespace: String,
 
-    /// How to log in: exactly one of `appRole` and `token`. The method cannot be changed after creation.
-    #[x_kube(
-        validation = Rule::new("has(self.appRole) != has(self.token)").message(
-            "set exactly one of appRole and token"),
-        validation = Rule::new("has(self.appRole) == has(oldSelf.appRole) && has(self.token) == has(oldSelf.token)").message(
-            "the method cannot be changed: delete this connection and create one with the other method")
-    )]
+    /// How to log in: exactly one method. It cannot be changed after creation.
+    #[x_kube(validation = auth::exactly_one(), validation = auth::unchanged())]
     pub auth: Auth,
 
     /// How to verify Vault's TLS certificate, and which certificate to show to Vault.

@@ -5,11 +5,13 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    auth::SecretRef,
     connection::{every_minute, or_every_minute, or_ten_seconds, ten_seconds},
-    null, rules,
     status::CredentialVersion,
     tls::Tls,
+};
+use crate::{
+    auth::SecretRef,
+    schema::{null, rules},
 };
 
 /// A way into a private network: proxies through which `VaultConnection`s of the same namespace reach their instances.

@@ -2,12 +2,9 @@
 //!
 //! Pure data. Doc comments on these types are what `kubectl explain` shows; notes for developers are ordinary comments.
 
-pub mod auth;
 pub mod condition;
 pub mod connection;
 pub mod gateway;
-mod null;
-mod rules;
 pub mod status;
 pub mod tls;
 

@@ -4,9 +4,9 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
+use crate::{
     auth::{SecretKeyRef, SecretRef},
-    null, rules,
+    schema::{null, rules},
 };
 
 /// How to verify the server's TLS certificate, and which certificate to show to it.

@@ -7,22 +7,20 @@ use super::{
     steps::{Check, Halt},
 };
 use crate::{
+    names::MountPath,
     network::faults::TransportFault,
-    references::{
-        References,
-        resolve::{AppRolePair, Credentials},
-    },
+    references::{References, resolve::Credentials},
     session::{
         decide::{self, Attempt, Decision},
         ledger::Roles,
         logins::NoPermit,
     },
-    spec::{Desired, Method},
+    spec::Desired,
     telemetry::metrics::CountedLogin,
     vault::{
         capabilities,
         client::Client,
-        login,
+        login::{self, NoLogin},
         token::{self, SelfFault},
         wrapping,
     },
@@ -92,12 +90,14 @@ impl<R: References> Check<'_, R> {
         let (resolved, versions) = self.read.take().expect("the references were just read");
         let desired = self.subject.desired;
         let basis = Basis::new(&desired.target, &versions);
-        let session = match resolved.credentials {
-            Credentials::AppRole(pair) => self.log_in(client, basis, &pair).await?,
-            Credentials::Token(_) if self.state.memory.is_spent(&basis) => {
+        let credentials = resolved.credentials;
+        let given = desired.target.method.given_token().and(credentials.proof());
+        let session = match given {
+            None => self.log_in(client, basis, &credentials).await?,
+            Some(_) if self.state.memory.is_spent(&basis) => {
                 return Err(Fault::Own(SelfFault::UsedUp).into());
             }
-            Credentials::Token(token) => self.given(token, basis),
+            Some(token) => self.given(token.clone(), basis),
         };
         self.adopt(client, session).await.map_err(Halt::Fault)
     }
@@ -113,34 +113,47 @@ impl<R: References> Check<'_, R> {
         }
     }
 
-    async fn log_in(&mut self, client: &Client, basis: Basis, pair: &AppRolePair) -> Result<Session, Fault> {
+    async fn log_in(
+        &mut self,
+        client: &Client,
+        basis: Basis,
+        credentials: &Credentials,
+    ) -> Result<Session, Fault> {
         let Subject { connection, now, .. } = *self.subject;
+        let method = &basis.target.method;
         let cluster_id = self.seen.health.as_ref().and_then(|health| health.cluster_id.as_deref());
         let logins = &self.checker.logins;
-        let roles = logins.roles(connection, &basis.target, cluster_id, (&pair.mount, &pair.role_id));
-        self.state.memory.has_role(roles.address().tag());
-        // After a restart, the status is all that is known of what was refused.
-        let is_same = !pair.wrapped && self.state.memory.hold(&basis, now).is_some();
-        logins.recall(connection, &roles, is_same.then(|| logins.fingerprint(&pair.secret_id)));
+        let roles = match (method.mount(), method.lockout_alias(credentials.values())) {
+            (Some(mount), Some(alias)) => {
+                Some(logins.roles(connection, &basis.target, cluster_id, (mount, &alias)))
+            }
+            (None, _) | (_, None) => None,
+        };
+        if let Some(roles) = &roles {
+            self.state.memory.has_role(roles.address().tag());
+            // After a restart, the status is all that is known of what was refused.
+            let is_same = !method.is_wrapped() && self.state.memory.hold(&basis, now).is_some();
+            let credential = credentials.proof().filter(|_| is_same).map(|proof| logins.fingerprint(proof));
+            logins.recall(connection, roles, credential);
+        }
         if let Some(Decision::Hold { fault, until }) = decide::held(&self.state.memory, &basis, now) {
             self.seen.no_login_before = Some(until);
             return Err(fault);
         }
-        let secret_id = self.secret_id(client, &basis, pair).await?;
-        self.try_login(client, (&basis, &roles), pair, &secret_id).await
+        let values = self.opened(client, &basis, credentials).await?;
+        self.try_login(client, (&basis, roles.as_ref()), &values).await
     }
 
     /// Makes the login, as soon as it may be tried.
     async fn try_login(
         &mut self,
         client: &Client,
-        (basis, roles): (&Basis, &Roles),
-        pair: &AppRolePair,
-        secret_id: &SecretString,
+        (basis, roles): (&Basis, Option<&Roles>),
+        values: &Credentials,
     ) -> Result<Session, Fault> {
         let checker = self.checker;
         let Subject { connection, now, .. } = *self.subject;
-        let credential = checker.logins.fingerprint(secret_id);
+        let credential = values.proof().map_or(0, |proof| checker.logins.fingerprint(proof));
         let attempt = Attempt { connection, basis, credential };
         let memory = &mut self.state.memory;
         let permit = match checker.logins.permit(memory, &attempt, roles, now, self.deadline).await {
@@ -153,12 +166,12 @@ impl<R: References> Check<'_, R> {
                 return Err(fault);
             }
         };
-        let answer = match self.ask(client, login::request(&pair.mount, &pair.role_id, secret_id), None).await
-        {
+        let request = basis.target.method.request(values.values()).expect("a method without a token logs in");
+        let answer = match self.ask(client, login::request(request), None).await {
             Ok(answer) => answer,
             Err(fault) => {
                 checker.metrics.login(CountedLogin::Unanswered);
-                if may_have_arrived(&fault) {
+                if permit.counts() && may_have_arrived(&fault) {
                     self.state.memory.may_have_been_refused(now);
                 } else {
                     permit.not_counted(now);
@@ -166,7 +179,7 @@ impl<R: References> Check<'_, R> {
                 return Err(fault.into());
             }
         };
-        match login::read(&answer) {
+        match login::read(&basis.target.method, &answer) {
             Ok(login) => {
                 checker.metrics.login(CountedLogin::Accepted);
                 self.waited.extend(permit.accepted(now));
@@ -174,7 +187,7 @@ impl<R: References> Check<'_, R> {
                 self.state.memory.accepted(basis.clone(), now);
                 Ok(Session::issued(login.token, basis.clone(), login.info, now))
             }
-            Err(fault) if fault.counts_for_the_lockout() => {
+            Err(NoLogin::Refused(fault)) if permit.counts() && fault.counts_for_the_lockout() => {
                 checker.metrics.login(CountedLogin::Refused);
                 permit.refused(now);
                 self.seen.no_login_before =
@@ -189,26 +202,38 @@ impl<R: References> Check<'_, R> {
         }
     }
 
-    /// The secret id. A wrapping token is opened once, after a look at where it comes from; what it held is kept.
-    async fn secret_id(
+    /// The values of a login. A wrapping token is opened once, after a look at where it comes from; what it held is kept.
+    async fn opened(
         &mut self,
         client: &Client,
         basis: &Basis,
-        pair: &AppRolePair,
-    ) -> Result<SecretString, Fault> {
-        if !pair.wrapped {
-            return Ok(pair.secret_id.clone());
+        credentials: &Credentials,
+    ) -> Result<Credentials, Fault> {
+        let mut values = credentials.values().to_vec();
+        if let (Some(mount), Some(wrapping_token)) =
+            (basis.target.method.mount(), values.last_mut().filter(|_| basis.target.method.is_wrapped()))
+        {
+            *wrapping_token = self.unwrap(client, (mount, basis), wrapping_token).await?;
         }
-        if let Some(secret_id) = self.state.memory.unwrapped(&pair.secret_id) {
+        Ok(Credentials::new(values))
+    }
+
+    async fn unwrap(
+        &mut self,
+        client: &Client,
+        (mount, basis): (&MountPath, &Basis),
+        wrapping_token: &SecretString,
+    ) -> Result<SecretString, Fault> {
+        if let Some(secret_id) = self.state.memory.unwrapped(wrapping_token) {
             return Ok(secret_id.clone());
         }
-        let answer = self.ask(client, wrapping::lookup(&pair.secret_id), None).await?;
-        wrapping::read_lookup(&answer, &pair.mount, basis.target.namespace.as_ref())?;
-        let answer = self.ask(client, wrapping::unwrap(), Some(&pair.secret_id)).await?;
+        let answer = self.ask(client, wrapping::lookup(wrapping_token), None).await?;
+        wrapping::read_lookup(&answer, mount, basis.target.namespace.as_ref())?;
+        let answer = self.ask(client, wrapping::unwrap(), Some(wrapping_token)).await?;
         let unwrapped = wrapping::read_unwrap(&answer)?;
         self.learn([&unwrapped.secret_id]);
         let secret_id = unwrapped.secret_id.clone();
-        self.state.memory.keep_unwrapped(pair.secret_id.clone(), unwrapped, self.subject.now);
+        self.state.memory.keep_unwrapped(wrapping_token.clone(), unwrapped, self.subject.now);
         Ok(secret_id)
     }
 
@@ -294,7 +319,7 @@ impl<R: References> Check<'_, R> {
         let lacks = matches!(outcome, Err(Fault::Missing(_)));
         let keep = session.owner == Owner::User || (lives && !lacks);
         let mut seen = session.seen(keep, now);
-        if matches!(desired.target.method, Method::AppRole { wrapped: true, .. }) {
+        if desired.target.method.is_wrapped() {
             seen.ends_soon = self.state.memory.secret_id_ends_soon(now);
         }
         self.seen.login = Some(seen);

@@ -1,7 +1,7 @@
 //! The plain form in which users write addresses: a scheme, a host, perhaps a port and a path.
 //!
 //! Parsers of URLs understand far more (white space, backslashes, escapes, other digits), and no two of them the same.
-//! What is read here is the part on which all agree. The rules of the CRD (`api::rules`) describe the same form in CEL, and a
+//! What is read here is the part on which all agree. The rules of the CRD (`schema::rules`) describe the same form in CEL, and a
 //! property test holds both to each other: a change here is a change there.
 
 use std::net::Ipv6Addr;

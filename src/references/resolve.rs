@@ -8,39 +8,21 @@ use super::{
     Lookup, Versions,
     anchors::BundleFault,
     gateway::{self, Gateway},
-    slips::{self, Purpose, Slip},
+    slips::{self, Slip},
     tls::{self, KeyPairFault, TlsMaterial},
 };
 use crate::{
-    api::auth::{RoleId, SecretKeyRef},
-    names::{MountPath, ObjectName},
-    spec::{Method, Target},
+    auth::{Input, Method, Purpose, SecretKeyRef, Source},
+    names::ObjectName,
+    spec::Target,
 };
 
 /// Longest credential, in bytes. Vault's own have at most a few KiB, and it refuses long requests.
 pub const MAX_CREDENTIAL_BYTES: usize = 16 * 1024;
 
-/// What a connection logs in with. Its Debug is redacted.
+/// What a connection logs in with: the values of its method's inputs, in the same order. Its Debug is redacted.
 #[derive(Debug)]
-pub enum Credentials {
-    /// For an AppRole login.
-    AppRole(AppRolePair),
-    /// An access token.
-    Token(SecretString),
-}
-
-/// What an AppRole login needs.
-#[derive(Debug)]
-pub struct AppRolePair {
-    /// Path of the auth method.
-    pub mount: MountPath,
-    /// The role id.
-    pub role_id: SecretString,
-    /// The secret id, or the wrapping token that holds it.
-    pub secret_id: SecretString,
-    /// Whether it is wrapped.
-    pub wrapped: bool,
-}
+pub struct Credentials(Vec<SecretString>);
 
 /// Everything that a check needs of the objects.
 #[derive(Debug)]
@@ -118,71 +100,45 @@ pub enum Problem {
 /// The objects that a check read.
 pub type Lookups = BTreeMap<ObjectName, Lookup>;
 
-/// Where a credential is, and what it is for.
-struct Place {
-    field: &'static str,
-    source: Option<(ObjectName, String)>,
-    purpose: Purpose,
-}
-
 // === impl Credentials ===
 
 impl Credentials {
-    /// The values that only the Secrets hold. A role id in the spec is in the status, too.
+    /// The values of a method's inputs, in their order.
+    pub fn new(values: Vec<SecretString>) -> Self {
+        Self(values)
+    }
+
+    /// The values, in the order of the method's inputs.
+    pub fn values(&self) -> &[SecretString] {
+        &self.0
+    }
+
+    /// The value that proves a login: the last one.
+    pub fn proof(&self) -> Option<&SecretString> {
+        self.0.last()
+    }
+
+    /// The values that only the Secrets hold. One in the spec, such as a role id, is in the status, too.
     pub fn secrets(&self, method: &Method) -> Vec<&SecretString> {
-        match (self, method) {
-            (Self::AppRole(pair), Method::AppRole { role_id: RoleId::Value(_), .. }) => vec![&pair.secret_id],
-            (Self::AppRole(pair), Method::AppRole { .. } | Method::Token(_)) => {
-                vec![&pair.role_id, &pair.secret_id]
-            }
-            (Self::Token(token), _) => vec![token],
-        }
-    }
-}
-
-// === impl Place ===
-
-impl Place {
-    fn of_role_id(role_id: &RoleId) -> Self {
-        let (field, source) = match role_id {
-            RoleId::Value(_) => ("spec.auth.appRole.roleId.value", None),
-            RoleId::SecretRef(reference) => ("spec.auth.appRole.roleId", Some(source(reference))),
+        let is_secret = |input: &Input<'_>| match input.source {
+            Source::Spec(_) => false,
+            Source::Secret(_) => true,
         };
-        Self { field, source, purpose: Purpose::RoleId }
-    }
-
-    fn of_secret_id(reference: &SecretKeyRef, wrapped: bool) -> Self {
-        let purpose = if wrapped { Purpose::WrappingToken } else { Purpose::SecretId };
-        Self { field: "spec.auth.appRole.secretId", source: Some(source(reference)), purpose }
-    }
-
-    fn of_token(reference: &SecretKeyRef) -> Self {
-        Self { field: "spec.auth.token", source: Some(source(reference)), purpose: Purpose::Token }
-    }
-
-    /// The value, unless it cannot be meant: no login is spent on it.
-    fn take(&self, value: SecretString) -> Result<SecretString, ReferenceFault> {
-        match slips::certain(self.purpose, value.expose_secret()) {
-            None => Ok(value),
-            Some(slip) => Err(ReferenceFault {
-                field: self.field.to_owned(),
-                source: self.source.clone(),
-                problem: Problem::Malformed(slip),
-            }),
-        }
-    }
-
-    fn suspect(&self, value: &SecretString) -> Option<Suspicion> {
-        slips::suspected(self.purpose, value.expose_secret()).map(|slip| self.suspicion(slip))
-    }
-
-    fn suspicion(&self, slip: Slip) -> Suspicion {
-        Suspicion { field: self.field, source: self.source.clone(), slip }
+        let inputs = method.inputs();
+        self.0.iter().zip(&inputs).filter(|(_, input)| is_secret(input)).map(|(value, _)| value).collect()
     }
 }
 
 fn source(reference: &SecretKeyRef) -> (ObjectName, String) {
     (ObjectName::secret(&reference.name), reference.key.clone())
+}
+
+/// The object and key of an input; none when the value is in the spec itself.
+fn place(input: &Input<'_>) -> Option<(ObjectName, String)> {
+    match input.source {
+        Source::Spec(_) => None,
+        Source::Secret(reference) => Some(source(reference)),
+    }
 }
 
 /// Takes the values that a target names, also by its gateway, out of the objects that were read.
@@ -201,31 +157,45 @@ fn suspected_credentials(
     target: &Target,
     objects: &Lookups,
 ) -> Result<(Credentials, Option<Suspicion>), ReferenceFault> {
-    let from = |place: &Place, reference: &SecretKeyRef| {
-        let value = text(objects, place.field, &ObjectName::secret(&reference.name), &reference.key)?;
-        place.take(value)
+    let inputs = target.method.inputs();
+    let values: Vec<_> = inputs.iter().map(|input| value(input, objects)).collect::<Result<_, _>>()?;
+    let suspicion = suspect(&inputs, &values);
+    Ok((Credentials(values), suspicion))
+}
+
+/// The value of an input, unless it cannot be meant: no login is spent on it.
+fn value(input: &Input<'_>, objects: &Lookups) -> Result<SecretString, ReferenceFault> {
+    let value = match input.source {
+        Source::Spec(value) => SecretString::from(value),
+        Source::Secret(SecretKeyRef { name, key }) => {
+            text(objects, input.field, &ObjectName::secret(name), key)?
+        }
     };
-    Ok(match &target.method {
-        Method::AppRole { mount, role_id, secret_id, wrapped } => {
-            let (of_role, of_secret) = (Place::of_role_id(role_id), Place::of_secret_id(secret_id, *wrapped));
-            let role_id = match role_id {
-                RoleId::Value(value) => of_role.take(SecretString::from(value.as_str()))?,
-                RoleId::SecretRef(reference) => from(&of_role, reference)?,
-            };
-            let secret_id = from(&of_secret, secret_id)?;
-            let same = role_id.expose_secret() == secret_id.expose_secret();
-            let suspicion = same.then(|| of_secret.suspicion(Slip::Twice));
-            let suspicion = suspicion.or_else(|| of_secret.suspect(&secret_id));
-            let suspicion = suspicion.or_else(|| of_role.suspect(&role_id));
-            let pair = AppRolePair { mount: mount.clone(), role_id, secret_id, wrapped: *wrapped };
-            (Credentials::AppRole(pair), suspicion)
-        }
-        Method::Token(reference) => {
-            let place = Place::of_token(reference);
-            let token = from(&place, reference)?;
-            let suspicion = place.suspect(&token);
-            (Credentials::Token(token), suspicion)
-        }
+    match slips::certain(input.purpose, value.expose_secret()) {
+        None => Ok(value),
+        Some(slip) => Err(ReferenceFault {
+            field: input.field.to_owned(),
+            source: place(input),
+            problem: Problem::Malformed(slip),
+        }),
+    }
+}
+
+/// What may be wrong with the values: the credential is suspected before the name that goes with it.
+fn suspect(inputs: &[Input<'_>], values: &[SecretString]) -> Option<Suspicion> {
+    let suspicion = |input: &Input<'_>, slip| Suspicion { field: input.field, source: place(input), slip };
+    let is_twice = |first: &SecretString, last: &SecretString, purpose| {
+        matches!(purpose, Purpose::SecretId | Purpose::WrappingToken)
+            && first.expose_secret() == last.expose_secret()
+    };
+    if let ([.., input], [first, last]) = (inputs, values)
+        && is_twice(first, last, input.purpose)
+    {
+        return Some(suspicion(input, Slip::Twice));
+    }
+    inputs.iter().zip(values).rev().find_map(|(input, value)| {
+        let slip = slips::suspected(input.purpose, value.expose_secret())?;
+        Some(suspicion(input, slip))
     })
 }
 
@@ -296,6 +266,7 @@ mod tests {
     use super::*;
     use crate::{
         api::tls::Trust,
+        auth::{AppRoleLogin, RoleId},
         names::{InstanceUrl, MountPath},
         references::{Object, Version},
         spec::{Ca, CaSource, TlsSettings},
@@ -305,16 +276,20 @@ mod tests {
         SecretKeyRef { name: name.to_owned(), key: key.to_owned() }
     }
 
+    fn method(role_id: RoleId) -> Method {
+        Method::AppRole(AppRoleLogin {
+            mount: MountPath::parse("approle").expect("valid"),
+            role_id,
+            secret_id: key("approle", "secretId"),
+            wrapped: false,
+        })
+    }
+
     fn target() -> Target {
         Target {
             instance: InstanceUrl::parse("https://vault.example.com").expect("valid"),
             namespace: None,
-            method: Method::AppRole {
-                mount: MountPath::parse("approle").expect("valid"),
-                role_id: RoleId::SecretRef(key("approle", "roleId")),
-                secret_id: key("approle", "secretId"),
-                wrapped: false,
-            },
+            method: method(RoleId::SecretRef(key("approle", "roleId"))),
             tls: TlsSettings::default(),
             gateway: None,
         }
@@ -335,10 +310,9 @@ mod tests {
     #[test]
     fn values_are_taken_as_they_are() {
         let resolved = resolve(&target(), &with(secret(&[("roleId", b"r"), ("secretId", b"s 1")])));
-        let Ok(Resolved { credentials: Credentials::AppRole(pair), .. }) = resolved else {
-            panic!("{resolved:?}")
-        };
-        assert_eq!((pair.role_id.expose_secret(), pair.secret_id.expose_secret()), ("r", "s 1"));
+        let credentials = resolved.expect("resolved").credentials;
+        let values: Vec<_> = credentials.values().iter().map(ExposeSecret::expose_secret).collect();
+        assert_eq!(values, ["r", "s 1"]);
     }
 
     #[test]
@@ -400,9 +374,7 @@ mod tests {
         assert_eq!(suspicion(b"demo", b"'custom'"), Some((secret_id, Slip::Quoted)));
         assert_eq!(suspicion(id, id), Some((secret_id, Slip::Twice)));
         let inline = |value: &str| {
-            let Method::AppRole { mount, secret_id, .. } = target().method else { panic!("an AppRole") };
-            let role_id = RoleId::Value(value.to_owned());
-            let method = Method::AppRole { mount, secret_id, role_id, wrapped: false };
+            let method = method(RoleId::Value(value.to_owned()));
             resolve(&Target { method, ..target() }, &with(secret(&[("secretId", b"custom")])))
         };
         let fault = inline("\"7d3b6a4e-0000-4000-8000-00000000b002\"").expect_err("in quotes");
@@ -443,13 +415,7 @@ mod tests {
 
     #[test]
     fn credentials_do_not_print() {
-        let held = Credentials::AppRole(AppRolePair {
-            mount: MountPath::parse("approle").expect("valid"),
-            role_id: "canary".into(),
-            secret_id: "canary".into(),
-            wrapped: true,
-        });
-        let token = Credentials::Token("canary".into());
-        assert!(!format!("{held:?}{token:?}").contains("canary"));
+        let held = Credentials::new(vec!["canary".into(), "canary".into()]);
+        assert!(!format!("{held:?}").contains("canary"));
     }
 }

@@ -17,20 +17,7 @@ use base64::{
 use secrecy::zeroize::Zeroizing;
 use serde::de::IgnoredAny;
 
-use crate::names::text;
-
-/// What a value is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// The role id of an AppRole.
-    RoleId,
-    /// The secret id of an AppRole.
-    SecretId,
-    /// A wrapping token that holds a secret id.
-    WrappingToken,
-    /// An access token.
-    Token,
-}
+use crate::{auth::Purpose, names::text};
 
 /// What is wrong with a value, or seems to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -170,8 +170,8 @@ fn sorted(times: impl Iterator<Item = Timestamp>) -> Vec<Timestamp> {
 mod tests {
     use super::*;
     use crate::{
+        auth::LoginFault,
         session::account::Refusal,
-        vault::login::LoginFault,
         verify::testing::{app_role, at, versions},
     };
 

@@ -283,9 +283,10 @@ mod tests {
     use super::*;
     use crate::{
         api::status::VaultConnectionStatus,
+        auth::LoginFault,
         network::faults::TransportFault,
         session::account::LOCKOUT_WINDOW,
-        vault::{health::Health, login::LoginFault},
+        vault::health::Health,
         verify::{
             observation::Observation,
             report::{Circumstances, checked},

@@ -45,7 +45,8 @@ pub struct Logins {
 #[derive(Debug)]
 pub struct LoginPermit<'a> {
     logins: &'a Logins,
-    roles: &'a Roles,
+    /// The roles that it counts for; none if Vault never counts logins of its method.
+    roles: Option<&'a Roles>,
     connection: &'a ConnectionRef,
     credential: Fingerprint,
     is_concluded: bool,
@@ -120,16 +121,20 @@ impl Logins {
         self.news.notify_waiters();
     }
 
-    /// Waits for the right to log in.
+    /// Waits for the right to log in. Without roles, Vault does not count the login, and only its moment is waited for.
     pub async fn permit<'a>(
         &'a self,
         memory: &Memory,
         attempt: &Attempt<'a>,
-        roles: &'a Roles,
+        roles: Option<&'a Roles>,
         now: Timestamp,
         deadline: Instant,
     ) -> Result<LoginPermit<'a>, NoPermit> {
-        let permit = self.decided(memory, attempt, roles, (now, deadline)).await?;
+        if let Some(roles) = roles {
+            self.decided(memory, attempt, roles, (now, deadline)).await?;
+        }
+        let (connection, credential) = (attempt.connection, attempt.credential);
+        let permit = LoginPermit { logins: self, roles, connection, credential, is_concluded: false };
         let Some(slot) = self.slot(&attempt.basis.target, deadline) else {
             permit.not_counted(now);
             return Err(NoPermit::TimedOut);
@@ -138,24 +143,21 @@ impl Logins {
         Ok(permit)
     }
 
-    async fn decided<'a>(
-        &'a self,
+    /// Waits until the login may be tried, and is under way.
+    async fn decided(
+        &self,
         memory: &Memory,
-        attempt: &Attempt<'a>,
-        roles: &'a Roles,
+        attempt: &Attempt<'_>,
+        roles: &Roles,
         (now, deadline): (Timestamp, Instant),
-    ) -> Result<LoginPermit<'a>, NoPermit> {
+    ) -> Result<(), NoPermit> {
         loop {
             let mut news = pin!(self.news.notified());
             news.as_mut().enable();
             let patience = match self.lists_to_come() {
                 Some(end) => end.min(deadline),
                 None => match lock(&self.ledger).decide(memory, attempt, roles, now) {
-                    Decision::Try => {
-                        let (connection, credential) = (attempt.connection, attempt.credential);
-                        let is_concluded = false;
-                        return Ok(LoginPermit { logins: self, roles, connection, credential, is_concluded });
-                    }
+                    Decision::Try => return Ok(()),
                     Decision::Hold { fault, until } => return Err(NoPermit::Held { fault, until }),
                     Decision::Wait => deadline,
                 },
@@ -190,6 +192,11 @@ impl Logins {
 // === impl LoginPermit ===
 
 impl LoginPermit<'_> {
+    /// Whether Vault counts the login when it refuses it.
+    pub fn counts(&self) -> bool {
+        self.roles.is_some()
+    }
+
     /// Vault accepted the login. Returns the connections that may try again because of it.
     pub fn accepted(self, now: Timestamp) -> Vec<ConnectionRef> {
         self.conclude(&LoginOutcome::Accepted, now)
@@ -211,8 +218,9 @@ impl LoginPermit<'_> {
     }
 
     fn settle(&self, outcome: &LoginOutcome, now: Timestamp) -> Vec<ConnectionRef> {
+        let Some(roles) = self.roles else { return Vec::new() };
         let login = (self.connection, self.credential);
-        let free = lock(&self.logins.ledger).conclude(login, self.roles, outcome, now);
+        let free = lock(&self.logins.ledger).conclude(login, roles, outcome, now);
         self.logins.news.notify_waiters();
         free
     }
@@ -265,7 +273,7 @@ mod tests {
         ) -> Result<LoginPermit<'_>, NoPermit> {
             let attempt = Attempt { connection: &self.connection, basis: &self.basis, credential };
             let deadline = Instant::now() + patience;
-            self.logins.permit(&Memory::default(), &attempt, &self.roles, at(0), deadline).await
+            self.logins.permit(&Memory::default(), &attempt, Some(&self.roles), at(0), deadline).await
         }
 
         async fn soon(&self, credential: Fingerprint) -> Result<LoginPermit<'_>, NoPermit> {

@@ -23,11 +23,12 @@ use crate::{
         condition::{ConditionType, FailureClass},
         status::VaultConnectionStatus,
     },
+    auth::LoginFault,
     conditions,
     names::{ConnectionRef, MountPath},
     network::faults::TransportFault,
     spec::Desired,
-    vault::{answer::ServerFault, login::LoginFault},
+    vault::answer::ServerFault,
     verify::{
         judge,
         memory::{LOCKOUT_WINDOW, Memory},

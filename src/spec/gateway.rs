@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use super::{
-    SpecError,
-    text::{bounded, object_name},
-    times, tls,
-};
+use super::{SpecError, times, tls};
 use crate::{
     api::gateway::{Endpoint, VaultGatewaySpec},
     names::{EndpointUrl, ObjectName},
+    schema::text::{bounded, object_name},
     spec::TlsSettings,
 };
 

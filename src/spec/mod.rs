@@ -4,24 +4,24 @@
 //! older than the operator, and because `check` reads manifests that no API server has seen.
 
 mod gateway;
-mod text;
 mod tls;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use self::text::{bounded, duration, mount, policy_path, reference};
 pub use self::{
     gateway::{DesiredEndpoint, DesiredGateway},
     tls::{Ca, CaSource, TlsSettings},
 };
 use crate::{
-    api::{
-        auth::{AppRole, Auth, RoleId, SecretKeyRef, Token},
-        connection::{GatewayRef, KvVersion, Require, SecretSync, VaultConnectionSpec, Verb},
-    },
+    api::connection::{GatewayRef, KvVersion, Require, SecretSync, VaultConnectionSpec, Verb},
+    auth::Method,
     names::{
-        EndpointUrlError, InstanceUrl, InstanceUrlError, MountPath, MountPathError, ObjectName,
-        ServerNameError, VaultNamespace, VaultNamespaceError,
+        EndpointUrlError, InstanceUrl, InstanceUrlError, MountPath, ObjectName, ServerNameError,
+        VaultNamespace, VaultNamespaceError,
+    },
+    schema::{
+        FieldError,
+        text::{self, bounded, duration, mount, policy_path},
     },
 };
 
@@ -79,24 +79,6 @@ pub struct Target {
     pub gateway: Option<String>,
 }
 
-/// How to log in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// With an AppRole.
-    AppRole {
-        /// Path of the auth method.
-        mount: MountPath,
-        /// Where the role id is.
-        role_id: RoleId,
-        /// Where the secret id is.
-        secret_id: SecretKeyRef,
-        /// Whether what is there is a wrapping token that holds the secret id.
-        wrapped: bool,
-    },
-    /// With an access token.
-    Token(SecretKeyRef),
-}
-
 /// Why a spec makes no sense. Each names the field and says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
@@ -106,45 +88,12 @@ pub enum SpecError {
     /// The Vault namespace does not parse.
     #[error("spec.namespace: {0}")]
     Namespace(VaultNamespaceError),
-    /// A mount path does not parse.
-    #[error("{field}: {error}")]
-    Mount {
-        /// The field that holds it.
-        field: &'static str,
-        /// Why not.
-        error: MountPathError,
-    },
-    /// A text is too short or too long.
-    #[error("{field}: write between {min} and {max} characters")]
-    Length {
-        /// The field that holds it.
-        field: &'static str,
-        /// The fewest characters.
-        min: usize,
-        /// The most characters.
-        max: usize,
-    },
-    /// A text holds what cannot be seen.
-    #[error("{field}: write it on one line, without blanks at its ends and characters that cannot be seen")]
-    NotPlain {
-        /// The field that holds it.
-        field: &'static str,
-    },
+    /// The text of a field is invalid.
+    #[error(transparent)]
+    Field(#[from] FieldError),
     /// A gateway's name is none.
     #[error("spec.gatewayRef.name: write the name of a VaultGateway: lower case letters, digits and '-'")]
     GatewayName,
-    /// An object's name is none.
-    #[error("{field}: write the name of an object: lower case letters, digits, '-' and '.'")]
-    ObjectName {
-        /// The field that holds it.
-        field: &'static str,
-    },
-    /// A key of an object is none.
-    #[error("{field}: write a key of the object's data: letters, digits, '-', '_' and '.'")]
-    Key {
-        /// The field that holds it.
-        field: &'static str,
-    },
     /// A CA bundle has no source, or several.
     #[error("{field}: set exactly one of configMapRef, secretRef and inline")]
     CaSource {
@@ -209,7 +158,7 @@ impl Desired {
         let target = Target {
             instance: InstanceUrl::written(&spec.instance_url).map_err(SpecError::InstanceUrl)?,
             namespace: VaultNamespace::parse(&spec.namespace).map_err(SpecError::Namespace)?,
-            method: method(&spec.auth)?,
+            method: Method::parse(&spec.auth)?,
             tls: TlsSettings::parse(spec.tls.as_ref(), &tls::OF_CONNECTION)?,
             gateway: spec.gateway_ref.as_ref().map(gateway_name).transpose()?,
         };
@@ -236,51 +185,6 @@ impl Target {
         names.sort();
         names.dedup();
         names
-    }
-}
-
-// === impl Method ===
-
-impl Method {
-    /// The objects that hold what is logged in with.
-    pub fn references(&self) -> Vec<ObjectName> {
-        match self {
-            Self::AppRole { role_id: RoleId::SecretRef(role_id), secret_id, .. } => {
-                vec![ObjectName::secret(&role_id.name), ObjectName::secret(&secret_id.name)]
-            }
-            Self::AppRole { role_id: RoleId::Value(_), secret_id, .. } => {
-                vec![ObjectName::secret(&secret_id.name)]
-            }
-            Self::Token(secret) => vec![ObjectName::secret(&secret.name)],
-        }
-    }
-}
-
-fn method(auth: &Auth) -> Result<Method, SpecError> {
-    match auth {
-        Auth::AppRole(AppRole { mount: path, role_id, secret_id }) => {
-            match role_id {
-                RoleId::Value(value) => bounded("spec.auth.appRole.roleId.value", value, 1, 4096)?,
-                RoleId::SecretRef(SecretKeyRef { name, key }) => {
-                    reference("spec.auth.appRole.roleId.secretRef", name, key)?;
-                }
-            }
-            reference(
-                "spec.auth.appRole.secretId.secretRef",
-                &secret_id.secret_ref.name,
-                &secret_id.secret_ref.key,
-            )?;
-            Ok(Method::AppRole {
-                mount: mount("spec.auth.appRole.mount", path)?,
-                role_id: role_id.clone(),
-                secret_id: secret_id.secret_ref.clone(),
-                wrapped: secret_id.wrapped,
-            })
-        }
-        Auth::Token(Token { secret_ref }) => {
-            reference("spec.auth.token.secretRef", &secret_ref.name, &secret_ref.key)?;
-            Ok(Method::Token(secret_ref.clone()))
-        }
     }
 }
 

@@ -1,15 +1,11 @@
 //! How a server's certificate is verified, and which one it is shown, parsed.
 
-use super::{
-    SpecError,
-    text::{bounded, object_name, reference},
-};
+use super::SpecError;
 use crate::{
-    api::{
-        auth::SecretKeyRef,
-        tls::{CaBundle, ConfigMapKeyRef, Tls, Trust},
-    },
+    api::tls::{CaBundle, ConfigMapKeyRef, Tls, Trust},
+    auth::SecretKeyRef,
     names::{ObjectName, ServerName},
+    schema::text::{bounded, object_name, reference},
 };
 
 /// How to verify a server's certificate, and which one to show to it.

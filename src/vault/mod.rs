@@ -168,6 +168,17 @@ pub(crate) mod testing {
     //! Answers for the tables of the readers.
 
     use super::answer::Answer;
+    use crate::auth::{AppRoleLogin, Method, RoleId, SecretKeyRef};
+
+    /// An AppRole at the mount `approle`.
+    pub(crate) fn app_role() -> Method {
+        Method::AppRole(AppRoleLogin {
+            mount: crate::names::MountPath::parse("approle").expect("valid"),
+            role_id: RoleId::Value("role".to_owned()),
+            secret_id: SecretKeyRef { name: "vault".to_owned(), key: "secret".to_owned() },
+            wrapped: false,
+        })
+    }
 
     /// An answer with a JSON body.
     pub(crate) fn json(status: u16, body: &str) -> Answer {
@@ -241,7 +252,7 @@ mod tests {
             prop_assert!(read.is_err() || matches!(status, 200 | 429 | 473), "{read:?}");
             let granted = capabilities::read_missing(&answer, &require).is_ok_and(|missing| missing.is_empty());
             prop_assert!(!granted, "no answer here grants what was asked for");
-            prop_assert!(login::read(&answer).is_err() || status == 200);
+            prop_assert!(login::read(&super::testing::app_role(), &answer).is_err() || status == 200);
             prop_assert!(token::read_lookup(&answer).is_err() || status == 200);
             prop_assert!(token::read_renew(&answer).is_err() || status == 200);
             prop_assert!(wrapping::read_lookup(&answer, &mount, None).is_err(), "no path here is of our mount");

@@ -12,7 +12,9 @@ use serde_json::Value;
 use super::{
     Operation,
     answer::Answer,
-    capabilities, health, login, namespace,
+    capabilities, health,
+    login::{self, NoLogin},
+    namespace,
     testing::json,
     token::{self, SelfFault, TokenInfo},
     wrapping,
@@ -86,10 +88,13 @@ fn reading(path: &str, answer: &Answer) -> Option<String> {
             ),
             Err(fault) => format!("{fault:?}"),
         },
-        path if path.starts_with("/v1/auth/") && path.ends_with("/login") => match login::read(answer) {
-            Ok(login) => format!("{} {}", login.token.expose_secret(), told(&login.info)),
-            Err(fault) => format!("{fault:?}"),
-        },
+        path if path.starts_with("/v1/auth/") && path.ends_with("/login") => {
+            match login::read(&super::testing::app_role(), answer) {
+                Ok(login) => format!("{} {}", login.token.expose_secret(), told(&login.info)),
+                Err(NoLogin::Refused(fault)) => format!("{fault:?}"),
+                Err(fault @ NoLogin::Server(_)) => format!("{fault:?}"),
+            }
+        }
         "/v1/auth/token/lookup-self" => token::read_lookup(answer).map_or_else(self_fault, |info| {
             let more = (
                 info.created.is_some(),
@@ -352,7 +357,7 @@ proptest! {
                 }
             });
             let body = json(it.status, &body.to_string());
-            if let Ok(login) = login::read(&body) {
+            if let Ok(login) = login::read(&super::testing::app_role(), &body) {
                 prop_assert!(!login.token.expose_secret().is_empty());
             }
             let _ = reading(&it.request.path, &body);

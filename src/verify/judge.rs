@@ -17,10 +17,11 @@ use crate::{
         condition::{ConditionType, FailureClass, Reason, Truth},
         status::ServerRole,
     },
+    auth::{Input, Purpose, Source},
     conditions::Verdict,
     names::ObjectName,
     network::chain::CertificateEnd,
-    spec::{Desired, Method},
+    spec::Desired,
     vault::health::Health,
 };
 
@@ -137,10 +138,14 @@ fn climb(
 /// The warning that goes with a login that works, but not for long.
 fn expiring(login: &LoginSeen, desired: &Desired) -> Option<Verdict> {
     let end = login.ends_soon?;
-    let (reason, what, secret) = match &desired.target.method {
-        Method::Token(secret) => (Reason::TokenExpiring, "token", secret),
-        Method::AppRole { secret_id, .. } => (Reason::SecretIdExpiring, "secret id", secret_id),
+    let ends = |input: Input<'_>| match (input.purpose, input.source) {
+        (Purpose::Token, Source::Secret(secret)) => Some((Reason::TokenExpiring, "token", secret.clone())),
+        (Purpose::SecretId | Purpose::WrappingToken, Source::Secret(secret)) => {
+            Some((Reason::SecretIdExpiring, "secret id", secret.clone()))
+        }
+        (Purpose::RoleId, _) | (_, Source::Spec(_)) => None,
     };
+    let (reason, what, secret) = desired.target.method.inputs().into_iter().find_map(ends)?;
     let message = format!(
         "the {what} of key {:?} in Secret {:?} ends at {end:.0} and cannot be made to last longer: put a new one there",
         secret.key, secret.name
@@ -231,14 +236,13 @@ fn server(health: Option<&Health>) -> (Reason, String) {
 }
 
 fn login(desired: &Desired, login: Option<&LoginSeen>) -> String {
-    match (&desired.target.method, login) {
-        (Method::AppRole { mount, .. }, _) => {
-            format!("the login at auth/{}/login was accepted, and its token works", mount.as_str())
-        }
-        (Method::Token(_), Some(LoginSeen { is_watched: true, .. })) => {
+    let method = &desired.target.method;
+    match (method.given_token(), login) {
+        (None, _) => format!("the login at {} was accepted, and its token works", method.path()),
+        (Some(_), Some(LoginSeen { is_watched: true, .. })) => {
             "the token is alive; no check spends one of its limited uses".to_owned()
         }
-        (Method::Token(_), _) => "the token works".to_owned(),
+        (Some(_), _) => "the token works".to_owned(),
     }
 }
 
@@ -247,6 +251,7 @@ mod tests {
     use super::*;
     use crate::{
         api::connection::KvVersion,
+        auth::LoginFault,
         names::MountPath,
         network::{
             chain::ChainPart,
@@ -260,7 +265,7 @@ mod tests {
             tls::KeyPairFault,
         },
         spec::DesiredEngine,
-        vault::{Operation, answer::ServerFault, login::LoginFault, token::SelfFault, wrapping::WrapFault},
+        vault::{Operation, answer::ServerFault, login::NoLogin, token::SelfFault, wrapping::WrapFault},
         verify::{observation::EngineFault, testing},
     };
 
@@ -591,7 +596,7 @@ mod tests {
             (LoginFault::NamespaceNotFound.into(), Reason::NamespaceNotFound),
             (LoginFault::MfaRequired.into(), Reason::MfaRequired),
             (LoginFault::Unexpected { status: 418 }.into(), Reason::UnexpectedAnswer),
-            (LoginFault::Server(ServerFault::Sealed).into(), Reason::Sealed),
+            (NoLogin::Server(ServerFault::Sealed).into(), Reason::Sealed),
             (SelfFault::Rejected.into(), Reason::TokenUnusable),
             (SelfFault::NotPermitted { at: Operation::LookupSelf }.into(), Reason::TokenUnusable),
             (SelfFault::NamespaceNotFound.into(), Reason::NamespaceNotFound),

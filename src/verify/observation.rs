@@ -9,6 +9,7 @@ use crate::{
         condition::ConditionType,
         connection::{KvVersion, Verb},
     },
+    auth::LoginFault,
     network::{chain::CertificateEnd, faults::TransportFault},
     references::{
         Versions,
@@ -18,7 +19,7 @@ use crate::{
         Operation,
         answer::ServerFault,
         health::Health,
-        login::LoginFault,
+        login::NoLogin,
         token::{SelfFault, TokenInfo},
         wrapping::WrapFault,
     },
@@ -191,9 +192,15 @@ impl From<ServerFault> for Fault {
 
 impl From<LoginFault> for Fault {
     fn from(fault: LoginFault) -> Self {
+        Self::Login(fault)
+    }
+}
+
+impl From<NoLogin> for Fault {
+    fn from(fault: NoLogin) -> Self {
         match fault {
-            LoginFault::Server(fault) => Self::Server(fault),
-            fault => Self::Login(fault),
+            NoLogin::Server(fault) => Self::Server(fault),
+            NoLogin::Refused(fault) => Self::Login(fault),
         }
     }
 }

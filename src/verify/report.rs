@@ -12,13 +12,12 @@ use super::{
 };
 use crate::{
     api::{
-        auth::RoleId,
         condition::{ConditionType, Reason},
         status::{CredentialVersion, ResolvedConnection, Server, Session, VaultConnectionStatus},
     },
     conditions::{self, Verdict},
     references::Versions,
-    spec::{Desired, Method},
+    spec::Desired,
     vault::health::Health,
 };
 
@@ -197,23 +196,14 @@ fn outcome(
 
 fn connection(desired: &Desired) -> ResolvedConnection {
     let target = &desired.target;
-    let (method, mount, role_id) = match &target.method {
-        Method::AppRole { mount, role_id, .. } => {
-            let role_id = match role_id {
-                RoleId::Value(value) => Some(value.clone()),
-                RoleId::SecretRef(_) => None,
-            };
-            ("app-role", Some(mount.as_str().to_owned()), role_id)
-        }
-        Method::Token(_) => ("token", None, None),
-    };
+    let method = &target.method;
     ResolvedConnection {
         app: APP.to_owned(),
-        method: method.to_owned(),
+        method: method.name().to_owned(),
         instance_url: target.instance.as_str().to_owned(),
         namespace: target.namespace.as_ref().map(|namespace| namespace.as_str().to_owned()),
-        mount,
-        role_id,
+        mount: method.mount().map(|mount| mount.as_str().to_owned()),
+        role_id: method.shown_role_id().map(str::to_owned),
         gateway: target.gateway.clone(),
     }
 }
@@ -299,10 +289,11 @@ mod tests {
             condition::Truth,
             status::{ServerRole, State},
         },
+        auth::LoginFault,
         names::ObjectName,
         network::faults::TransportFault,
         references::resolve::{Problem, ReferenceFault},
-        vault::{answer::ServerFault, login::LoginFault, token::TokenInfo},
+        vault::{answer::ServerFault, token::TokenInfo},
         verify::testing::{app_role, at, missing, token, versions},
     };
 

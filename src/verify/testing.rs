@@ -6,13 +6,12 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::observation::Fault;
 use crate::{
-    api::{
-        auth::{RoleId, SecretKeyRef},
-        connection::Verb,
-    },
-    names::{InstanceUrl, MountPath, ObjectName},
+    api::connection::Verb,
+    auth::{Auth, Method, SecretKeyRef, Token},
+    names::{InstanceUrl, ObjectName},
     references::{Version, Versions},
-    spec::{Desired, Method, Target, TlsSettings},
+    spec::{Desired, Target, TlsSettings},
+    vault::testing,
 };
 
 pub(crate) fn at(second: i64) -> Timestamp {
@@ -24,12 +23,7 @@ pub(crate) fn app_role() -> Desired {
         target: Target {
             instance: InstanceUrl::parse("https://vault.example.com").expect("valid"),
             namespace: None,
-            method: Method::AppRole {
-                mount: MountPath::parse("approle").expect("valid"),
-                role_id: RoleId::Value("role".to_owned()),
-                secret_id: key(),
-                wrapped: false,
-            },
+            method: testing::app_role(),
             tls: TlsSettings::default(),
             gateway: None,
         },
@@ -43,7 +37,8 @@ pub(crate) fn app_role() -> Desired {
 
 pub(crate) fn token() -> Desired {
     let desired = app_role();
-    Desired { target: Target { method: Method::Token(key()), ..desired.target }, ..desired }
+    let method = Method::parse(&Auth::Token(Token { secret_ref: key() })).expect("valid");
+    Desired { target: Target { method, ..desired.target }, ..desired }
 }
 
 pub(crate) fn missing() -> Fault {

@@ -21,6 +21,7 @@ use vault_connection_operator::{
         route::Route,
     },
     references::{Versions, resolve::RouteMaterial, tls::TlsMaterial},
+    spec::Desired,
     vault::{
         answer::{Answer, ServerFault},
         client::Client,
@@ -35,6 +36,7 @@ use crate::support::{
         vault::{Ask, BlackHole, FakeVault, Misdeed, ROLE_ID, SECRET_ID, Secrets},
     },
     operator::free_address,
+    specs,
 };
 
 /// A name with two addresses.
@@ -154,8 +156,10 @@ async fn a_standby_that_redirects_to_an_address_of_the_same_name_is_left_for_it(
         assert_eq!(status(&ask_health(&client).await), 200);
         assert_eq!((first.connections(), second.connections()), (1, 0));
 
-        let mount = vault_connection_operator::names::MountPath::parse(MOUNT).expect("a mount");
-        let request = login::request(&mount, &ROLE_ID.into(), &SECRET_ID.into());
+        let spec = serde_json::from_value(specs::app_role("https://vault.example", MOUNT, "s"));
+        let method = Desired::parse(&spec.expect("a spec")).expect("valid").target.method;
+        let request = method.request(&[ROLE_ID.into(), SECRET_ID.into()]).expect("it logs in");
+        let request = login::request(request);
         let answer = client.send(request, None, Instant::now() + SHORT).await;
         assert_eq!(status(&answer), 200, "the same request, with its body, succeeds there");
         let stayed = first.connections();

@@ -10,11 +10,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    auth::LoginFault,
     names::ConnectionRef,
-    references::resolve::AppRolePair,
     session::account::{Confidence, Limits, ends, spent_until},
     spec::Target,
-    vault::login::LoginFault,
     verify::observation::Fault,
 };
 
@@ -114,6 +113,14 @@ pub(super) enum Held {
     Spent { until: Timestamp },
 }
 
+/// What Vault counts a login by.
+pub(super) struct Counted {
+    /// By what it locks somebody out.
+    pub(super) alias: SecretString,
+    /// The credential.
+    pub(super) proof: SecretString,
+}
+
 /// How a login went that was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LoginResult {
@@ -178,11 +185,12 @@ impl Ledger {
     }
 
     /// What a login is known by.
-    pub(super) fn login(&self, connection: &ConnectionRef, target: &Target, pair: &AppRolePair) -> Login {
+    pub(super) fn login(&self, connection: &ConnectionRef, target: &Target, counted: &Counted) -> Login {
         let namespace = target.namespace.as_ref().map_or("", |namespace| namespace.as_str());
-        let (instance, mount) = (target.instance.as_str(), pair.mount.as_str());
-        let role = self.print(&["role", instance, namespace, mount, pair.role_id.expose_secret()]);
-        let credential = self.print(&["credential", &role, secret(&pair.secret_id)]);
+        let mount = target.method.mount().map_or("", |mount| mount.as_str());
+        let instance = target.instance.as_str();
+        let role = self.print(&["role", instance, namespace, mount, secret(&counted.alias)]);
+        let credential = self.print(&["credential", &role, secret(&counted.proof)]);
         let connection = self.print(&["connection", &connection.namespace, &connection.name]);
         Login { role, credential, connection }
     }
@@ -294,16 +302,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{names::MountPath, spec::Desired};
+    use crate::spec::Desired;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("in range")
     }
 
-    fn target() -> Target {
+    fn target(mount: &str) -> Target {
         let spec = json!({
             "instanceUrl": "https://vault.example.com",
             "auth": {"appRole": {
+                "mount": mount,
                 "roleId": {"value": "role"}, "secretId": {"secretRef": {"name": "s", "key": "secretId"}},
             }},
         });
@@ -317,11 +326,9 @@ mod tests {
 
     /// A login of a connection with a role and a secret id.
     fn login(ledger: &Ledger, connection: &str, role_id: &str, secret_id: &str) -> Login {
-        let mount = MountPath::parse("approle").expect("valid");
-        let pair =
-            AppRolePair { mount, role_id: role_id.into(), secret_id: secret_id.into(), wrapped: false };
+        let counted = Counted { alias: role_id.into(), proof: secret_id.into() };
         let connection = ConnectionRef { namespace: "team-a".to_owned(), name: connection.to_owned() };
-        ledger.login(&connection, &target(), &pair)
+        ledger.login(&connection, &target("approle"), &counted)
     }
 
     fn around(second: i64) -> Circumstances {
@@ -474,20 +481,15 @@ mod tests {
         assert_eq!(one, login(&ledger, "a", "role", "id"));
         assert_ne!(one.role, login(&ledger, "a", "rolei", "d").role);
         assert_ne!(one.credential, login(&ledger, "a", "role", "other").credential);
-        let role = |change: &dyn Fn(&mut Target, &mut AppRolePair)| {
-            let mut target = target();
-            let mount = MountPath::parse("approle").expect("valid");
-            let mut pair =
-                AppRolePair { mount, role_id: "role".into(), secret_id: "id".into(), wrapped: false };
-            change(&mut target, &mut pair);
+        let role = |mount: &str, namespace: &str| {
+            let mut target = target(mount);
+            target.namespace = crate::names::VaultNamespace::parse(namespace).expect("valid");
+            let counted = Counted { alias: "role".into(), proof: "id".into() };
             let connection = ConnectionRef { namespace: "team-a".to_owned(), name: "a".to_owned() };
-            ledger.login(&connection, &target, &pair).role
+            ledger.login(&connection, &target, &counted).role
         };
-        assert_eq!(role(&|_, _| {}), one.role);
-        assert_ne!(role(&|_, pair| pair.mount = MountPath::parse("other").expect("valid")), one.role);
-        assert_ne!(
-            role(&|target, _| target.namespace = crate::names::VaultNamespace::parse("team").expect("valid")),
-            one.role
-        );
+        assert_eq!(role("approle", ""), one.role);
+        assert_ne!(role("other", ""), one.role);
+        assert_ne!(role("approle", "team"), one.role);
     }
 }

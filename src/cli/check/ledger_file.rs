@@ -16,8 +16,8 @@ use k8s_openapi::jiff::Timestamp;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::time::{Instant, sleep};
 
-use super::ledger::{Circumstances, Decision, Held, Key, Ledger, Login, LoginResult, Unusable};
-use crate::{names::ConnectionRef, references::resolve::AppRolePair, spec::Target};
+use super::ledger::{Circumstances, Counted, Decision, Held, Key, Ledger, Login, LoginResult, Unusable};
+use crate::{names::ConnectionRef, spec::Target};
 
 /// Where the file is, below the user's folder for caches.
 const DEFAULT_PLACE: &str = "vault-connection-operator/refused-logins.json";
@@ -118,7 +118,7 @@ impl LedgerFile {
     pub(super) async fn begin(
         &mut self,
         (connection, target): (&ConnectionRef, &Target),
-        pair: &AppRolePair,
+        counted: &Counted,
         timeout: Duration,
     ) -> Result<Attempt, Held> {
         let patience = Instant::now() + timeout;
@@ -135,7 +135,7 @@ impl LedgerFile {
             let (login, decision) = self
                 .change(|ledger| {
                     ledger.bury(is_alive);
-                    let login = ledger.login(connection, target, pair);
+                    let login = ledger.login(connection, target, counted);
                     let decision = ledger.decide(&login, &around, id);
                     (login, decision)
                 })

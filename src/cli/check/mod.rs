@@ -35,25 +35,25 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use self::{
-    ledger::{Held, LoginResult},
+    ledger::{Counted, Held, LoginResult},
     ledger_file::{LedgerFile, Location},
     manifests::{InputError, Manifests},
 };
 use super::{CheckArgs, MemoryArgs};
 use crate::{
     api::{connection::VaultConnection, status::VaultConnectionStatus},
+    auth::LoginFault,
     check::{CheckState, Checked, Checker, Subject, instances::Instances},
     names::{ConnectionRef, text::printable},
     network::{connect::SystemNames, dial::Dialer},
     references::{
         References,
         ledger::Ledger,
-        resolve::{self, AppRolePair, Credentials, Lookups},
+        resolve::{self, Lookups},
     },
     session::{account::Limits, logins::Logins},
-    spec::{Desired, Method},
+    spec::Desired,
     telemetry::{logs::chain, metrics::Metrics},
-    vault::login::LoginFault,
     verify::{
         observation::{Fault, Observation},
         report::{self as status_report, Circumstances},
@@ -135,9 +135,7 @@ fn parse(connection: &VaultConnection, place: documents::Place) -> Result<Desire
     let name = connection.name_any();
     match Desired::parse(&connection.spec) {
         Err(source) => Err(InputError::Connection { place, name, source }),
-        Ok(Desired { target, .. }) if matches!(target.method, Method::AppRole { wrapped: true, .. }) => {
-            Err(InputError::Wrapped { place, name })
-        }
+        Ok(Desired { target, .. }) if target.method.is_wrapped() => Err(InputError::Wrapped { place, name }),
         Ok(desired) => Ok(desired),
     }
 }
@@ -208,8 +206,8 @@ impl Run {
     async fn observe(&mut self, name: &ConnectionRef, desired: &Desired, now: Timestamp) -> Observation {
         let mut state = CheckState::default();
         let mut attempt = None;
-        if let Some((pair, basis)) = self.credentials(name, desired).await {
-            match self.ledger.begin((name, &desired.target), &pair, desired.timeout).await {
+        if let Some((counted, basis)) = self.counted(name, desired).await {
+            match self.ledger.begin((name, &desired.target), &counted, desired.timeout).await {
                 Ok(begun) => attempt = Some((begun, basis)),
                 Err(held) => {
                     let (fault, until) = told_of(name, held);
@@ -242,18 +240,17 @@ impl Run {
         observation
     }
 
-    /// What an AppRole login would be made with; none if there is no such login to make.
-    async fn credentials(&self, name: &ConnectionRef, desired: &Desired) -> Option<(AppRolePair, Basis)> {
+    /// What Vault would count the login by; none if there is no login to make that it counts.
+    async fn counted(&self, name: &ConnectionRef, desired: &Desired) -> Option<(Counted, Basis)> {
         let mut objects = Lookups::new();
         for object in desired.target.method.references() {
             let read = self.checker.references.read(&name.namespace, &object).await;
             objects.insert(object, read.unwrap_or_else(|never| match never {}));
         }
         let basis = Basis::new(&desired.target, &resolve::versions(&objects));
-        match resolve::credentials(&desired.target, &objects) {
-            Ok(Credentials::AppRole(pair)) => Some((pair, basis)),
-            Ok(Credentials::Token(_)) | Err(_) => None,
-        }
+        let credentials = resolve::credentials(&desired.target, &objects).ok()?;
+        let alias = desired.target.method.lockout_alias(credentials.values())?;
+        Some((Counted { alias, proof: credentials.proof()?.clone() }, basis))
     }
 }
 

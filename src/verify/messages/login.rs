@@ -3,38 +3,27 @@
 use super::{login_path, request};
 use crate::{
     api::condition::Reason,
-    spec::{Desired, Method},
-    vault::{Operation, login::LoginFault, token::SelfFault, wrapping::WrapFault},
+    auth::{LoginFault, Purpose},
+    spec::Desired,
+    vault::{Operation, token::SelfFault, wrapping::WrapFault},
     verify::observation::Asked,
 };
 
 /// The reason and the message of a login.
-pub(super) fn of_login(fault: &LoginFault, asked: Asked, desired: &Desired) -> (Reason, String) {
+pub(super) fn of_login(fault: &LoginFault, desired: &Desired) -> (Reason, String) {
     let at = request(Operation::Login, desired);
+    let method = &desired.target.method;
     match fault {
-        LoginFault::InvalidCredentials => (
-            Reason::InvalidCredentials,
-            format!(
-                "Vault rejected the role ID and secret ID at {at}: one is wrong, or the secret ID has expired, is used up or was destroyed; put a valid pair into what spec.auth.appRole names, and check the mount and the Vault namespace; a change is tried at once, the same pair not before status.nextLoginTime"
-            ),
-        ),
-        LoginFault::SourceAddress => (
-            Reason::SourceAddressDenied,
-            format!(
-                "Vault accepts the role ID and secret ID at {at}, but not from the address that the operator's requests come from: add it to secret_id_bound_cidrs of the role, or to cidr_list of the secret ID"
-            ),
-        ),
-        LoginFault::Denied => (
-            Reason::LoginDenied,
-            format!(
-                "Vault denies {at}: there is no AppRole method at this mount (spec.auth.appRole.mount), the role is locked after failed logins, or it may not log in from this address; when that is fixed, ask for a check (annotation appconnections.dev/requestedAt), or the next try is at status.nextLoginTime"
-            ),
-        ),
+        LoginFault::InvalidCredentials => (Reason::InvalidCredentials, method.invalid_credentials(&at)),
+        LoginFault::SourceAddress => (Reason::SourceAddressDenied, method.source_address(&at)),
+        LoginFault::Denied => (Reason::LoginDenied, method.denied(&at)),
         LoginFault::MountNotFound => (
             Reason::MountNotFound,
             format!(
-                "there is no AppRole method at {}: correct spec.auth.appRole.mount (vault auth list)",
-                login_path(desired)
+                "there is no {} method at {}: correct {}.mount (vault auth list)",
+                method.title(),
+                login_path(desired),
+                method.field()
             ),
         ),
         LoginFault::NamespaceNotFound => namespace_not_found(desired),
@@ -42,21 +31,25 @@ pub(super) fn of_login(fault: &LoginFault, asked: Asked, desired: &Desired) -> (
             Reason::MfaRequired,
             format!("{at} asks for a second factor, which the operator cannot give: exempt this role"),
         ),
-        LoginFault::Server(fault) => super::server::of_server(fault, asked, desired),
         LoginFault::Unexpected { status } => unexpected(Operation::Login, *status, desired),
     }
 }
 
 /// The reason and the message of a wrapping token.
 pub(super) fn of_wrapping(fault: &WrapFault, asked: Asked, desired: &Desired) -> (Reason, String) {
+    let field = desired.target.method.input(Purpose::WrappingToken).map_or("spec.auth", |input| input.field);
     match fault {
         WrapFault::Spent => (
             Reason::WrappingTokenSpent,
-            "the wrapping token that spec.auth.appRole.secretId names cannot be opened: it was opened before (by this operator until it restarted; by anybody else, that is a security incident) or has expired; put a new one there".to_owned(),
+            format!(
+                "the wrapping token that {field} names cannot be opened: it was opened before (by this operator until it restarted; by anybody else, that is a security incident) or has expired; put a new one there"
+            ),
         ),
         WrapFault::OtherOrigin => (
             Reason::WrappingTokenForeign,
-            "the wrapping token that spec.auth.appRole.secretId names was not made by generating a secret id at this mount, and is not opened: find out who put it there, and put the right one there".to_owned(),
+            format!(
+                "the wrapping token that {field} names was not made by generating a secret id at this mount, and is not opened: find out who put it there, and put the right one there"
+            ),
         ),
         WrapFault::NamespaceNotFound => namespace_not_found(desired),
         WrapFault::Server(fault) => super::server::of_server(fault, asked, desired),
@@ -68,24 +61,15 @@ pub(super) fn of_wrapping(fault: &WrapFault, asked: Asked, desired: &Desired) ->
 
 /// The reason and the message of a token.
 pub(super) fn of_own_token(fault: &SelfFault, asked: Asked, desired: &Desired) -> (Reason, String) {
-    match (fault, &desired.target.method) {
-        (SelfFault::Rejected, Method::Token(secret)) => (
-            Reason::TokenRejected,
-            format!("Vault does not accept the token under key {:?} in Secret {:?}: it is wrong, expired, revoked, used up, or bound to other addresses; put a valid one there", secret.key, secret.name),
-        ),
-        (SelfFault::UsedUp, Method::Token(secret)) => (
-            Reason::TokenUsesSpent,
-            format!("the token under key {:?} in Secret {:?} has too few uses for a check: put a token without a limit there, or one with at least {} uses (num_uses)", secret.key, secret.name, 2 + usize::from(!desired.require.is_empty())),
-        ),
-        (SelfFault::Rejected, Method::AppRole { .. }) => (
-            Reason::TokenUnusable,
-            "Vault accepts the login but not its token: the role's token_bound_cidrs probably exclude this address; the next login is at status.nextLoginTime, or when you ask".to_owned(),
-        ),
-        (SelfFault::UsedUp, Method::AppRole { .. }) => (
-            Reason::TokenUnusable,
-            "Vault accepts the login, but its token may not be used often enough for a check: raise token_num_uses of the role to at least 4, or set it to 0 (no limit)".to_owned(),
-        ),
-        (SelfFault::NotPermitted { at }, _) => (
+    let method = &desired.target.method;
+    let (rejected, used_up) = match method.given_token() {
+        Some(_) => (Reason::TokenRejected, Reason::TokenUsesSpent),
+        None => (Reason::TokenUnusable, Reason::TokenUnusable),
+    };
+    match fault {
+        SelfFault::Rejected => (rejected, method.rejected_token()),
+        SelfFault::UsedUp => (used_up, method.used_up_token(2 + usize::from(!desired.require.is_empty()))),
+        SelfFault::NotPermitted { at } => (
             Reason::TokenUnusable,
             format!(
                 "the login may not use {}: give its role or token the policy `default` (Vault refused {})",
@@ -93,17 +77,17 @@ pub(super) fn of_own_token(fault: &SelfFault, asked: Asked, desired: &Desired) -
                 request(*at, desired)
             ),
         ),
-        (SelfFault::NamespaceNotFound, _) => namespace_not_found(desired),
-        (SelfFault::NamespacesUnsupported, _) => (
+        SelfFault::NamespaceNotFound => namespace_not_found(desired),
+        SelfFault::NamespacesUnsupported => (
             Reason::NamespaceNotFound,
             format!(
                 "the Vault at {} has no namespaces (they are in Vault Enterprise and OpenBao) and ignores the one that is named: remove spec.namespace, or correct spec.instanceUrl",
                 desired.target.instance
             ),
         ),
-        (SelfFault::NamespaceMismatch { of }, _) => namespace_mismatch(of.as_deref(), desired),
-        (SelfFault::Server(fault), _) => super::server::of_server(fault, asked, desired),
-        (SelfFault::Unexpected { at, status }, _) => unexpected(*at, *status, desired),
+        SelfFault::NamespaceMismatch { of } => namespace_mismatch(of.as_deref(), desired),
+        SelfFault::Server(fault) => super::server::of_server(fault, asked, desired),
+        SelfFault::Unexpected { at, status } => unexpected(*at, *status, desired),
     }
 }
 

@@ -16,8 +16,9 @@ pub(super) use self::{reference::of_reference, transport::of_endpoint};
 use super::observation::{Asked, Fault, Observation};
 use crate::{
     api::{condition::Reason, connection::Verb},
-    spec::{Desired, Method},
-    vault::{Operation, login::LoginFault, token::SelfFault, wrapping::WrapFault},
+    auth::LoginFault,
+    spec::Desired,
+    vault::{Operation, token::SelfFault, wrapping::WrapFault},
 };
 
 /// The reason and the message of the fault that a check saw. A refused credential has a hint, if its value gives one.
@@ -65,7 +66,7 @@ pub(super) fn of_fault(fault: &Fault, asked: Asked, desired: &Desired) -> (Reaso
             }
         }
         Fault::Server(fault) => server::of_server(fault, asked, desired),
-        Fault::Login(fault) => login::of_login(fault, asked, desired),
+        Fault::Login(fault) => login::of_login(fault, desired),
         Fault::Wrapping(fault) => login::of_wrapping(fault, asked, desired),
         Fault::Own(fault) => login::of_own_token(fault, asked, desired),
         Fault::BudgetSpent => (
@@ -98,10 +99,7 @@ fn request(at: Operation, desired: &Desired) -> String {
 
 /// The path that the method logs in at.
 fn login_path(desired: &Desired) -> String {
-    match &desired.target.method {
-        Method::AppRole { mount, .. } => format!("auth/{}/login", mount.as_str()),
-        Method::Token(_) => "auth/token/lookup-self".to_owned(),
-    }
+    desired.target.method.path()
 }
 
 /// `create, read on "kv/data/*"; read on "sys/mounts"`

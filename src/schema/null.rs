@@ -9,7 +9,7 @@ use serde::{
 };
 
 /// Reads a field that is its type's default when it is absent.
-pub(super) fn default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub fn default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de> + Default,
@@ -18,7 +18,7 @@ where
 }
 
 /// Reads a field that has a default of its own.
-pub(super) fn or<'de, D, T>(deserializer: D, default: fn() -> T) -> Result<T, D::Error>
+pub fn or<'de, D, T>(deserializer: D, default: fn() -> T) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
@@ -27,7 +27,7 @@ where
 }
 
 /// Reads an object whose fields may all be absent. A list is none, though serde would take an empty one.
-pub(super) fn optional_object<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+pub fn optional_object<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
@@ -36,7 +36,7 @@ where
 }
 
 /// Reads such an object that is its type's default when it is absent.
-pub(super) fn object<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub fn object<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de> + Default,

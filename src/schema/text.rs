@@ -1,10 +1,10 @@
 //! Texts of a spec: their lengths and their forms.
 //!
-//! Lengths count characters, as the API server's `maxLength` does. What is a good text, `api::rules` says again in CEL.
+//! Lengths count characters, as the API server's `maxLength` does. What is a good text, [`super::rules`] says again in CEL.
 
 use std::time::Duration;
 
-use super::SpecError;
+use super::FieldError;
 use crate::names::{MountPath, path};
 
 /// Longest text of a duration, and longest name of a `VaultGateway`: what the CRD has.
@@ -12,54 +12,54 @@ const MAX_DURATION_LENGTH: usize = 32;
 const MAX_LABEL_LENGTH: usize = 63;
 
 /// Fails unless a text has so many characters.
-pub(super) fn bounded(field: &'static str, text: &str, min: usize, max: usize) -> Result<(), SpecError> {
+pub fn bounded(field: &'static str, text: &str, min: usize, max: usize) -> Result<(), FieldError> {
     // A text has no more characters than bytes: the usual one need not be counted.
     let fits = text.len() <= max || text.chars().count() <= max;
-    if fits && text.len() >= min { Ok(()) } else { Err(SpecError::Length { field, min, max }) }
+    if fits && text.len() >= min { Ok(()) } else { Err(FieldError::Length { field, min, max }) }
 }
 
 /// A mount path of at most 256 characters.
-pub(super) fn mount(field: &'static str, text: &str) -> Result<MountPath, SpecError> {
+pub fn mount(field: &'static str, text: &str) -> Result<MountPath, FieldError> {
     bounded(field, text, 1, 256)?;
-    MountPath::parse(text).map_err(|error| SpecError::Mount { field, error })
+    MountPath::parse(text).map_err(|error| FieldError::Mount { field, error })
 }
 
 /// A path in a policy: at most 512 characters, all of which can be seen.
-pub(super) fn policy_path(field: &'static str, text: &str) -> Result<(), SpecError> {
+pub fn policy_path(field: &'static str, text: &str) -> Result<(), FieldError> {
     bounded(field, text, 1, 512)?;
-    if path::is_plain(text) { Ok(()) } else { Err(SpecError::NotPlain { field }) }
+    if path::is_plain(text) { Ok(()) } else { Err(FieldError::NotPlain { field }) }
 }
 
 /// A name and a key as Kubernetes has them.
-pub(super) fn reference(field: &'static str, name: &str, key: &str) -> Result<(), SpecError> {
+pub fn reference(field: &'static str, name: &str, key: &str) -> Result<(), FieldError> {
     object_name(field, name)?;
     bounded(field, key, 1, 253)?;
     if !key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')) {
-        return Err(SpecError::Key { field });
+        return Err(FieldError::Key { field });
     }
     Ok(())
 }
 
 /// A name as Kubernetes has them. It goes into a field selector, where a comma would change the question.
-pub(super) fn object_name(field: &'static str, name: &str) -> Result<(), SpecError> {
+pub fn object_name(field: &'static str, name: &str) -> Result<(), FieldError> {
     bounded(field, name, 1, 253)?;
     let at_the_ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     if !name.chars().all(|c| at_the_ends(c) || matches!(c, '-' | '.'))
         || !name.starts_with(at_the_ends)
         || !name.ends_with(at_the_ends)
     {
-        return Err(SpecError::ObjectName { field });
+        return Err(FieldError::ObjectName { field });
     }
     Ok(())
 }
 
 /// A DNS label: the name of an object of one of our kinds.
-pub(super) fn label(name: &str) -> bool {
+pub fn label(name: &str) -> bool {
     object_name("", name).is_ok() && !name.contains('.') && name.len() <= MAX_LABEL_LENGTH
 }
 
 /// Go's duration format, as far as CEL reads it alike: whole numbers of up to six digits, each with its unit.
-pub(super) fn duration(text: &str, (min, max): (Duration, Duration)) -> Option<Duration> {
+pub fn duration(text: &str, (min, max): (Duration, Duration)) -> Option<Duration> {
     if text.is_empty() || text.len() > MAX_DURATION_LENGTH {
         return None;
     }
@@ -87,7 +87,7 @@ mod tests {
     fn lengths_count_characters() {
         let text = "あ".repeat(120);
         assert_eq!(bounded("f", &text, 0, 120), Ok(()));
-        assert_eq!(bounded("f", &text, 0, 119), Err(SpecError::Length { field: "f", min: 0, max: 119 }));
+        assert_eq!(bounded("f", &text, 0, 119), Err(FieldError::Length { field: "f", min: 0, max: 119 }));
         assert!(bounded("f", "", 1, 2).is_err());
         assert!(bounded("f", "", 0, 2).is_ok());
     }

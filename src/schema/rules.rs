@@ -1,4 +1,4 @@
-//! The CEL rules of the CRDs' texts: what [`crate::names`] and [`super::desired`] accept, said again for the API server.
+//! The CEL rules of the CRDs' texts: what [`crate::names`] and [`super::text`] accept, said again for the API server.
 //!
 //! A property test holds each of them to its parser. The API server reads regular expressions by RE2, the tests by Rust's `regex`:
 //! only what means the same to both stands here, so no `\s`, no `\d` and no flags. Each rule is about a text with a
@@ -41,18 +41,18 @@ const PATH: &str = r"(/([-/A-Za-z0-9._~!$&\x27()*+,;=:]|%[0-9A-Fa-f]{2})*)?";
 /// Control characters and the blank.
 const CONTROLS: &str = r"\x{0}-\x{20}";
 
-/// A duration in Go's words, as far as CEL's `duration` and [`super::desired`] read it alike.
+/// A duration in Go's words, as far as CEL's `duration` and [`super::text`] read it alike.
 const DURATION: &str = "^([0-9]{1,6}(ms|s|m|h))+$";
 
 /// The name of an object of ours.
-pub(super) fn metadata_name() -> Rule {
+pub fn metadata_name() -> Rule {
     Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')").message(
         "metadata.name must be a DNS label of at most 63 characters: lower case letters, digits and '-'",
     )
 }
 
 /// The name of an object of the Kubernetes API.
-pub(super) fn object_name(kind: &str) -> Rule {
+pub fn object_name(kind: &str) -> Rule {
     rule(
         &matches("self", "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"),
         &format!("write the name of a {kind}: lower case letters, digits, '-' and '.'"),
@@ -60,7 +60,7 @@ pub(super) fn object_name(kind: &str) -> Rule {
 }
 
 /// A key of an object's data.
-pub(super) fn key(kind: &str) -> Rule {
+pub fn key(kind: &str) -> Rule {
     rule(
         &matches("self", "^[-._A-Za-z0-9]+$"),
         &format!("write a key of the {kind}'s data: letters, digits, '-', '_' and '.'"),
@@ -68,7 +68,7 @@ pub(super) fn key(kind: &str) -> Rule {
 }
 
 /// The name of a `VaultGateway`.
-pub(super) fn gateway_name() -> Rule {
+pub fn gateway_name() -> Rule {
     rule(
         &matches("self", "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
         "write the name of a VaultGateway: lower case letters, digits and '-'",
@@ -76,7 +76,7 @@ pub(super) fn gateway_name() -> Rule {
 }
 
 /// The form of an instance URL.
-pub(super) fn instance_url() -> Rule {
+pub fn instance_url() -> Rule {
     rule(
         &matches("self", &format!("^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@{CONTROLS}]+{PATH}$")),
         "write https://HOST[:PORT][/PREFIX], such as https://vault.example.com:8200; credentials, a query and a fragment do not belong there",
@@ -84,7 +84,7 @@ pub(super) fn instance_url() -> Rule {
 }
 
 /// The form of the URL of an endpoint.
-pub(super) fn endpoint_url() -> Rule {
+pub fn endpoint_url() -> Rule {
     rule(
         &matches(
             "self",
@@ -95,7 +95,7 @@ pub(super) fn endpoint_url() -> Rule {
 }
 
 /// The host of a URL, where it has one at all.
-pub(super) fn host() -> Rule {
+pub fn host() -> Rule {
     let part = format!("[-A-Za-z0-9_{}]+", ranges(LETTERS.iter().copied()));
     let is_name = [
         matches("host", &format!("^{part}([.]{part})*[.]?$")),
@@ -116,7 +116,7 @@ pub(super) fn host() -> Rule {
 }
 
 /// The port of a URL, where it has one.
-pub(super) fn port() -> Rule {
+pub fn port() -> Rule {
     let host = r"^[A-Za-z0-9]+://(\[[^\]/]*\]|[^:/\[]*):";
     let [has_port, is_port] =
         [host.to_owned(), format!("{host}{PORT}(/|$)")].map(|regex| matches("self", &regex));
@@ -127,7 +127,7 @@ pub(super) fn port() -> Rule {
 }
 
 /// A list of endpoints names each proxy once: upper case, a slash at the end and the usual port make no other.
-pub(super) fn each_endpoint_once() -> Rule {
+pub fn each_endpoint_once() -> Rule {
     let bare = "it.url.lowerAscii().replace('/', '')";
     let usual =
         "(it.url.matches('^[Hh][Tt][Tt][Pp][Ss]:') ? ':443' : it.url.matches('^[Hh]') ? ':80' : ':1080')";
@@ -137,7 +137,7 @@ pub(super) fn each_endpoint_once() -> Rule {
 }
 
 /// The name that a certificate is for.
-pub(super) fn server_name() -> Rule {
+pub fn server_name() -> Rule {
     let name = matches("self", "^[-A-Za-z0-9_]+([.][-A-Za-z0-9_]+)*$");
     let no_name = matches("self", &format!("(^|[.])-|-([.]|$)|[^.]{{{}}}|(^|[.]){NUMBER}$", MAX_LABEL + 1));
     let address = matches("self", &format!("^{BYTE}([.]{BYTE}){{3}}$"));
@@ -148,7 +148,7 @@ pub(super) fn server_name() -> Rule {
 }
 
 /// The path of a mount. `listed` is the command that shows it.
-pub(super) fn mount(listed: &str, such_as: &str) -> Rule {
+pub fn mount(listed: &str, such_as: &str) -> Rule {
     rule(
         &path(),
         &format!(
@@ -158,7 +158,7 @@ pub(super) fn mount(listed: &str, such_as: &str) -> Rule {
 }
 
 /// A Vault namespace.
-pub(super) fn vault_namespace() -> Rule {
+pub fn vault_namespace() -> Rule {
     rule(
         &format!("self == '' || self == '/' || ({})", path()),
         "write the path of the Vault namespace, such as admin/team-a: not escaped, without '?', '#', '%', an empty part, or blanks at its ends; leave it out for the root namespace",
@@ -166,13 +166,13 @@ pub(super) fn vault_namespace() -> Rule {
 }
 
 /// A path in a policy does not begin with a slash.
-pub(super) fn no_leading_slash() -> Rule {
+pub fn no_leading_slash() -> Rule {
     Rule::new("!self.startsWith('/')")
         .message("write the path without a leading slash, as in a Vault policy: demo_mount/data/app")
 }
 
 /// A text that holds only what can be seen, and no blank at its ends.
-pub(super) fn plain() -> Rule {
+pub fn plain() -> Rule {
     rule(
         &format!("!{}", matches("self", &format!(r"^\x20|\x20$|[{}]", ranges(unseen())))),
         "write it on one line, without blanks at its ends and characters that cannot be seen",
@@ -180,7 +180,7 @@ pub(super) fn plain() -> Rule {
 }
 
 /// A duration between two bounds.
-pub(super) fn duration(min: &str, max: &str, such_as: &str) -> Rule {
+pub fn duration(min: &str, max: &str, such_as: &str) -> Rule {
     rule(
         &format!(
             "{} && duration(self) >= duration('{min}') && duration(self) <= duration('{max}')",
@@ -191,7 +191,7 @@ pub(super) fn duration(min: &str, max: &str, such_as: &str) -> Rule {
 }
 
 /// A check ends before the next one begins.
-pub(super) fn timeout_within_interval() -> Rule {
+pub fn timeout_within_interval() -> Rule {
     let readable = |field: &str| format!("self.{field}.matches('{DURATION}')");
     rule(
         &format!(

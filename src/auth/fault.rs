@@ -1,0 +1,61 @@
+//! Why Vault gives no login, whatever the method.
+
+/// Why Vault gives no login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoginFault {
+    /// The credential is wrong.
+    InvalidCredentials,
+    /// Denied, for a reason that Vault does not tell.
+    Denied,
+    /// The role or the credential is bound to other addresses. Vault looks at that after it has taken the credential, so that
+    /// this does not count for the lockout.
+    SourceAddress,
+    /// There is no auth method at the mount.
+    MountNotFound,
+    /// The Vault namespace does not exist.
+    NamespaceNotFound,
+    /// A second factor is asked for.
+    MfaRequired,
+    /// An answer that Vault's documentation does not name.
+    Unexpected {
+        /// Its HTTP status code.
+        status: u16,
+    },
+}
+
+/// An answer that is no login, as far as a method may look at it: its texts can be searched, and not be shown.
+pub struct Refusal<'a> {
+    /// Its HTTP status code.
+    pub status: u16,
+    /// Whether the errors of the answer hold these words, which are in lower case.
+    pub says: &'a dyn Fn(&str) -> bool,
+}
+
+// === impl LoginFault ===
+
+impl LoginFault {
+    /// Whether Vault may count it among the failed logins after which it locks a role or a user.
+    pub fn counts_for_the_lockout(&self) -> bool {
+        match self {
+            Self::InvalidCredentials | Self::Denied => true,
+            Self::SourceAddress
+            | Self::MountNotFound
+            | Self::NamespaceNotFound
+            | Self::MfaRequired
+            | Self::Unexpected { .. } => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_vault_counts_is_counted() {
+        let counted = [LoginFault::InvalidCredentials, LoginFault::Denied];
+        assert!(counted.iter().all(LoginFault::counts_for_the_lockout));
+        let others = [LoginFault::SourceAddress, LoginFault::MountNotFound, LoginFault::MfaRequired];
+        assert!(!others.iter().any(LoginFault::counts_for_the_lockout));
+    }
+}

@@ -1,0 +1,129 @@
+//! What a login method knows of itself: the questions that the rest of the operator asks it.
+
+use secrecy::{SecretString, zeroize::Zeroizing};
+
+use super::{LoginFault, Refusal, SecretKeyRef};
+use crate::names::{MountPath, ObjectName};
+
+/// What a value is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The role id of an AppRole.
+    RoleId,
+    /// The secret id of an AppRole.
+    SecretId,
+    /// A wrapping token that holds a secret id.
+    WrappingToken,
+    /// An access token.
+    Token,
+}
+
+/// Where a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source<'a> {
+    /// In the spec itself.
+    Spec(&'a str),
+    /// Under a key of a Secret.
+    Secret(&'a SecretKeyRef),
+}
+
+/// A value that a login is made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Input<'a> {
+    /// The field of the spec that names it.
+    pub field: &'static str,
+    /// Where it is.
+    pub source: Source<'a>,
+    /// What it is for.
+    pub purpose: Purpose,
+}
+
+/// The request for a login.
+pub struct LoginRequest {
+    /// Path below `/v1/`.
+    pub path: String,
+    /// The JSON body. It holds credentials, and is wiped after use.
+    pub body: Zeroizing<Vec<u8>>,
+}
+
+/// A way to log in, valid by construction. `values` are those of [`inputs`](Self::inputs), in the same order.
+pub trait LoginMethod {
+    /// Its name in `status.connection.method`.
+    fn name(&self) -> &'static str;
+
+    /// Its name in sentences.
+    fn title(&self) -> &'static str;
+
+    /// Its field of the spec.
+    fn field(&self) -> &'static str;
+
+    /// Where it is mounted; none for a token, which logs in nowhere.
+    fn mount(&self) -> Option<&MountPath>;
+
+    /// What a login is made with, the credential that proves it last.
+    fn inputs(&self) -> Vec<Input<'_>>;
+
+    /// The path of the request, for people. It holds no value of a Secret.
+    fn path(&self) -> String {
+        self.mount().map_or_else(String::new, |mount| format!("auth/{}/login", mount.as_str()))
+    }
+
+    /// The request for a login; none if the only value is a token itself.
+    fn request(&self, values: &[SecretString]) -> Option<LoginRequest>;
+
+    /// Where a user's own token is, if that is what the method uses.
+    fn given_token(&self) -> Option<&SecretKeyRef> {
+        None
+    }
+
+    /// By what Vault counts refused logins before it locks somebody out; none if it never does.
+    fn lockout_alias(&self, values: &[SecretString]) -> Option<SecretString>;
+
+    /// What the status shows as `roleId`.
+    fn shown_role_id(&self) -> Option<&str> {
+        None
+    }
+
+    /// What a refusal means whose text this method knows, and any other with the status 400.
+    fn read_refusal(&self, refusal: &Refusal<'_>) -> Option<LoginFault>;
+
+    /// The message of a login that Vault rejected. `at` is the request.
+    fn invalid_credentials(&self, at: &str) -> String;
+
+    /// The message of a login that Vault denies without a reason.
+    fn denied(&self, at: &str) -> String;
+
+    /// The message of a login that is bound to other addresses.
+    fn source_address(&self, at: &str) -> String;
+
+    /// The message of a token that cannot be used at all.
+    fn rejected_token(&self) -> String {
+        "Vault accepts the login but not its token: the role's token_bound_cidrs probably exclude this address; the next login is at status.nextLoginTime, or when you ask".to_owned()
+    }
+
+    /// The message of a token that has fewer than `needed` uses.
+    fn used_up_token(&self, _needed: usize) -> String {
+        "Vault accepts the login, but its token may not be used often enough for a check: raise token_num_uses of the role to at least 4, or set it to 0 (no limit)".to_owned()
+    }
+}
+
+impl dyn LoginMethod + '_ {
+    /// The objects that hold what is logged in with.
+    pub fn references(&self) -> Vec<ObjectName> {
+        let name = |input: Input<'_>| match input.source {
+            Source::Spec(_) => None,
+            Source::Secret(secret) => Some(ObjectName::secret(&secret.name)),
+        };
+        self.inputs().into_iter().filter_map(name).collect()
+    }
+
+    /// The input for a purpose.
+    pub fn input(&self, purpose: Purpose) -> Option<Input<'_>> {
+        self.inputs().into_iter().find(|input| input.purpose == purpose)
+    }
+
+    /// Whether what is in the Secret must be unwrapped.
+    pub fn is_wrapped(&self) -> bool {
+        self.input(Purpose::WrappingToken).is_some()
+    }
+}

@@ -1,0 +1,104 @@
+//! The access token method: a token that somebody else issued.
+
+use kube::KubeSchema;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use super::{Input, LoginFault, LoginMethod, LoginRequest, Purpose, Refusal, SecretKeyRef, Source};
+use crate::{
+    names::MountPath,
+    schema::{FieldError, text},
+};
+
+/// An access token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Token {
+    /// The key of a Secret that holds the token.
+    pub secret_ref: SecretKeyRef,
+}
+
+/// An access token, valid by construction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenLogin(SecretKeyRef);
+
+// === impl Token ===
+
+impl Token {
+    pub(super) fn parse(&self) -> Result<TokenLogin, FieldError> {
+        let secret = &self.secret_ref;
+        text::reference("spec.auth.token.secretRef", &secret.name, &secret.key)?;
+        Ok(TokenLogin(secret.clone()))
+    }
+}
+
+// === impl TokenLogin ===
+
+impl LoginMethod for TokenLogin {
+    fn name(&self) -> &'static str {
+        "token"
+    }
+
+    fn title(&self) -> &'static str {
+        "token"
+    }
+
+    fn field(&self) -> &'static str {
+        "spec.auth.token"
+    }
+
+    fn mount(&self) -> Option<&MountPath> {
+        None
+    }
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        let source = Source::Secret(&self.0);
+        vec![Input { field: "spec.auth.token", source, purpose: Purpose::Token }]
+    }
+
+    fn path(&self) -> String {
+        "auth/token/lookup-self".to_owned()
+    }
+
+    fn request(&self, _values: &[SecretString]) -> Option<LoginRequest> {
+        None
+    }
+
+    fn given_token(&self) -> Option<&SecretKeyRef> {
+        Some(&self.0)
+    }
+
+    fn lockout_alias(&self, _values: &[SecretString]) -> Option<SecretString> {
+        None
+    }
+
+    fn read_refusal(&self, _refusal: &Refusal<'_>) -> Option<LoginFault> {
+        None
+    }
+
+    fn invalid_credentials(&self, _at: &str) -> String {
+        self.rejected_token()
+    }
+
+    fn denied(&self, _at: &str) -> String {
+        self.rejected_token()
+    }
+
+    fn source_address(&self, _at: &str) -> String {
+        self.rejected_token()
+    }
+
+    fn rejected_token(&self) -> String {
+        let SecretKeyRef { name, key } = &self.0;
+        format!(
+            "Vault does not accept the token under key {key:?} in Secret {name:?}: it is wrong, expired, revoked, used up, or bound to other addresses; put a valid one there"
+        )
+    }
+
+    fn used_up_token(&self, needed: usize) -> String {
+        let SecretKeyRef { name, key } = &self.0;
+        format!(
+            "the token under key {key:?} in Secret {name:?} has too few uses for a check: put a token without a limit there, or one with at least {needed} uses (num_uses)"
+        )
+    }
+}
