@@ -9,7 +9,7 @@ CHART=charts/$OPERATOR
 # install_chart: everything that the chart holds but the Deployment, since there is no node to run it on.
 install_chart() {
   local rendered=$BED_DIR/demo/chart.yaml
-  "$BED_BIN/helm4" template "$OPERATOR" "$CHART" --namespace "$OPERATOR_NAMESPACE" |
+  "$BED_BIN/helm4" template "$OPERATOR" "$CHART" --namespace "$OPERATOR_NAMESPACE" --skip-tests |
     without_kind Deployment >"$rendered" &&
     kubectl create namespace "$OPERATOR_NAMESPACE" &&
     kubectl apply --namespace "$OPERATOR_NAMESPACE" --filename "$rendered"

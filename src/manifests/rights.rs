@@ -147,6 +147,26 @@ pub fn lease_rules(lease: &str) -> Vec<PolicyRule> {
     vec![any_name.rule(), named]
 }
 
+/// What a user may do who only looks. The status is part of an object.
+pub(super) fn view_rules() -> Vec<PolicyRule> {
+    vec![user_rule(&["get", "list", "watch"])]
+}
+
+/// What a user may do, in addition, who makes connections. Statuses are the operator's.
+pub(super) fn edit_rules() -> Vec<PolicyRule> {
+    vec![user_rule(&["create", "delete", "deletecollection", "patch", "update"])]
+}
+
+fn user_rule(verbs: &[&str]) -> PolicyRule {
+    let kinds = RIGHTS.iter().filter(|right| right.group == GROUP && !right.resource.contains('/'));
+    PolicyRule {
+        api_groups: Some(vec![GROUP.to_owned()]),
+        resources: Some(kinds.map(|right| right.resource.to_owned()).collect()),
+        verbs: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
+        ..PolicyRule::default()
+    }
+}
+
 /// The table of all rights, for people.
 pub(super) fn table() -> String {
     let mut text = String::from(

@@ -1,24 +1,67 @@
+{{/* Value of the label app.kubernetes.io/name. */}}
+{{- define "vault-connection-operator.name" -}}
+{{ .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+
 {{/* Name of every object of the release: the release's own name when that already says what it is. */}}
 {{- define "vault-connection-operator.fullname" -}}
-{{- if contains .Chart.Name .Release.Name -}}
+{{- $name := include "vault-connection-operator.name" . -}}
+{{- if .Values.fullnameOverride -}}
+{{ .Values.fullnameOverride }}
+{{- else if contains $name .Release.Name -}}
 {{ .Release.Name | trunc 63 | trimSuffix "-" }}
 {{- else -}}
-{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" }}
+{{ printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
 {{- end -}}
+{{- end -}}
+
+{{/* Namespace of the operator. */}}
+{{- define "vault-connection-operator.namespace" -}}
+{{ .Values.namespaceOverride | default .Release.Namespace }}
+{{- end -}}
+
+{{/* Name of the Lease that the active pod holds. */}}
+{{- define "vault-connection-operator.leaseName" -}}
+{{ .Values.leaderElection.leaseName | default (include "vault-connection-operator.fullname" .) }}
 {{- end -}}
 
 {{/* The labels by which the Deployment and the Service select the pod; they can never change. */}}
 {{- define "vault-connection-operator.selectorLabels" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/name: {{ include "vault-connection-operator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{/* Our own labels. They win over labels in the values. part-of is how another release is found: see overlap.yaml. */}}
+{{- define "vault-connection-operator.ownLabels" -}}
+{{ include "vault-connection-operator.selectorLabels" . }}
+app.kubernetes.io/part-of: vault-connection-operator
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end -}}
 
 {{/* The labels of every object. */}}
 {{- define "vault-connection-operator.labels" -}}
-{{ include "vault-connection-operator.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ toYaml (merge (include "vault-connection-operator.ownLabels" . | fromYaml) .Values.commonLabels) }}
+{{- end -}}
+
+{{/*
+Labels and annotations of an object: its own, what the values add to it, and what they add to every object.
+  include "vault-connection-operator.extras" (dict "root" $ "labels" MAP "annotations" MAP)
+*/}}
+{{- define "vault-connection-operator.extras" -}}
+labels:
+  {{- toYaml (merge (include "vault-connection-operator.labels" .root | fromYaml) (.labels | default dict)) | nindent 2 }}
+{{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* What the metadata of our CustomResourceDefinitions holds besides their names. */}}
+{{- define "vault-connection-operator.crdMetadata" -}}
+{{- $keep := ternary (dict "helm.sh/resource-policy" "keep") dict .Values.crds.keep -}}
+{{ include "vault-connection-operator.extras" (dict "root" . "labels" .Values.crds.labels "annotations" (merge $keep .Values.crds.annotations)) }}
 {{- end -}}
 
 {{/* Name of the ServiceAccount that the operator runs as. */}}
@@ -32,9 +75,76 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 
 {{/* The image, by digest when there is one. */}}
 {{- define "vault-connection-operator.image" -}}
+{{- $registry := .Values.image.registry | default (.Values.global.imageRegistry | default "") -}}
+{{- $image := .Values.image.repository -}}
+{{- if $registry }}{{ $image = printf "%s/%s" (trimSuffix "/" $registry) $image }}{{ end -}}
 {{- if .Values.image.digest -}}
-{{ printf "%s@%s" .Values.image.repository .Values.image.digest }}
+{{ printf "%s@%s" $image .Values.image.digest }}
 {{- else -}}
-{{ printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) }}
+{{ printf "%s:%s" $image (.Values.image.tag | default .Chart.AppVersion) }}
 {{- end -}}
+{{- end -}}
+
+{{/* Whether the cluster is OpenShift, which chooses the user of a pod itself: "true" or nothing. */}}
+{{- define "vault-connection-operator.isOpenShift" -}}
+{{- if eq (toString .Values.openshift) "auto" -}}
+{{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" }}true{{ end -}}
+{{- else if .Values.openshift }}true{{ end -}}
+{{- end -}}
+
+{{/* Security context of the pod. */}}
+{{- define "vault-connection-operator.podSecurityContext" -}}
+{{- $own := .Values.podSecurityContext -}}
+{{- if include "vault-connection-operator.isOpenShift" . }}{{ $own = omit $own "runAsUser" "runAsGroup" "fsGroup" }}{{ end -}}
+{{ toYaml $own }}
+{{- end -}}
+
+{{/* Flags that say which addresses are allowed: the same for the operator and for `helm test`. */}}
+{{- define "vault-connection-operator.addressArgs" -}}
+{{- range .Values.addressPolicy.allow }}
+- {{ printf "--allow-address=%s" . | quote }}
+{{- end }}
+{{- if .Values.addressPolicy.rules }}
+- --address-policy-file=/etc/address-policy/policy.yaml
+{{- end }}
+{{- with .Values.addressPolicy.contact }}
+- {{ printf "--address-policy-contact=%s" . | quote }}
+{{- end }}
+{{- range .Values.addressPolicy.nat64Prefixes }}
+- {{ printf "--nat64-prefix=%s" . | quote }}
+{{- end }}
+{{- if .Values.addressPolicy.allowPlainHttp }}
+- --allow-plain-http
+{{- end }}
+{{- end -}}
+
+{{/* The volume and the mount of the file of address rules. */}}
+{{- define "vault-connection-operator.addressVolumes" -}}
+{{- if .Values.addressPolicy.rules }}
+- name: address-policy
+  configMap:
+    name: {{ include "vault-connection-operator.fullname" . }}-address-policy
+{{- end }}
+{{- end -}}
+{{- define "vault-connection-operator.addressVolumeMounts" -}}
+{{- if .Values.addressPolicy.rules }}
+# The folder, not the file: a file that is mounted alone never changes.
+- name: address-policy
+  mountPath: /etc/address-policy
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{/*
+Whether an object of the Prometheus operator is wanted: "true" or nothing.
+  include "vault-connection-operator.wants" (dict "root" $ "values" .Values.metrics.podMonitor "kind" "PodMonitor")
+*/}}
+{{- define "vault-connection-operator.wants" -}}
+{{- $api := printf "monitoring.coreos.com/v1/%s" .kind -}}
+{{- if and .values.enabled (or (not .values.skipIfMissing) (.root.Capabilities.APIVersions.Has $api)) }}true{{ end -}}
+{{- end -}}
+
+{{/* What an admission policy does, as YAML reads it: `Off` without quotes is false. */}}
+{{- define "vault-connection-operator.action" -}}
+{{- if and . (ne (toString .) "Off") }}{{ . }}{{ end -}}
 {{- end -}}

@@ -61,10 +61,34 @@
 - apiGroups:
   - coordination.k8s.io
   resourceNames:
-  - "{{ include `vault-connection-operator.fullname` . }}"
+  - "{{ include `vault-connection-operator.leaseName` . }}"
   resources:
   - leases
   verbs:
   - get
+  - update
+{{- end -}}
+{{- define "vault-connection-operator.viewRules" -}}
+- apiGroups:
+  - appconnections.dev
+  resources:
+  - vaultconnections
+  - vaultgateways
+  verbs:
+  - get
+  - list
+  - watch
+{{- end -}}
+{{- define "vault-connection-operator.editRules" -}}
+- apiGroups:
+  - appconnections.dev
+  resources:
+  - vaultconnections
+  - vaultgateways
+  verbs:
+  - create
+  - delete
+  - deletecollection
+  - patch
   - update
 {{- end -}}

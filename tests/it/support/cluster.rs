@@ -199,8 +199,11 @@ pub fn kubeconfig_text(cluster: &Value, token: &str) -> String {
 /// What the chart holds but its Deployment, and its namespace before it.
 fn rendered_chart() -> String {
     let chart = bed::package().join("charts/vault-connection-operator");
-    let yaml =
-        run(program("helm4").args(["template", RELEASE]).arg(chart).args(["--namespace", RELEASE_NAMESPACE]));
+    let yaml = run(program("helm4").args(["template", RELEASE]).arg(chart).args([
+        "--namespace",
+        RELEASE_NAMESPACE,
+        "--skip-tests",
+    ]));
     let rendered: Vec<Value> = serde_saphyr::from_multiple(&yaml).expect("helm prints YAML");
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": RELEASE_NAMESPACE}});
     let kept = rendered.into_iter().filter(|object| object["kind"] != "Deployment" && !object.is_null());
