@@ -12,10 +12,10 @@ tools: ## install the programs of the test bed into the cache (see hack/README.m
 build: ## build the operator
 	cargo build --locked --bins
 
-check: ## format, lints and unit tests, without any server: under a minute once the dependencies are compiled
+check: ## format, lints, and the tests that need no server: under a minute once the dependencies are compiled
 	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo test --locked --lib --bins
+	cargo test --locked --lib --bins --test tidy --test local
 
 test: ## run every check: format, lints, unit tests, chart, and the tests on real servers
 	hack/test

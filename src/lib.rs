@@ -1,6 +1,6 @@
 //! The operator behind the kind `VaultConnection`, as a library for its binaries and its tests.
 //!
-//! Layers, lowest first; a module uses only what stands above it. `layers.rs` holds that.
+//! Layers, lowest first; a module uses only what stands above it. `tests/tidy` holds that.
 //!
 //! ```text
 //!   names        names, addresses and mounts, valid by construction                pure
@@ -28,8 +28,6 @@ pub mod cli;
 pub mod cluster;
 pub mod conditions;
 pub mod controller;
-#[cfg(test)]
-mod layers;
 pub mod manifests;
 pub mod names;
 pub mod network;
@@ -37,8 +35,6 @@ pub mod references;
 pub mod schema;
 pub mod session;
 pub mod spec;
-#[cfg(test)]
-mod supply_chain;
 pub mod telemetry;
 pub mod vault;
 pub mod verify;

@@ -15,7 +15,5 @@ pub mod account;
 pub mod decide;
 pub mod ledger;
 pub mod logins;
-#[cfg(test)]
-mod model;
 pub mod restored;
 pub mod shutdown;

@@ -17,11 +17,10 @@ pub mod health;
 pub mod login;
 pub mod mounts;
 pub mod namespace;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod token;
 pub mod wrapping;
-
-#[cfg(test)]
-mod recorded;
 
 use secrecy::zeroize::Zeroizing;
 
@@ -159,35 +158,6 @@ impl Operation {
             | Self::RevokeSelf
             | Self::WrappingLookup
             | Self::Unwrap => false,
-        }
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod testing {
-    //! Answers for the tables of the readers.
-
-    use super::answer::Answer;
-    use crate::auth::{AppRoleLogin, Method, RoleId, SecretKeyRef};
-
-    /// An AppRole at the mount `approle`.
-    pub(crate) fn app_role() -> Method {
-        Method::AppRole(AppRoleLogin {
-            mount: crate::names::MountPath::parse("approle").expect("valid"),
-            role_id: RoleId::Value("role".to_owned()),
-            secret_id: SecretKeyRef { name: "vault".to_owned(), key: "secret".to_owned() },
-            wrapped: false,
-        })
-    }
-
-    /// An answer with a JSON body.
-    pub(crate) fn json(status: u16, body: &str) -> Answer {
-        Answer {
-            status,
-            retry_after: None,
-            location: None,
-            certificate_end: None,
-            body: body.as_bytes().to_vec().into(),
         }
     }
 }

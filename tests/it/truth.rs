@@ -7,22 +7,17 @@
 //!
 //! What is proven is proven of the credential that was logged in with, and of no other.
 
-use std::time::{Duration, Instant};
+mod stage;
 
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
-use serde_json::{Value, json};
+use serde_json::json;
 use vault_connection_operator::api::condition::Reason;
 
+use self::stage::{Stage, TWO_CHECKS, policies};
 use crate::{
     faults_table::check_now,
     support::{
-        audit,
-        cluster::Cluster,
-        history::History,
-        operator::Operator,
-        specs,
+        audit, specs,
         vault::{AppRole, Vault},
         verdict::{is_current, is_ready, ready},
         wait::{PATIENCE, eventually},
@@ -34,96 +29,6 @@ const WRONG: &str = "00000000-0000-0000-0000-000000000000";
 
 /// How many connections share one Secret.
 const SHARING: usize = 25;
-
-/// How long two more checks of what fails may take: 5 s, and as long again, on a busy machine.
-const TWO_CHECKS: Duration = Duration::from_secs(60);
-
-/// An operator, and what it says all the time.
-struct Stage {
-    cluster: Cluster,
-    vault: Vault,
-    operator: Option<Operator>,
-    history: History,
-    start: Instant,
-}
-
-// === impl Stage ===
-
-impl Stage {
-    async fn new(prefix: &str, vault: Vault) -> Self {
-        let cluster = Cluster::new(prefix).await;
-        let operator = Some(Operator::start(&cluster).await);
-        let history = History::of(&cluster);
-        Self { cluster, vault, operator, history, start: Instant::now() }
-    }
-
-    fn operator(&self) -> &Operator {
-        self.operator.as_ref().expect("one runs")
-    }
-
-    /// A Ready connection by a token that is the only value of its Secret.
-    async fn by_token(&self, name: &str, settings: &Value) -> String {
-        let token = self.vault.issue_token(settings).await;
-        self.cluster.secret(name, &[("token", &token)]).await;
-        self.cluster.connect(name, &specs::token(&self.vault.address, name)).await;
-        self.cluster.wait(name, "Ready", PATIENCE, is_ready).await;
-        token
-    }
-
-    /// A Ready connection by a role of its own, whose session is kept.
-    async fn by_role(&self, name: &str) -> AppRole {
-        let role = self.vault.app_role(name, json!({"token_ttl": "1h"})).await;
-        let secret_id = self.vault.secret_id(&role).await;
-        self.cluster.secret(name, &specs::pair(&role, &secret_id)).await;
-        self.cluster.connect(name, &specs::app_role(&self.vault.address, &role.mount, name)).await;
-        self.cluster.wait(name, "Ready", PATIENCE, is_ready).await;
-        role
-    }
-
-    /// Changes a Secret, and returns what a status that rests on it names.
-    async fn change(&self, name: &str, data: &[(&str, &str)]) -> String {
-        self.cluster.secret(name, data).await;
-        let secrets: Api<Secret> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
-        let secret = secrets.get_metadata(name).await.expect("it is there");
-        format!("{name}@{}", secret.metadata.resource_version.expect("the API server sets it"))
-    }
-
-    /// Starts another operator, once it has checked each connection.
-    async fn restart(&mut self, connections: u64) {
-        self.operator.take().expect("one runs").stop();
-        let operator = Operator::start(&self.cluster).await;
-        operator.await_count("checks_total{", connections, PATIENCE).await;
-        self.operator = Some(operator);
-    }
-
-    /// Waits for so many more checks, of which none may make a connection Ready again.
-    async fn await_checks(&self, what: &str, more: u64) {
-        let before = self.operator().count("checks_total{").await;
-        eventually(&format!("{more} more checks"), TWO_CHECKS, async || {
-            self.history.assert_none_came_back(what, self.start);
-            (self.operator().count("checks_total{").await >= before + more).then_some(())
-        })
-        .await;
-    }
-
-    /// Gives every reason for a check that leaves the Secret as it is.
-    async fn nudge(&self, name: &str) {
-        check_now(&self.cluster, name).await;
-        self.cluster.change(name, &json!({"spec": {"check": {"interval": "55s"}}})).await;
-        self.cluster.wait(name, "checked for its new spec", PATIENCE, is_current).await;
-        self.cluster.change(name, &json!({"metadata": {"labels": {"team": "a"}}})).await;
-        check_now(&self.cluster, name).await;
-    }
-
-    async fn assert_not_ready(&self, what: &str, name: &str) {
-        let found = self.cluster.connections().get(name).await.expect("it is there");
-        assert!(!is_ready(&found), "{what}: {name} is Ready: {:?}", ready(&found));
-    }
-}
-
-fn policies() -> Value {
-    json!({"policies": ["vault-connection"], "ttl": "1h"})
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_token_stays_rejected_while_the_one_before_lives() {

@@ -17,8 +17,6 @@ mod manifests;
 mod names;
 mod report;
 mod sources;
-#[cfg(test)]
-mod table;
 
 use std::{
     env,

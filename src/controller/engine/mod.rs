@@ -12,7 +12,9 @@
 //! It knows no Vault and writes no status: a [`Kind`] brings that. Waiting costs nothing: an object that has no worker
 //! stands in the queue, and the end of a run wakes it.
 
+mod expiries;
 pub mod feed;
+mod held;
 pub mod queue;
 pub mod scheduler;
 

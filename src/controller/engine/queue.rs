@@ -18,6 +18,8 @@ use std::{
     time::Instant,
 };
 
+use super::held::Held;
+
 /// How many runs that a Ready depends on may go before another one. Whoever has so many Ready connections that they could
 /// keep all workers busy still gets to the new ones.
 const MAX_RENEWALS_IN_A_ROW: u32 = 3;
@@ -98,21 +100,6 @@ struct Due<K> {
     normal: BTreeSet<(Instant, K)>,
 }
 
-/// Who holds how many workers.
-#[derive(Debug)]
-struct Held {
-    limits: Limits,
-    total: usize,
-    by_namespace: HashMap<String, HeldByNamespace>,
-    by_instance: HashMap<String, usize>,
-}
-
-#[derive(Debug, Default)]
-struct HeldByNamespace {
-    total: usize,
-    by_instance: HashMap<String, usize>,
-}
-
 // === impl Limits ===
 
 impl Limits {
@@ -128,7 +115,7 @@ impl Limits {
 impl<K: Clone + Ord + Hash> Queue<K> {
     /// Nothing is due.
     pub fn new(limits: Limits) -> Self {
-        let held = Held { limits, total: 0, by_namespace: HashMap::new(), by_instance: HashMap::new() };
+        let held = Held::new(limits);
         let (objects, delayed, waiting) = (HashMap::new(), BTreeSet::new(), Waiting::default());
         Self { objects, delayed, waiting, by_age: BTreeSet::new(), held, renewals_in_a_row: 0 }
     }
@@ -219,7 +206,7 @@ impl<K: Clone + Ord + Hash> Queue<K> {
 
     /// How many run.
     pub fn running(&self) -> usize {
-        self.held.total
+        self.held.total()
     }
 
     /// Lets those wait for a worker whose time has come.
@@ -353,62 +340,6 @@ impl<K: Ord> Due<K> {
             Priority::Normal => &self.normal,
         };
         due.first().map(|(_, key)| key)
-    }
-}
-
-// === impl Held ===
-
-impl Held {
-    fn is_full(&self) -> bool {
-        self.total >= self.limits.workers
-    }
-
-    /// Whether a namespace may take one more worker: it holds fewer than are free.
-    fn admits(&self, namespace: &str) -> bool {
-        let held = self.by_namespace.get(namespace).map_or(0, |held| held.total);
-        held < self.limits.workers - self.total
-    }
-
-    /// The same for those that an instance may take.
-    fn admits_at(&self, namespace: &str, instance: &str) -> bool {
-        let all = self.by_instance.get(instance).copied().unwrap_or_default();
-        let own = self.by_namespace.get(namespace).and_then(|held| held.by_instance.get(instance));
-        own.copied().unwrap_or_default() < self.limits.per_instance.saturating_sub(all)
-    }
-
-    fn take(&mut self, lane: &Lane) {
-        self.total += 1;
-        let own = self.by_namespace.entry(lane.namespace.clone()).or_default();
-        own.total += 1;
-        if let Some(instance) = &lane.instance {
-            *own.by_instance.entry(instance.clone()).or_default() += 1;
-            *self.by_instance.entry(instance.clone()).or_default() += 1;
-        }
-    }
-
-    fn give_back(&mut self, lane: &Lane) {
-        self.total -= 1;
-        if let Some(own) = self.by_namespace.get_mut(&lane.namespace) {
-            own.total -= 1;
-            if let Some(instance) = &lane.instance {
-                decrement(&mut own.by_instance, instance);
-            }
-            if own.total == 0 {
-                self.by_namespace.remove(&lane.namespace);
-            }
-        }
-        if let Some(instance) = &lane.instance {
-            decrement(&mut self.by_instance, instance);
-        }
-    }
-}
-
-fn decrement(counts: &mut HashMap<String, usize>, name: &String) {
-    if let Some(count) = counts.get_mut(name) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(name);
-        }
     }
 }
 

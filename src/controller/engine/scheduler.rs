@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Kind, Listing, Requeue,
+    expiries::Expiries,
     feed::{Change, Failure},
     queue::{Lane, Limits, Queue},
 };
@@ -80,12 +81,6 @@ struct Panicked {
     revision: (String, i64),
 }
 
-/// When the Ready of each object must end.
-struct Expiries<K> {
-    by_time: BTreeSet<(Instant, K)>,
-    by_key: HashMap<K, Instant>,
-}
-
 /// A task that has ended.
 struct Ended<K> {
     key: K,
@@ -122,7 +117,7 @@ impl<K: Kind> Scheduler<K> {
             objects: HashMap::new(),
             running: HashMap::new(),
             panicked: HashMap::new(),
-            expiries: Expiries { by_time: BTreeSet::new(), by_key: HashMap::new() },
+            expiries: Expiries::new(),
             tasks: JoinSet::new(),
         }
     }
@@ -376,30 +371,6 @@ impl<K: Kind> Scheduler<K> {
             tracing::warn!(kind, runs = self.tasks.len(), "some runs did not end in time and are given up");
             self.tasks.abort_all();
         }
-    }
-}
-
-// === impl Expiries ===
-
-impl<K: Clone + Ord + std::hash::Hash> Expiries<K> {
-    fn set(&mut self, key: K, time: Option<Instant>) {
-        if let Some(before) = self.by_key.remove(&key) {
-            self.by_time.remove(&(before, key.clone()));
-        }
-        if let Some(time) = time {
-            self.by_time.insert((time, key.clone()));
-            self.by_key.insert(key, time);
-        }
-    }
-
-    fn pop(&mut self, now: Instant) -> Option<K> {
-        let (_, key) = self.by_time.first().filter(|(time, _)| *time <= now)?.clone();
-        self.set(key.clone(), None);
-        Some(key)
-    }
-
-    fn next(&self) -> Option<Instant> {
-        self.by_time.first().map(|(time, _)| *time)
     }
 }
 

@@ -14,6 +14,7 @@
 //! here finds only orders the endpoints for them, and calls those that wait for one.
 
 mod probe;
+mod state;
 
 use std::{
     collections::HashMap,
@@ -21,14 +22,17 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::{api::core::v1::ObjectReference, jiff::Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt, core::DeserializeGuard};
 use tokio::{
     sync::{Mutex as AsyncMutex, mpsc::UnboundedSender},
     time::Instant,
 };
 
-use self::probe::probe;
+use self::{
+    probe::probe,
+    state::{GatewayState, LastCheck},
+};
 use super::{
     connection::Context,
     engine::{
@@ -36,7 +40,6 @@ use super::{
         queue::{Lane, Priority},
     },
     events::tell,
-    last_write::LastWrite,
     registry::Change,
 };
 use crate::{
@@ -52,7 +55,7 @@ use crate::{
         events::{self, Transition},
         gateway,
         report::{self, Circumstances},
-        schedule::{self, Inputs},
+        schedule,
     },
 };
 
@@ -70,29 +73,6 @@ pub struct GatewayContext {
     /// Takes connections that rest on another state of a gateway than the one seen now.
     pub changed: UnboundedSender<Change>,
     states: Mutex<HashMap<GatewayName, Arc<AsyncMutex<GatewayState>>>>,
-}
-
-/// How things stand with one gateway, from one look at it to the next.
-struct GatewayState {
-    uid: String,
-    reference: ObjectReference,
-    written: VaultGatewayStatus,
-    unwritten: Option<VaultGatewayStatus>,
-    last_write: LastWrite,
-    written_at: Option<Instant>,
-    checked: Option<LastCheck>,
-    /// Whether an object that it names has changed since the last check.
-    is_stale: bool,
-    /// When the last check was that a change of an object or a request asked for.
-    last_extra: Option<Timestamp>,
-}
-
-/// When and for what a gateway was last checked.
-struct LastCheck {
-    generation: i64,
-    request: Option<String>,
-    at: Timestamp,
-    next: Timestamp,
 }
 
 /// One look at one gateway.
@@ -229,53 +209,6 @@ impl Kind for GatewayContext {
 
     async fn forget(self: Arc<Self>, key: GatewayName) {
         forget(&key, &self).await;
-    }
-}
-
-// === impl GatewayState ===
-
-impl GatewayState {
-    /// One that was deleted and created again begins anew.
-    fn begin(&mut self, object: &GuardedGateway) {
-        if self.uid != object.uid().unwrap_or_default() {
-            *self = Self::new(object);
-        }
-    }
-
-    fn new(object: &GuardedGateway) -> Self {
-        let status = object.0.as_ref().ok().and_then(|gateway| gateway.status.clone());
-        Self {
-            uid: object.uid().unwrap_or_default(),
-            reference: object.object_ref(&()),
-            written: status.unwrap_or_default(),
-            unwritten: None,
-            last_write: LastWrite::default(),
-            written_at: None,
-            checked: None,
-            is_stale: false,
-            last_extra: None,
-        }
-    }
-
-    /// The status that is true, whether the API server has it yet or not.
-    fn status(&self) -> &VaultGatewayStatus {
-        self.unwritten.as_ref().unwrap_or(&self.written)
-    }
-
-    fn due_inputs<'a>(&'a self, around: &'a Circumstances<'_>) -> Inputs<'a> {
-        let answered = self.written.last_handled_reconcile_at.as_deref();
-        let checked = self.checked.as_ref();
-        Inputs {
-            generation: around.generation,
-            checked_generation: checked.map(|checked| checked.generation),
-            requested_at: around.requested_at,
-            handled_request: checked.map_or(answered, |checked| checked.request.as_deref()),
-            stale: self.is_stale,
-            triggered: false,
-            next_check: checked.map(|checked| checked.next),
-            last_check: checked.map(|checked| checked.at),
-            last_extra: self.last_extra,
-        }
     }
 }
 

@@ -63,8 +63,6 @@ pub(super) fn of_transport(fault: &TransportFault, desired: &Desired) -> (Reason
 }
 
 fn of_tls(fault: &TlsFault, address: &str, desired: &Desired) -> (Reason, String) {
-    let tls = &desired.target.tls;
-    let client_certificate = tls.client_certificate.is_some();
     let (reason, said) = match fault {
         TlsFault::UnknownAuthority => (
             Reason::UnknownAuthority,
@@ -78,17 +76,9 @@ fn of_tls(fault: &TlsFault, address: &str, desired: &Desired) -> (Reason, String
                 "the certificate of {address} ({subject}) is self-signed: put this certificate itself into spec.tls.caBundle, after comparing its fingerprint with the server's"
             ),
         ),
-        TlsFault::AuthorityOutOfTime { subject, is_over } => (
-            Reason::AuthorityExpired,
-            format!(
-                "the certificate of {address} is signed by the CA {subject}, whose own certificate in the CA bundle {}",
-                if *is_over {
-                    "has expired: renew that CA, and put its new certificate into spec.tls.caBundle"
-                } else {
-                    "is not valid yet: correct the clocks, or put the certificate that is valid now into spec.tls.caBundle"
-                }
-            ),
-        ),
+        TlsFault::AuthorityOutOfTime { subject, is_over } => {
+            (Reason::AuthorityExpired, of_authority_out_of_time(address, subject, *is_over))
+        }
         TlsFault::Expired { part: ChainPart::Server | ChainPart::Authority, subject: _ } => (
             Reason::CertificateExpired,
             format!(
@@ -112,18 +102,7 @@ fn of_tls(fault: &TlsFault, address: &str, desired: &Desired) -> (Reason, String
                 "{address} does not accept the client certificate that spec.tls.clientCertificate names, which has expired or is not valid yet: renew it"
             ),
         ),
-        TlsFault::ClientCertificate if !client_certificate => (
-            Reason::ClientCertificateRequired,
-            format!(
-                "{address} asks for a client certificate: name a Secret with one in spec.tls.clientCertificate"
-            ),
-        ),
-        TlsFault::ClientCertificate => (
-            Reason::ClientCertificateRejected,
-            format!(
-                "{address} does not accept the client certificate that spec.tls.clientCertificate names: put one there that is signed by a CA which this server trusts for clients, and in its time"
-            ),
-        ),
+        TlsFault::ClientCertificate => return of_client_certificate(address, desired),
         TlsFault::NotTls => (
             Reason::NotTls,
             format!(
@@ -156,6 +135,34 @@ fn of_tls(fault: &TlsFault, address: &str, desired: &Desired) -> (Reason, String
         ),
     };
     (reason, said)
+}
+
+fn of_authority_out_of_time(address: &str, subject: &str, is_over: bool) -> String {
+    let what = if is_over {
+        "has expired: renew that CA, and put its new certificate into spec.tls.caBundle"
+    } else {
+        "is not valid yet: correct the clocks, or put the certificate that is valid now into spec.tls.caBundle"
+    };
+    format!(
+        "the certificate of {address} is signed by the CA {subject}, whose own certificate in the CA bundle {what}"
+    )
+}
+
+fn of_client_certificate(address: &str, desired: &Desired) -> (Reason, String) {
+    match &desired.target.tls.client_certificate {
+        None => (
+            Reason::ClientCertificateRequired,
+            format!(
+                "{address} asks for a client certificate: name a Secret with one in spec.tls.clientCertificate"
+            ),
+        ),
+        Some(_) => (
+            Reason::ClientCertificateRejected,
+            format!(
+                "{address} does not accept the client certificate that spec.tls.clientCertificate names: put one there that is signed by a CA which this server trusts for clients, and in its time"
+            ),
+        ),
+    }
 }
 
 fn of_wrong_name(listed: &[String], address: &str, desired: &Desired) -> (Reason, String) {

@@ -36,13 +36,18 @@ pub fn quoted(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 
-/// Every test of this binary as `file::test`, and every unit test as `module::test`.
+/// Every test of this binary as `file::test`, every unit test as `module::test`, and those that need no server either with
+/// the name of their binary before that.
 pub fn tests() -> BTreeSet<String> {
-    let (it, src) = (package().join("tests/it"), package().join("src"));
+    let folder = |name: &str| package().join(name);
+    let (it, src, tests) = (folder("tests/it"), folder("src"), folder("tests"));
+    let others = ["local", "tidy"].into_iter().flat_map(|name| rust_files(&tests.join(name), true));
+    let files = rust_files(&it, false)
+        .map(|path| (&it, path))
+        .chain(rust_files(&src, true).map(|path| (&src, path)))
+        .chain(others.map(|path| (&tests, path)));
     let mut tests = BTreeSet::new();
-    for (root, path) in
-        rust_files(&it, false).map(|path| (&it, path)).chain(rust_files(&src, true).map(|path| (&src, path)))
-    {
+    for (root, path) in files {
         let text = fs::read_to_string(&path).expect("a test can be read");
         let module = module(root, &path);
         tests.extend(names(&text).map(|name| format!("{module}::{name}")));

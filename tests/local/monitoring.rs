@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use serde_json::Value;
 
-use crate::telemetry::metrics::catalogue::{self, Description, Kind};
+use vault_connection_operator::telemetry::metrics::catalogue::{self, Description, Kind};
 
 /// What a scrape adds to every series.
 const LABELS_OF_SCRAPES: &[&str] = &["instance", "job", "le"];

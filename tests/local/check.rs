@@ -1,24 +1,35 @@
 //! The table of manifests, as `check` reads them: it takes what the API server takes, and refuses what that refuses.
 
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+};
+
 use serde_json::{Value, json};
 
-use super::{
-    manifests::{InputError, Manifests},
-    parse,
-    sources::Source,
-};
-use crate::manifests::table;
+use crate::table;
 
-/// Everything that `check` has against a manifest in a file.
+/// Everything that `check` has against a manifest: one that it takes leads to a status, and to no request.
 fn refusals(manifest: &Value) -> Vec<String> {
-    let source = Source { name: "file.yaml".to_owned(), text: manifest.to_string() };
-    let mut manifests = Manifests::of(vec![Ok(source)]);
-    let connections = std::mem::take(&mut manifests.connections);
-    let parsed = connections.iter().filter_map(|(place, connection)| parse(connection, place.clone()).err());
-    let errors = manifests.errors.into_iter().chain(parsed);
-    let relevant =
-        |error: &InputError| !matches!(error, InputError::NoConnection | InputError::Wrapped { .. });
-    errors.filter(relevant).map(|error| error.to_string()).collect()
+    let mut check = Command::new(env!("CARGO_BIN_EXE_vault-connection-operator"))
+        .args(["check", "--no-state-file", "--allow-address", "192.0.2.1", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut input = check.stdin.take().expect("it has an input");
+    input.write_all(manifest.to_string().as_bytes()).expect("it reads");
+    drop(input);
+    let output = check.wait_with_output().expect("it ends");
+    let said = String::from_utf8(output.stderr).expect("text");
+    // The table has gateways alone, and wrapped secret ids, which only the operator opens.
+    let is_beside_the_point = |line: &&str| {
+        line.contains("failed to find a VaultConnection in the files given")
+            || line.contains("wrapping token")
+    };
+    let errors = said.lines().filter(|line| line.starts_with("error:") && !is_beside_the_point(line));
+    errors.map(str::to_owned).collect()
 }
 
 #[test]

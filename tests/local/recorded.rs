@@ -9,20 +9,21 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{
-    Operation,
-    answer::Answer,
-    capabilities, health,
-    login::{self, NoLogin},
-    namespace,
-    testing::json,
-    token::{self, SelfFault, TokenInfo},
-    wrapping,
-};
-use crate::{
+use vault_connection_operator::{
     api::connection::Verb,
     names::{MountPath, VaultNamespace},
+    vault::{
+        Operation,
+        answer::Answer,
+        capabilities, health,
+        login::{self, NoLogin},
+        namespace,
+        token::{self, SelfFault, TokenInfo},
+        wrapping,
+    },
 };
+
+use crate::fixtures;
 
 #[derive(Deserialize)]
 struct File {
@@ -56,7 +57,7 @@ fn of(case: &str) -> Answer {
 
 fn answer(recorded: &Recorded) -> Answer {
     let body = if recorded.body.is_null() { String::new() } else { recorded.body.to_string() };
-    json(recorded.status, &body)
+    fixtures::answer(recorded.status, &body)
 }
 
 fn require() -> BTreeMap<String, Vec<Verb>> {
@@ -89,7 +90,7 @@ fn reading(path: &str, answer: &Answer) -> Option<String> {
             Err(fault) => format!("{fault:?}"),
         },
         path if path.starts_with("/v1/auth/") && path.ends_with("/login") => {
-            match login::read(&super::testing::app_role(), answer) {
+            match login::read(&fixtures::app_role().target.method, answer) {
                 Ok(login) => format!("{} {}", login.token.expose_secret(), told(&login.info)),
                 Err(NoLogin::Refused(fault)) => format!("{fault:?}"),
                 Err(fault @ NoLogin::Server(_)) => format!("{fault:?}"),
@@ -356,8 +357,8 @@ proptest! {
                     _ => {}
                 }
             });
-            let body = json(it.status, &body.to_string());
-            if let Ok(login) = login::read(&super::testing::app_role(), &body) {
+            let body = fixtures::answer(it.status, &body.to_string());
+            if let Ok(login) = login::read(&fixtures::app_role().target.method, &body) {
                 prop_assert!(!login.token.expose_secret().is_empty());
             }
             let _ = reading(&it.request.path, &body);

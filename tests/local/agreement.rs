@@ -14,9 +14,9 @@ use proptest::{prelude::*, test_runner::TestCaseResult};
 use serde_json::{Value, json};
 
 use self::texts::{anything, around, duration, host, instance_url, is_exotic, name, path, url};
-use super::crd;
-use crate::{
+use vault_connection_operator::{
     api::{connection::VaultConnection, gateway::VaultGateway},
+    manifests::crd,
     spec::{Desired, DesiredGateway},
 };
 

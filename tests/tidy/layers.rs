@@ -1,10 +1,8 @@
 //! Holds the order of the layers: a file uses only what stands above it, and pure files stay pure.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeSet;
+
+use crate::sources::{modules, read};
 
 /// The layers, lowest first: the modules of each, and whether it is pure. A longer path wins over a shorter one.
 const LAYERS: &[(&[&str], Purity)] = &[
@@ -40,6 +38,7 @@ const EFFECTS: &[&str] = &[
     "tracing",
     "reqwest",
     "fastrand",
+    "SystemTime",
     "std::fs",
     "std::env",
     "std::net::Tcp",
@@ -104,41 +103,6 @@ fn layer(path: &str) -> usize {
     found.unwrap_or_else(|| panic!("{path} belongs to no layer: add it to LAYERS")).1
 }
 
-/// The folder of the package. Asked when the tests run: a binary may have been built in another checkout.
-fn root() -> PathBuf {
-    std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where").into()
-}
-
-/// Every file below `src` but those that are tests alone: its module path, and its text up to its tests, without comments.
-fn modules() -> Vec<(String, String)> {
-    let root = root().join("src");
-    let mut folders = vec![root.clone()];
-    let mut modules = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("a folder of ours") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                let text = fs::read_to_string(&path).expect("a file of ours");
-                let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-                let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-                modules.push((module(&root, &path), lines.collect::<Vec<_>>().join("\n")));
-            }
-        }
-    }
-    // These are tests from their first line.
-    modules.retain(|(module, _)| !matches!(module.as_str(), "layers" | "supply_chain" | "vault::recorded"));
-    assert!(modules.len() > 30, "the files were not found");
-    modules
-}
-
-fn module(root: &Path, path: &Path) -> String {
-    let relative: PathBuf = path.strip_prefix(root).expect("below the root").with_extension("");
-    let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy().into_owned()).collect();
-    parts.join("::").trim_end_matches("::mod").to_owned()
-}
-
 /// Every path of ours that a module's text names.
 fn used_modules(module: &str, text: &str) -> BTreeSet<String> {
     let parent = module.rsplit_once("::").map_or(String::new(), |(parent, _)| format!("{parent}::"));
@@ -176,7 +140,7 @@ fn flatten<'a>(prefix: &str, tree: &'a str, used: &mut BTreeSet<String>) -> &'a 
 /// A login method is one file and one line in the list of `auth`: nothing else names it, so that a new one needs no other change.
 #[test]
 fn nothing_but_its_own_file_names_a_login_method() {
-    let list = fs::read_to_string(root().join("src/auth/mod.rs")).expect("a file of ours");
+    let list = read("src/auth/mod.rs");
     let (_, list) = list.split_once("\nmethods! {").expect("the list of methods");
     let (list, _) = list.split_once("\n}").expect("its end");
     let line = |line: &str| {

@@ -1,13 +1,9 @@
 //! Holds what may become part of the operator, as far as files of ours can tell. `cargo deny check`, which `make test`
 //! runs, knows more, but takes a program that `cargo test` alone does not have.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
+use std::{collections::BTreeMap, process::Command};
 
-/// A file of the package. Asked when the tests run: a binary may have been built in another checkout.
-fn read(name: &str) -> String {
-    let root: PathBuf = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where").into();
-    fs::read_to_string(root.join(name)).expect("a file of ours")
-}
+use crate::sources::read;
 
 /// The crates of `Cargo.lock`, and how many versions of each there are.
 fn locked() -> BTreeMap<String, usize> {
