@@ -23,7 +23,6 @@ use vault_connection_operator::api::{REQUESTED_AT, gateway::VaultGateway};
 use super::{
     changes::{Change, Done, ENDS_AFTER, Kind, Subject},
     model::{INTERVAL, LOGIN_INTERVAL, TIMEOUT},
-    plan::{Lie, MENDED},
 };
 use crate::support::{
     bed::{signal, unique},
@@ -172,6 +171,11 @@ impl Bench {
     /// Makes a change, and notes when.
     pub async fn make(&self, change: Change) {
         let began = self.now();
+        if let Change::RightCredential(credential) | Change::WrongCredential(credential) = change {
+            // The value that was to end is replaced before its end.
+            lock(&self.history)
+                .retain(|done| done.change != Change::Revoked(credential) || done.began <= began);
+        }
         self.note(Done { change, began, ended: Duration::MAX });
         self.do_it(change).await;
         let ended = self.now();
@@ -272,10 +276,9 @@ impl Bench {
             None => specs::token(&self.vault.address, &secret(subject.credential)),
         };
         let seconds = |time: Duration| format!("{}s", time.as_secs());
-        spec["check"] = json!({"interval": seconds(INTERVAL), "timeout": seconds(TIMEOUT)});
-        if MENDED.contains(&Lie::LoginRefused) {
-            spec["check"]["loginInterval"] = json!(seconds(LOGIN_INTERVAL));
-        }
+        spec["check"] = json!({
+            "interval": seconds(INTERVAL), "timeout": seconds(TIMEOUT), "loginInterval": seconds(LOGIN_INTERVAL),
+        });
         match subject.kind {
             Kind::Requiring => spec["require"] = json!({"secretSync": {"mount": "demo_mount"}}),
             Kind::Gateway => spec["gatewayRef"] = json!({"name": GATEWAY}),

@@ -10,38 +10,6 @@ use fastrand::Rng;
 
 use super::changes::{Change, Kind, Subject};
 
-/// What was found to be lied about. A kind of change that leads to one is planned once its lie is mended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lie {
-    /// A1: a wrong token is Ready by the one before.
-    TokenBefore,
-    /// A2: a wrong secret id is Ready by the session before.
-    SessionBefore,
-    /// A2b: of many with one wrong secret id, most stay Ready.
-    SharedSecret,
-    /// A3: what changes during an outage is not tried after it.
-    ChangedInOutage,
-    /// A4: a token with few uses is Ready after its end.
-    LimitedUses,
-    /// A5: a login that is refused is Ready by a session that lives.
-    LoginRefused,
-}
-
-/// The lies that the operator does not tell any more.
-pub const MENDED: &[Lie] =
-    &[Lie::TokenBefore, Lie::SessionBefore, Lie::SharedSecret, Lie::ChangedInOutage, Lie::LoginRefused];
-
-impl Lie {
-    pub const ALL: &[Self] = &[
-        Self::TokenBefore,
-        Self::SessionBefore,
-        Self::SharedSecret,
-        Self::ChangedInOutage,
-        Self::LimitedUses,
-        Self::LoginRefused,
-    ];
-}
-
 /// One change, and how long to wait before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -75,7 +43,6 @@ const REST: Duration = Duration::from_secs(15);
 struct Draft<'a> {
     rng: Rng,
     subjects: &'a [Subject],
-    mended: &'a [Lie],
     now: Duration,
     /// What is broken, what mends it, and when.
     broken: Vec<Broken>,
@@ -95,11 +62,10 @@ struct Broken {
 }
 
 /// Changes for about so long; what is broken at the end is mended by the last ones.
-pub fn plan(seed: u64, subjects: &[Subject], mended: &[Lie], length: Duration) -> Vec<Step> {
+pub fn plan(seed: u64, subjects: &[Subject], length: Duration) -> Vec<Step> {
     let mut draft = Draft {
         rng: Rng::with_seed(seed),
         subjects,
-        mended,
         now: Duration::ZERO,
         broken: Vec::new(),
         proven: vec![Duration::ZERO; subjects.len()],
@@ -264,38 +230,22 @@ impl Draft<'_> {
             if kind == Kind::Requiring {
                 changes.push(Change::PolicyRemoved(number));
             }
-            // Nobody can tell that a token with few uses is revoked without using it.
-            if matches!(kind, Kind::Periodic | Kind::Fixed) {
+            if kind.is_token() {
                 changes.push(Change::Revoked(credential));
             }
-            if kind == Kind::Limited && self.is_mended(Lie::LimitedUses) {
+            if kind == Kind::Limited {
                 changes.extend([Change::EndingCredential(credential); 4]);
             }
-            if proven && !kind.is_token() && (!kind.keeps_session() || self.is_mended(Lie::LoginRefused)) {
+            if proven && !kind.is_token() {
                 changes.extend([Change::Revoked(credential), Change::Locked(credential)]);
                 changes.push(Change::LoginsLimited(credential));
             }
         }
-        if (self.is_quiet() || self.is_mended(Lie::ChangedInOutage)) && proven && self.may_be_wrong(kind) {
+        if proven {
             // It is the heart of the matter, so it is drawn more often.
             changes.extend([Change::WrongCredential(credential); 4]);
         }
         changes
-    }
-
-    fn may_be_wrong(&self, kind: Kind) -> bool {
-        match kind {
-            Kind::ShortRole | Kind::Wrapped => true,
-            Kind::Documented | Kind::LongRole | Kind::Requiring | Kind::Gateway => {
-                self.is_mended(Lie::SessionBefore)
-            }
-            Kind::SharedRole => self.is_mended(Lie::SharedSecret),
-            Kind::Periodic | Kind::Fixed | Kind::Limited => self.is_mended(Lie::TokenBefore),
-        }
-    }
-
-    fn is_mended(&self, lie: Lie) -> bool {
-        self.mended.contains(&lie)
     }
 }
 
@@ -346,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_seed_gives_the_same_changes_again_and_another_seed_others() {
-        let made = |seed| plan(seed, &subjects(), Lie::ALL, LENGTH);
+        let made = |seed| plan(seed, &subjects(), LENGTH);
         assert_eq!(made(1), made(1));
         assert_ne!(made(1), made(2));
     }
@@ -356,7 +306,7 @@ mod tests {
         let mut seen = BTreeSet::new();
         for seed in 0..20 {
             let mut broken = Vec::new();
-            for Step { change, .. } in plan(seed, &subjects(), Lie::ALL, LENGTH) {
+            for Step { change, .. } in plan(seed, &subjects(), LENGTH) {
                 seen.insert(format!("{change:?}").split('(').next().expect("a word").to_owned());
                 if let Some(at) = broken.iter().position(|mend| *mend == change) {
                     broken.swap_remove(at);
@@ -366,21 +316,5 @@ mod tests {
             assert_eq!(broken, [], "seed {seed}");
         }
         assert_eq!(seen.len(), 27, "{seen:?}");
-    }
-
-    #[test]
-    fn a_lie_that_is_not_mended_is_not_provoked() {
-        for seed in 0..20 {
-            let subjects = subjects();
-            for Step { change, .. } in plan(seed, &subjects, &[], LENGTH) {
-                let kept = |number: usize| subjects[number].kind.keeps_session();
-                let lies = match change {
-                    Change::WrongCredential(number) => kept(number) || subjects[number].kind.is_token(),
-                    Change::Revoked(number) | Change::Locked(number) => kept(number),
-                    _ => matches!(change, Change::EndingCredential(_)),
-                };
-                assert!(!lies, "seed {seed}: {change:?}");
-            }
-        }
     }
 }

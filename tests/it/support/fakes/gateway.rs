@@ -197,7 +197,7 @@ impl FakeGateway {
         let (shared, speech) = (Arc::clone(&self.shared), self.speech);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(receive(stream, speech, Arc::clone(&shared)));
+                tokio::spawn(receive(stream, speech, Arc::clone(&shared), shared.era.subscribe()));
             }
         });
         *self.listening.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
@@ -332,15 +332,13 @@ impl Shared {
 }
 
 /// Serves one connection to its end, which comes early when the gateway goes away.
-async fn receive(stream: TcpStream, speech: Speech, shared: Arc<Shared>) {
+async fn receive(stream: TcpStream, speech: Speech, shared: Arc<Shared>, mut era: watch::Receiver<u64>) {
     let visit = {
         let mut state = shared.state();
         state.visits.push(Visit::default());
         state.visits.len() - 1
     };
     let _ = stream.set_nodelay(true);
-    let mut era = shared.era.subscribe();
-    era.mark_unchanged();
     tokio::select! {
         // Who goes away early is not missed.
         _ = serve(stream, speech, visit, &shared) => {}
