@@ -11,6 +11,7 @@ pub mod entry;
 pub mod faults;
 pub mod http;
 mod lookups;
+pub mod p521;
 pub mod policy_file;
 pub mod pool;
 pub mod protected;

@@ -11,7 +11,7 @@ use rustls::{
         Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
-    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
     sign::SingleCertAndKey,
 };
@@ -20,6 +20,7 @@ use crate::{
     network::{
         chain::{CertificateEnd, Judge, weak_key},
         faults::{TlsFault, TransportFault},
+        p521,
     },
     references::{
         anchors::Anchors,
@@ -28,7 +29,7 @@ use crate::{
 };
 
 /// The one provider of the operator.
-static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(ring::default_provider()));
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(p521::provider()));
 
 /// The client's side of TLS with one server.
 #[derive(Clone, Debug)]

@@ -53,7 +53,6 @@ pub enum Weakness {
 
 /// Curves and algorithms of keys that the TLS provider does not have.
 const UNSUPPORTED_KEYS: &[(&str, &str)] = &[
-    ("1.3.132.0.35", "the elliptic curve P-521"),
     ("1.3.132.0.33", "the elliptic curve P-224"),
     ("1.3.132.0.10", "the elliptic curve secp256k1"),
     ("1.3.36.3.3.2.8.1.1.7", "the elliptic curve brainpoolP256r1"),

@@ -523,7 +523,10 @@ mod tests {
             (flawed(Flaw::Malformed), Reason::CertificateNotAcceptable),
             (flawed(Flaw::Weak(Weakness::OldHash("SHA-1"))), Reason::CertificateNotAcceptable),
             (flawed(Flaw::Weak(Weakness::ShortKey { bits: 1024 })), Reason::CertificateNotAcceptable),
-            (flawed(Flaw::Weak(Weakness::Unsupported("P-521"))), Reason::CertificateNotAcceptable),
+            (
+                flawed(Flaw::Weak(Weakness::Unsupported("the elliptic curve P-224"))),
+                Reason::CertificateNotAcceptable,
+            ),
             (tls(TlsFault::NotTls), Reason::NotTls),
             (tls(TlsFault::OldVersion), Reason::TlsFailed),
             (tls(TlsFault::NothingInCommon), Reason::TlsFailed),

@@ -4,7 +4,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, GeneralSubtree,
     IsCa, KeyPair, NameConstraints, date_time_ymd,
 };
-use rustls::crypto::ring;
+use rustls::{crypto::ring, pki_types::pem::PemObject};
 
 use super::*;
 
@@ -228,4 +228,25 @@ fn a_certificate_that_is_itself_in_the_bundle_is_trusted_as_it_is() {
     for (name, server, expected) in table {
         assert_eq!(Case { server: &server, between: &[], bundle: &[&server] }.verdict(), expected, "{name}");
     }
+}
+
+#[test]
+fn a_chain_of_p521_keys_is_accepted() {
+    let pem = include_str!("../../../testdata/p521/server.pem");
+    let server = CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate");
+    let anchors = Anchors::parse(include_bytes!("../../../testdata/p521/ca.pem")).expect("a bundle");
+    let judge = |anchors: Anchors| {
+        let authorities = Authorities { anchors: Arc::new(anchors), trust: Trust::Only };
+        let provider = crate::network::p521::provider();
+        let judge = Judge {
+            authorities: Some(&authorities),
+            system: &Anchors::of([]),
+            algorithms: provider.signature_verification_algorithms.all,
+            now: UnixTime::since_unix_epoch(Duration::from_secs(NOW)),
+        };
+        judge.verify(&server, &[], &"vault.test".try_into().expect("a name"))
+    };
+    assert_eq!(judge(anchors).map(|end| end.part), Ok(ChainPart::Server));
+    let other = Anchors::parse(root(ca_params("P-521 test CA", 2040)).pem().as_bytes()).expect("a bundle");
+    assert!(judge(other).is_err(), "a namesake has not signed it");
 }

@@ -118,7 +118,7 @@ fn of_tls(fault: &TlsFault, address: &str, desired: &Desired) -> (Reason, String
         TlsFault::NothingInCommon => (
             Reason::TlsFailed,
             format!(
-                "{address} and the operator have no cipher suite, key exchange or signature in common: check tls_cipher_suites of its listener (ECDHE with AES-GCM or ChaCha20 is needed), the key of its certificate (RSA, P-256, P-384 or Ed25519, not P-521), and whether it demands a client certificate (spec.tls.clientCertificate)"
+                "{address} and the operator have no cipher suite, key exchange or signature in common: check tls_cipher_suites of its listener (ECDHE with AES-GCM or ChaCha20 is needed), the key of its certificate (RSA, Ed25519, or ECDSA on P-256, P-384 or P-521), and whether it demands a client certificate (spec.tls.clientCertificate)"
             ),
         ),
         TlsFault::UnknownName => (
