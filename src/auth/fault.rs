@@ -34,8 +34,15 @@ pub struct Refusal<'a> {
 // === impl LoginFault ===
 
 impl LoginFault {
-    /// Whether Vault may count it among the failed logins after which it locks a role or a user.
+    /// Whether Vault counts it among the failed logins after which it locks a role or a user: what its methods call invalid
+    /// credentials, and no denial, with which it answers while the role is locked
+    /// (<https://developer.hashicorp.com/vault/docs/concepts/user-lockout>).
     pub fn counts_for_the_lockout(&self) -> bool {
+        self.is_refusal() && *self != Self::Denied
+    }
+
+    /// Whether Vault refused the login, so that it is not to be repeated as it is.
+    pub fn is_refusal(&self) -> bool {
         match self {
             Self::InvalidCredentials | Self::Denied => true,
             Self::SourceAddress
@@ -53,9 +60,14 @@ mod tests {
 
     #[test]
     fn only_what_vault_counts_is_counted() {
-        let counted = [LoginFault::InvalidCredentials, LoginFault::Denied];
-        assert!(counted.iter().all(LoginFault::counts_for_the_lockout));
-        let others = [LoginFault::SourceAddress, LoginFault::MountNotFound, LoginFault::MfaRequired];
+        assert!(LoginFault::InvalidCredentials.counts_for_the_lockout());
+        assert!(LoginFault::Denied.is_refusal());
+        let others = [
+            LoginFault::Denied,
+            LoginFault::SourceAddress,
+            LoginFault::MountNotFound,
+            LoginFault::MfaRequired,
+        ];
         assert!(!others.iter().any(LoginFault::counts_for_the_lockout));
     }
 }

@@ -187,9 +187,9 @@ impl<R: References> Check<'_, R> {
                 self.state.memory.accepted(basis.clone(), now);
                 Ok(Session::issued(login.token, basis.clone(), login.info, now))
             }
-            Err(NoLogin::Refused(fault)) if permit.counts() && fault.counts_for_the_lockout() => {
+            Err(NoLogin::Refused(fault)) if permit.counts() && fault.is_refusal() => {
                 checker.metrics.login(CountedLogin::Refused);
-                permit.refused(now);
+                permit.refused(&fault, now);
                 self.seen.no_login_before =
                     Some(self.state.memory.refused(basis.clone(), fault.clone(), now));
                 Err(fault.into())

@@ -66,10 +66,13 @@ pub struct Refusal {
 pub enum Answer {
     /// Vault refused this credential.
     Refused(Fingerprint),
+    /// Vault denied the login with this credential, as it does while the role is locked. That locks no role, so that it stops only
+    /// who was not asked by a person.
+    Denied(Fingerprint),
     /// An earlier process saw it refused.
     Restored,
-    /// None came, so that Vault may have counted it.
-    None,
+    /// None came to a login with this credential, so that Vault may have counted it.
+    Missing(Fingerprint),
 }
 
 // === impl Limits ===
@@ -98,6 +101,18 @@ impl Default for Limits {
     }
 }
 
+// === impl Answer ===
+
+impl Answer {
+    /// Whether it says that this credential may not log in.
+    fn refuses(&self, credential: Fingerprint) -> bool {
+        match self {
+            Self::Refused(other) | Self::Denied(other) => *other == credential,
+            Self::Restored | Self::Missing(_) => false,
+        }
+    }
+}
+
 // === impl Account ===
 
 impl Account {
@@ -106,10 +121,15 @@ impl Account {
         self.refused.iter().filter(move |refusal| !refusal.is_forgiven && counts(refusal.at, now))
     }
 
-    /// When this credential was refused lately, oldest first.
+    /// When this credential was refused lately, oldest first. Once it was, a login with it that got no answer counts as well.
     pub fn refusals_of(&self, credential: Fingerprint, now: Timestamp) -> Vec<Timestamp> {
-        let of_credential = self.refused.iter().filter(|it| it.answer == Answer::Refused(credential));
-        of_credential.map(|it| it.at).filter(|at| counts(*at, now)).collect()
+        let counting = || self.refused.iter().filter(move |it| counts(it.at, now));
+        let is_refusal = |it: &&Refusal| it.answer.refuses(credential);
+        if !counting().any(|it| is_refusal(&it)) {
+            return Vec::new();
+        }
+        let may_be = |it: &&Refusal| is_refusal(it) || it.answer == Answer::Missing(credential);
+        counting().filter(may_be).map(|it| it.at).collect()
     }
 
     /// The credentials of the logins that wait for their answer.
@@ -136,9 +156,7 @@ impl Account {
 
     /// Notes a login that counts against the role.
     pub fn refuse(&mut self, refusal: Refusal) {
-        if let Answer::Refused(credential) = &refusal.answer
-            && self.has_accepted(*credential)
-        {
+        if self.accepted.is_some_and(|accepted| refusal.answer.refuses(accepted)) {
             self.accepted = None;
         }
         self.refused.retain(|it| counts(it.at, refusal.at));

@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::account::{Account, Answer, Confidence, Fingerprint, Limits, spent_until};
+use super::account::{Account, Answer, Confidence, Fingerprint, Limits, Refusal, spent_until};
 use crate::{
     names::ConnectionRef,
     verify::{memory::Memory, observation::Fault, session::Basis},
@@ -82,7 +82,7 @@ pub fn decide(
         } else {
             same_credential(account, attempt.credential, (confidence, rules.limits), now)
         };
-        for step in [same, room(account, attempt, confidence, rules, now)] {
+        for step in [same, room(account, attempt, (confidence, memory.is_requested()), rules, now)] {
             match step {
                 Decision::Try => {}
                 Decision::Wait => decision = Decision::Wait,
@@ -133,15 +133,20 @@ fn same_credential(
 }
 
 /// Whether the account has room for one more login that may be refused, when those under way may be, too. A login without an
-/// answer counts only towards the last limit: most often it was not refused, and an outage must not hold up those that work.
+/// answer counts only towards the last limit: most often it was not refused, and an outage must not hold up those that work. One
+/// that was denied does not count when a person asks, who has perhaps unlocked the role.
 fn room(
     account: &Account,
     attempt: &Attempt<'_>,
-    confidence: Confidence,
+    (confidence, is_requested): (Confidence, bool),
     Rules { limits, restored }: &Rules<'_>,
     now: Timestamp,
 ) -> Decision {
-    let answered = || account.counting(now).filter(|it| it.answer != Answer::None);
+    let counting = || {
+        let can_lock = |it: &&Refusal| !(is_requested && matches!(it.answer, Answer::Denied(_)));
+        account.counting(now).filter(can_lock)
+    };
+    let answered = || counting().filter(|it| !matches!(it.answer, Answer::Missing(_)));
     let of_role = || restored.of_role.iter().copied();
     let of_namespace = answered().filter(|it| it.namespace == attempt.connection.namespace);
     let own_limit = match confidence {
@@ -150,7 +155,7 @@ fn room(
     };
     let all = sorted(answered().map(|it| it.at).chain(of_role()));
     let own = sorted(of_namespace.map(|it| it.at).chain(of_role()));
-    let worst = sorted(account.counting(now).map(|it| it.at).chain(of_role()));
+    let worst = sorted(counting().map(|it| it.at).chain(of_role()));
     let certain = [(&all, limits.of(confidence)), (&own, own_limit), (&worst, limits.changed)];
     if let Some(until) = certain.iter().filter_map(|(times, limit)| spent_until(times, *limit)).max() {
         return Decision::Hold { fault: Fault::BudgetSpent, until };
@@ -171,7 +176,6 @@ mod tests {
     use super::*;
     use crate::{
         auth::LoginFault,
-        session::account::Refusal,
         verify::testing::{app_role, at, versions},
     };
 
@@ -275,6 +279,38 @@ mod tests {
         let mut asked = changed();
         asked.request();
         assert_eq!(decided(&asked, &once, &Restored::default()), Decision::Try);
+    }
+
+    #[test]
+    fn logins_that_were_denied_stop_those_alone_who_do_not_ask() {
+        let denied = |answer: Answer| {
+            let mut account = Account::default();
+            for second in 0..4 {
+                let (at, namespace) = (at(second), "mine".to_owned());
+                account.refuse(Refusal { at, namespace, answer: answer.clone(), is_forgiven: false });
+            }
+            account
+        };
+        let mut asked = Memory::default();
+        asked.request();
+        for credential in [RIGHT, 2] {
+            let account = denied(Answer::Denied(credential));
+            let decision = decided(&Memory::default(), &account, &Restored::default());
+            assert!(matches!(decision, Decision::Hold { .. }), "{decision:?}");
+            assert_eq!(decided(&asked, &account, &Restored::default()), Decision::Try);
+        }
+    }
+
+    #[test]
+    fn a_login_without_an_answer_counts_once_its_credential_was_refused() {
+        let mut account = Account::default();
+        let refusal =
+            |answer| Refusal { at: at(1), namespace: "mine".to_owned(), answer, is_forgiven: false };
+        account.refuse(refusal(Answer::Missing(RIGHT)));
+        account.refuse(refusal(Answer::Missing(RIGHT)));
+        assert_eq!(decided(&Memory::default(), &account, &Restored::default()), Decision::Try);
+        account.refuse(refusal(Answer::Refused(RIGHT)));
+        assert!(matches!(decided(&proven(), &account, &Restored::default()), Decision::Hold { .. }));
     }
 
     #[test]

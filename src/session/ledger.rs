@@ -82,6 +82,8 @@ pub enum LoginOutcome {
     Accepted,
     /// Vault refused it, and counts that.
     Refused,
+    /// Vault denied it, as it does while a role is locked, and does not count that.
+    Denied,
     /// Vault answered in a way that it does not count.
     NotCounted,
     /// No answer came, so that Vault may have counted it.
@@ -180,7 +182,8 @@ impl Ledger {
             match outcome {
                 LoginOutcome::Accepted => free.extend(account.accept(credential)),
                 LoginOutcome::Refused => account.refuse(refusal(Answer::Refused(credential))),
-                LoginOutcome::Unknown => account.refuse(refusal(Answer::None)),
+                LoginOutcome::Denied => account.refuse(refusal(Answer::Denied(credential))),
+                LoginOutcome::Unknown => account.refuse(refusal(Answer::Missing(credential))),
                 LoginOutcome::NotCounted => {}
             }
         }
@@ -328,6 +331,8 @@ mod tests {
         Request(usize),
         /// The right secret ids stop to be right.
         Destroy,
+        /// Somebody else locks the role, or unlocks it.
+        Lock(bool),
         /// Another process takes over. What was under way may have counted.
         Restart,
         /// So many seconds go by.
@@ -341,6 +346,7 @@ mod tests {
             2 => (0_usize..8, any::<bool>()).prop_map(|(index, right)| Event::Rotate(index, right)),
             2 => (0_usize..8).prop_map(Event::Request),
             1 => Just(Event::Destroy),
+            1 => any::<bool>().prop_map(Event::Lock),
             1 => Just(Event::Restart),
             4 => (0_u64..300).prop_map(Event::Pass),
         ]
@@ -396,6 +402,8 @@ mod tests {
         ledger: Ledger,
         under_way: Vec<(usize, Roles, Basis, Fingerprint)>,
         counted: [Vec<Timestamp>; 2],
+        /// Somebody else has locked the role, on both.
+        is_locked: bool,
         now: Timestamp,
     }
 
@@ -409,6 +417,7 @@ mod tests {
                     self.tenants[index].right = right;
                 }
                 Event::Request(index) => self.tenants[index].memory.request(),
+                Event::Lock(is_locked) => self.is_locked = is_locked,
                 Event::Destroy => self.tenants.iter_mut().for_each(|tenant| tenant.right = false),
                 Event::Restart => {
                     while !self.under_way.is_empty() {
@@ -453,8 +462,10 @@ mod tests {
             let (tenant, now) = (&mut self.tenants[index], self.now);
             // A lying server accepts and refuses as it likes; the real one refuses what is wrong, and counts that.
             let accepted = if tenant.lies() { tenant.secret % 2 == 0 } else { tenant.right && !lost };
+            let is_denied = !tenant.lies() && self.is_locked;
+            let accepted = accepted && !is_denied;
             let counted = &mut self.counted[tenant.server()];
-            if !tenant.lies() && !accepted && !tenant.right {
+            if !tenant.lies() && !accepted && !tenant.right && !is_denied {
                 counted.retain(|time| now < later(*time, LOCKOUT_WINDOW));
                 counted.push(now);
                 prop_assert!(counted.len() < LOCKS, "the role is locked");
@@ -465,6 +476,7 @@ mod tests {
             let outcome = match (accepted, lost) {
                 (true, _) => LoginOutcome::Accepted,
                 (false, true) => LoginOutcome::Unknown,
+                (false, false) if is_denied => LoginOutcome::Denied,
                 (false, false) => LoginOutcome::Refused,
             };
             self.ledger.conclude((&tenant.name, credential), &roles, &outcome, now);
@@ -477,6 +489,10 @@ mod tests {
                     let fault = LoginFault::InvalidCredentials;
                     tenant.memory.refused(basis.clone(), fault.clone(), now);
                     Some(Fault::from(fault))
+                }
+                LoginOutcome::Denied => {
+                    tenant.memory.refused(basis.clone(), LoginFault::Denied, now);
+                    Some(LoginFault::Denied.into())
                 }
                 LoginOutcome::Unknown => {
                     tenant.memory.may_have_been_refused(now);
@@ -509,6 +525,7 @@ mod tests {
                 ledger: Ledger::new(Limits::default()),
                 under_way: Vec::new(),
                 counted: [Vec::new(), Vec::new()],
+                is_locked: false,
                 now: at(1_000_000),
             };
             for event in &history {

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     api::status::VaultConnectionStatus,
+    auth::LoginFault,
     names::{ConnectionRef, MountPath},
     spec::Target,
     verify::{memory::Memory, observation::Fault},
@@ -202,9 +203,10 @@ impl LoginPermit<'_> {
         self.conclude(&LoginOutcome::Accepted, now)
     }
 
-    /// Vault refused the login, and counts that.
-    pub fn refused(self, now: Timestamp) {
-        self.conclude(&LoginOutcome::Refused, now);
+    /// Vault refused the login.
+    pub fn refused(self, fault: &LoginFault, now: Timestamp) {
+        let is_counted = fault.counts_for_the_lockout();
+        self.conclude(if is_counted { &LoginOutcome::Refused } else { &LoginOutcome::Denied }, now);
     }
 
     /// Vault answered in a way that it does not count.

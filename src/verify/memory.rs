@@ -227,7 +227,9 @@ impl Memory {
     /// Notes a login that Vault refused: the same is not tried again until it no longer counts. Tells when that is.
     pub fn refused(&mut self, basis: Basis, fault: LoginFault, now: Timestamp) -> Timestamp {
         let until = session::later(now, LOCKOUT_WINDOW);
-        self.refused.push(now);
+        if fault.counts_for_the_lockout() {
+            self.refused.push(now);
+        }
         self.denied(basis, Fault::Login(fault), until);
         until
     }

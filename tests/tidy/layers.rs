@@ -15,7 +15,7 @@ const LAYERS: &[(&[&str], Purity)] = &[
     (&["references"], Purity::Pure),
     (&["network::carried", "network::entry", "network::protected"], Purity::Pure),
     (&["network::address_policy", "network::route"], Purity::Pure),
-    (&["network::chain", "network::faults", "network::wire"], Purity::Pure),
+    (&["network::p521", "network::chain", "network::faults", "network::wire"], Purity::Pure),
     (&["network"], Purity::Effects),
     (&["vault"], Purity::Pure),
     (&["verify"], Purity::Pure),
