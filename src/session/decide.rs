@@ -160,8 +160,10 @@ fn room(
     if let Some(until) = certain.iter().filter_map(|(times, limit)| spent_until(times, *limit)).max() {
         return Decision::Hold { fault: Fault::BudgetSpent, until };
     }
+    // Those under way may all be lost with the server. One more must be left then, by which the role comes back after the outage.
+    let reserve = usize::from(!account.under_way().is_empty());
     let is_full = certain.iter().any(|(times, limit)| times.len() + account.under_way().len() >= *limit)
-        || worst.len() + restored.of_any.len() + account.under_way().len() >= limits.changed;
+        || worst.len() + restored.of_any.len() + account.under_way().len() + reserve >= limits.changed;
     if is_full { Decision::Wait } else { Decision::Try }
 }
 
@@ -299,6 +301,24 @@ mod tests {
             assert!(matches!(decision, Decision::Hold { .. }), "{decision:?}");
             assert_eq!(decided(&asked, &account, &Restored::default()), Decision::Try);
         }
+    }
+
+    #[test]
+    fn logins_that_are_all_lost_leave_one_by_which_the_role_comes_back() {
+        let mut account = Account::default();
+        account.accept(RIGHT);
+        let mut lost = 0;
+        while decided(&proven(), &account, &Restored::default()) == Decision::Try {
+            account.begin(RIGHT);
+            lost += 1;
+        }
+        assert!(lost > 1, "they need not wait for each other");
+        for _ in 0..lost {
+            account.end(RIGHT);
+            let answer = Answer::Missing(RIGHT);
+            account.refuse(Refusal { at: at(1), namespace: "mine".to_owned(), answer, is_forgiven: false });
+        }
+        assert_eq!(decided(&proven(), &account, &Restored::default()), Decision::Try);
     }
 
     #[test]
