@@ -6,26 +6,37 @@
 //!        ─▶ a run that holds one gets no answers any more, but for logins and revocations: it ends by itself, soon
 //! ```
 //!
+//! A run whose object is gone stops in the same way, and sooner: of its credential nothing may be left a second later.
+//!
 //! Outside of a run, as in `check`, nothing ever stops.
 
 use std::{
-    future::Future,
+    future::{Future, pending},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 tokio::task_local! {
     static RUN: Arc<Run>;
 }
 
+/// How long a login that is under way may go on when its object is gone. A Vault that works answers well before; and of
+/// a credential, nothing may be left a second after the deletion of its connection.
+const LAST_LOGIN_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// One run.
 #[derive(Debug)]
 pub struct Run {
+    /// The operator stops, or the object is gone.
     stopping: CancellationToken,
+    /// The object is gone.
+    gone: CancellationToken,
     holds_token: AtomicBool,
 }
 
@@ -46,8 +57,23 @@ pub enum Stake {
 
 impl Run {
     /// A run that holds no token yet.
-    pub fn new(stopping: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { stopping, holds_token: AtomicBool::new(false) })
+    pub fn new(stopping: &CancellationToken) -> Arc<Self> {
+        let stopping = stopping.child_token();
+        Arc::new(Self { stopping, gone: CancellationToken::new(), holds_token: AtomicBool::new(false) })
+    }
+
+    /// Stops the run: its object is gone.
+    pub fn end(&self) {
+        self.gone.cancel();
+        self.stopping.cancel();
+    }
+
+    /// Resolves if the run can be dropped where it waits: its object is gone, and no token would be lost with it.
+    pub async fn abandoned(&self) {
+        self.gone.cancelled().await;
+        if self.holds_token() {
+            pending::<()>().await;
+        }
     }
 
     /// Whether a token would be lost with it.
@@ -66,6 +92,11 @@ pub fn is_stopping() -> bool {
     RUN.try_with(|run| run.stopping.is_cancelled()).unwrap_or_default()
 }
 
+/// Whether the object of this run is gone.
+pub fn is_gone() -> bool {
+    RUN.try_with(|run| run.gone.is_cancelled()).unwrap_or_default()
+}
+
 /// Waits for an answer of Vault, unless the operator stops and nothing hangs on it: then there is none.
 pub async fn answer<T>(stake: Stake, answer: impl Future<Output = T>) -> Option<T> {
     let Ok(run) = RUN.try_with(Arc::clone) else { return Some(answer.await) };
@@ -75,7 +106,12 @@ pub async fn answer<T>(stake: Stake, answer: impl Future<Output = T>) -> Option<
     }
     match stake {
         Stake::BringsToken if run.stopping.is_cancelled() => None,
-        Stake::BringsToken | Stake::EndsToken => Some(answer.await),
+        Stake::BringsToken => tokio::select! {
+            biased;
+            answer = answer => Some(answer),
+            () = given_up(&run) => None,
+        },
+        Stake::EndsToken => Some(answer.await),
         Stake::Nothing | Stake::UsesToken => tokio::select! {
             biased;
             () = run.stopping.cancelled() => None,
@@ -84,9 +120,15 @@ pub async fn answer<T>(stake: Stake, answer: impl Future<Output = T>) -> Option<
     }
 }
 
+/// Resolves when a login that is still under way is given up. A token that it brings all the same ends by its TTL.
+async fn given_up(run: &Run) {
+    run.gone.cancelled().await;
+    sleep(LAST_LOGIN_TIMEOUT).await;
+}
+
 #[cfg(test)]
 mod tests {
-    use std::future::{pending, ready};
+    use std::future::ready;
 
     use futures::FutureExt;
 
@@ -102,7 +144,7 @@ mod tests {
         ];
         for (stake, expected, holds_token) in table {
             let stopping = CancellationToken::new();
-            let run = Run::new(stopping.clone());
+            let run = Run::new(&stopping);
             let asked = Arc::clone(&run).scope(answer(stake, pending::<()>()));
             let mut asked = std::pin::pin!(asked);
             assert_eq!(asked.as_mut().now_or_never(), None, "{stake:?}");
@@ -112,14 +154,41 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_run_whose_object_is_gone_ends_soon_and_no_token_is_lost_that_it_holds() {
+        let table = [
+            (Stake::Nothing, None, Some(Duration::ZERO)),
+            (Stake::UsesToken, Some(Duration::ZERO), None),
+            (Stake::BringsToken, Some(LAST_LOGIN_TIMEOUT), None),
+            (Stake::EndsToken, None, None),
+        ];
+        for (stake, answered, abandoned) in table {
+            let stopping = CancellationToken::new();
+            let run = Run::new(&stopping);
+            let mut asked = std::pin::pin!(Arc::clone(&run).scope(answer(stake, pending::<()>())));
+            assert_eq!(asked.as_mut().now_or_never(), None, "{stake:?}");
+            run.end();
+            let begin = tokio::time::Instant::now();
+            let took = |ended: bool| ended.then(|| begin.elapsed());
+            let longest = LAST_LOGIN_TIMEOUT * 2;
+            let dropped = tokio::time::timeout(Duration::ZERO, run.abandoned()).await;
+            assert_eq!(took(dropped.is_ok()), abandoned, "{stake:?}");
+            if stake != Stake::Nothing {
+                let ended = tokio::time::timeout(longest, asked.as_mut()).await;
+                assert_eq!(took(ended == Ok(None)), answered, "{stake:?}");
+            }
+            assert!(!stopping.is_cancelled(), "the others go on");
+        }
+    }
+
     #[tokio::test]
     async fn after_the_stop_no_login_is_begun_and_every_token_is_still_ended() {
         let stopping = CancellationToken::new();
         stopping.cancel();
-        let ask = |stake| Run::new(stopping.clone()).scope(answer(stake, ready(())));
+        let ask = |stake| Run::new(&stopping).scope(answer(stake, ready(())));
         assert_eq!(ask(Stake::BringsToken).await, None);
         assert_eq!(ask(Stake::EndsToken).await, Some(()));
-        assert!(Run::new(stopping.clone()).scope(async { is_stopping() }).await);
+        assert!(Run::new(&stopping).scope(async { is_stopping() }).await);
         assert!(!is_stopping(), "outside of a run nothing stops");
         assert_eq!(answer(Stake::BringsToken, ready(())).await, Some(()));
     }

@@ -1,7 +1,14 @@
 //! What is left of credentials in the operator's memory once a check has ended.
 
-use std::{fs, time::Duration};
+use std::{
+    collections::HashSet,
+    fs,
+    time::{Duration, Instant},
+};
 
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, api::DeleteParams};
 use serde_json::{Value, json};
 use vault_connection_operator::api::condition::Reason;
 
@@ -10,16 +17,29 @@ use crate::support::{
     canary::{Canary, Needle, Needles},
     cluster::Cluster,
     fakes::{
+        Fake,
         openbao::MOUNT,
-        vault::{Ask, FakeVault, Secrets},
+        vault::{Ask, FakeVault, Misdeed, Secrets},
     },
     memory::{self, Hit},
     operator::Operator,
     specs,
     vault::Vault,
     verdict::is_ready,
-    wait::PATIENCE,
+    wait::{PATIENCE, eventually},
 };
+
+/// How many connections hang at each server.
+const HANGING: usize = 8;
+
+/// As large as a credential may be.
+const LARGE: usize = 16 << 10;
+
+/// As much as hanging checks of that many large credentials may take.
+const MAX_GROWTH: u64 = 24 << 20;
+
+/// When the checks that hang would end by themselves. A busy machine is in time long before.
+const HANG: Duration = Duration::from_secs(60);
 
 /// The promise: a second after a check, nothing in memory shows its secret id.
 const PROMISED: Duration = Duration::from_secs(1);
@@ -152,4 +172,82 @@ async fn a_connection_that_carried_a_secret_id_is_not_kept() {
     for (ask, expected) in rows {
         assert_eq!((fake.asked(ask), fake.ends_with(ask)), (1, expected), "{ask:?}");
     }
+}
+
+/// What a process holds of memory now, in bytes.
+fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+}
+
+/// How many sockets a process has that lead to a port of this machine.
+fn sockets_to(pid: u32, port: u16) -> usize {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs").flatten();
+    let links = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+    let own: HashSet<_> = links.filter_map(|link| link.to_str().map(str::to_owned)).collect();
+    let table = fs::read_to_string("/proc/net/tcp").expect("the kernel has a table");
+    let fields = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let remote = format!(":{port:04X}");
+    fields
+        .filter(|it| it.len() > 9 && it[2].ends_with(&remote) && own.contains(&format!("socket:[{}]", it[9])))
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_after_its_deletion_nothing_is_left_of_a_connection_whose_server_hangs() {
+    let (cluster, deaf) = (Cluster::new("memory-hangs").await, Fake::silent().await);
+    let (login, own) = (FakeVault::new().await, FakeVault::new().await);
+    login.misbehave(Ask::Login, Misdeed::Silence);
+    own.misbehave(Ask::LookupSelf, Misdeed::Silence);
+    let operator = Operator::start(&cluster).await;
+    let before = resident(operator.pid);
+    let canary = Canary::new("credential", "c-");
+    let large = canary.value.repeat(LARGE / canary.value.len());
+    let names: Vec<_> = (0..3 * HANGING).map(|number| format!("hangs-{number}")).collect();
+    for (number, name) in names.iter().enumerate() {
+        // A role of its own: of one that nothing is known of, one connection logs in at a time.
+        let role_id = format!("role-{number}");
+        cluster.secret(name, &[("roleId", &role_id), ("secretId", &large), ("token", &large)]).await;
+        let mut spec = match number % 3 {
+            0 => specs::app_role(&deaf.url(), MOUNT, name),
+            1 => specs::app_role(&login.url, MOUNT, name),
+            _ => specs::token(&own.url, name),
+        };
+        spec["check"] = json!({"interval": "60s", "timeout": format!("{}s", HANG.as_secs())});
+        cluster.connect(name, &spec).await;
+    }
+    eventually("all hang", PATIENCE, async || {
+        let hang = [deaf.connections(), login.asked(Ask::Login), own.asked(Ask::LookupSelf)];
+        (hang == [HANGING; 3]).then_some(())
+    })
+    .await;
+    let growth = resident(operator.pid).saturating_sub(before);
+    let needles = Needles::of(forms(&canary));
+    assert!(
+        !memory::search(operator.pid, &needles).is_empty(),
+        "a credential in use is found, or none could be"
+    );
+
+    let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let deletions = names.iter().map(async |name| {
+        cluster.delete(name).await;
+        secrets.delete(name, &DeleteParams::default()).await.expect("it is deleted");
+    });
+    join_all(deletions).await;
+    let deleted = Instant::now();
+    let left = loop {
+        let begin = deleted.elapsed();
+        let hits = memory::search(operator.pid, &needles);
+        if hits.is_empty() || begin > HANG / 4 {
+            eprintln!("nothing was left {begin:?} after the deletion; {} KiB more before it", growth >> 10);
+            break hits;
+        }
+    };
+    assert!(left.is_empty(), "this is left in memory:\n{}", list(&left.iter().collect::<Vec<_>>()));
+    let port =
+        |address: &str| address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).expect("a port");
+    let ports = [port(&deaf.address), login.address.port(), own.address.port()];
+    assert_eq!(ports.map(|port| sockets_to(operator.pid, port)), [0; 3], "every socket is closed");
+    assert!(growth < MAX_GROWTH, "{growth} bytes");
 }

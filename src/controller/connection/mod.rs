@@ -43,7 +43,7 @@ use crate::{
         condition::{ConditionType, Reason},
         connection::VaultConnection,
     },
-    check::{Checked, Checker, Leftover, Subject},
+    check::{CheckState, Checked, Checker, Leftover, Subject},
     cluster::{self, Cluster, ClusterError},
     conditions,
     names::{ConnectionRef, ObjectName},
@@ -152,13 +152,14 @@ async fn report_panic(object: &Guarded, context: &Context, retry: Duration) -> R
 /// Forgets a connection that is gone, and ends what was logged in for it.
 pub(super) async fn forget(connection: &ConnectionRef, context: &Context) {
     let Some(entry) = context.registry.forget(connection) else { return };
+    // What is secret in it goes first: neither a Vault nor an API server that hangs may keep it.
+    let state = entry.state.lock().await.take();
+    let leftovers = state.map(|mut state| state.check.abandon()).unwrap_or_default();
+    context.checker.revoke(&connection.namespace, leftovers, Instant::now() + AFTERWARDS).await;
     if let Some(published) = entry.published.lock().await.take() {
         context.checker.metrics.moved(published.status().state, None);
         context.checker.metrics.objects().forget_connection(connection);
     }
-    let Some(mut state) = entry.state.lock().await.take() else { return };
-    let leftovers = state.check.abandon();
-    context.checker.revoke(&connection.namespace, leftovers, Instant::now() + AFTERWARDS).await;
 }
 
 // === impl Reconcile ===
@@ -249,7 +250,7 @@ impl<'a> Reconcile<'a> {
                 .filter(|_| is_ready(&status, self.generation))
                 .map(|left| started + left),
         };
-        let Checked { observation, leftovers, waited } =
+        let Checked { observation, mut leftovers, waited } =
             match self.context.checker.check(&subject, &mut state.check).await {
                 Ok(checked) => checked,
                 Err(error) => {
@@ -259,6 +260,10 @@ impl<'a> Reconcile<'a> {
             };
         if shutdown::is_stopping() {
             // What was seen may come from that. The next operator looks again.
+            if shutdown::is_gone() {
+                leftovers.extend(state.check.abandon());
+                state.check = CheckState::default();
+            }
             self.revoke(leftovers).await;
             return Ok(());
         }

@@ -152,9 +152,16 @@ impl<K: Kind> Scheduler<K> {
                 self.queue.release(&key);
                 continue;
             };
-            let run = Run::new(self.stopping.clone());
+            let run = Run::new(&self.stopping);
             let reconcile = Arc::clone(&self.kind).reconcile(Arc::clone(&entry.object));
-            let task = self.spawn(key.clone(), Work::Reconcile, Arc::clone(&run).scope(reconcile));
+            let reconcile = Arc::clone(&run).scope(reconcile);
+            let watched = Arc::clone(&run);
+            let task = self.spawn(key.clone(), Work::Reconcile, async move {
+                tokio::select! {
+                    outcome = reconcile => outcome,
+                    () = watched.abandoned() => Ok(Requeue::OnChange),
+                }
+            });
             self.running.insert(key, Running { run, task });
         }
         while let Some(key) = self.expiries.pop(now) {
@@ -283,8 +290,10 @@ impl<K: Kind> Scheduler<K> {
         self.queue.remove(key);
         self.panicked.remove(key);
         self.expiries.set(key.clone(), None);
-        if !self.queue.is_running(key) {
-            self.forget(key);
+        match self.running.get(key) {
+            // Its end leads to what is done for an object that is gone.
+            Some(running) => running.run.end(),
+            None => self.forget(key),
         }
     }
 
@@ -651,10 +660,21 @@ mod tests {
         let mut scene = Scene::new(4);
         scene.list(&["goes on", "fine"]);
         assert_eq!(scene.at_once().await, [("reconcile", "fine"), ("reconcile", "goes on")]);
-        scene.list(&[]);
-        assert_eq!(scene.at_once().await, [("forget", "another")]);
         scene.fake.go_on.notify_one();
-        assert_eq!(scene.at_once().await, [("end", "goes on"), ("forget", "goes on")]);
+        scene.list(&[]);
+        let done = [("end", "goes on"), ("forget", "another"), ("forget", "goes on")];
+        assert_eq!(scene.at_once().await, done);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_that_holds_no_token_ends_with_its_object() {
+        let mut scene = Scene::new(1);
+        scene.list(&["hangs"]);
+        assert_eq!(scene.next().await, ("reconcile", "hangs"));
+        scene.changes.send(Change::Deleted(("hangs", 1))).expect("it listens");
+        assert_eq!(scene.at_once().await, [("forget", "another")]);
+        scene.list(&["fine"]);
+        assert_eq!(scene.at_once().await, [("reconcile", "fine")], "its worker is free");
     }
 
     #[tokio::test(start_paused = true)]
