@@ -2,6 +2,8 @@
 //!
 //! Every call has a deadline: kube's own client would retry for minutes inside one call.
 
+mod foreign;
+
 use std::{
     env,
     future::Future,
@@ -20,7 +22,7 @@ use kube::{
 };
 use secrecy::zeroize::Zeroizing;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     api::{CREDENTIALS_LABEL, CREDENTIALS_LABEL_VALUE, connection::VaultConnection, gateway::VaultGateway},
@@ -184,8 +186,9 @@ impl Cluster {
         }
     }
 
-    /// Applies a status to an object of kind `K` in the state that was seen. The API server refuses it for any other
-    /// state: it does not compare the `uid` of a status, so only the `resourceVersion` tells one that took the name.
+    /// Applies a status to an object of kind `K` in the state that was seen, and takes out what somebody else has added to
+    /// it. The API server refuses it for any other state: it does not compare the `uid` of a status, so only the
+    /// `resourceVersion` tells one that took the name.
     pub async fn apply_status<K: Resource<DynamicType = ()>>(
         &self,
         (namespace, name): (&str, &str),
@@ -202,12 +205,36 @@ impl Cluster {
         });
         let params = PatchParams::apply(FIELD_MANAGER).force();
         match within_deadline(api.patch_status(name, &params, &Patch::Apply(&patch))).await? {
-            Ok(object) => Ok(Written::Stands(version(&object.metadata))),
+            Ok(object) => {
+                Ok(Written::Stands(match foreign::removal(&patch["status"], &object.data["status"]) {
+                    Some(removal) => self.remove(&api, (name, &object.metadata), &removal).await?,
+                    None => version(&object.metadata),
+                }))
+            }
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(Written::Gone),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(Written::Outdated),
             Err(source) => {
                 let (namespace, name) = (namespace.to_owned(), name.to_owned());
                 Err(ClusterError::Write { kind: kind.kind, namespace, name, source })
+            }
+        }
+    }
+
+    /// Takes out of a status what is not ours: an apply leaves what others have written, and we do not.
+    async fn remove(
+        &self,
+        api: &Api<DynamicObject>,
+        (name, state): (&str, &ObjectMeta),
+        removal: &Value,
+    ) -> Result<Version, ClusterError> {
+        let patch = json!({ "metadata": { "resourceVersion": state.resource_version }, "status": removal });
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        match within_deadline(api.patch_status(name, &params, &Patch::Merge(&patch))).await? {
+            Ok(object) => Ok(version(&object.metadata)),
+            Err(_) => {
+                // Whoever has changed the object meanwhile leads to another event, and that to another write.
+                tracing::debug!(name, "a status holds what is not ours");
+                Ok(version(state))
             }
         }
     }

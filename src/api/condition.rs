@@ -289,6 +289,25 @@ impl ConditionType {
     pub const STEPS: [Self; 5] =
         [Self::ReferencesResolved, Self::Reachable, Self::ServerReady, Self::Authenticated, Self::Authorized];
 
+    /// All of them.
+    const ALL: [Self; 10] = [
+        Self::Ready,
+        Self::ReferencesResolved,
+        Self::Reachable,
+        Self::ServerReady,
+        Self::Authenticated,
+        Self::Authorized,
+        Self::Reconciling,
+        Self::Stalled,
+        Self::CredentialsExpiring,
+        Self::CertificateExpiring,
+    ];
+
+    /// Whether a condition of this type is the operator's. Those of other types are left alone.
+    pub fn is_ours(text: &str) -> bool {
+        Self::ALL.iter().any(|own| own.as_str() == text)
+    }
+
     /// The text in the condition.
     pub fn as_str(self) -> &'static str {
         match self {

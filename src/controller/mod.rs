@@ -18,7 +18,9 @@ pub mod gateway;
 pub mod last_write;
 pub mod lease;
 pub mod policy;
+pub mod published;
 pub mod registry;
+pub mod snapshot;
 pub mod watch;
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};

@@ -11,8 +11,9 @@ use std::{
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::connection::{publish::Published, snapshot::Snapshot, state::ConnectionState};
+use super::{connection::state::ConnectionState, published::Published, snapshot::Snapshot};
 use crate::{
+    api::status::VaultConnectionStatus,
     names::{ConnectionRef, GatewayName, ObjectKind, ObjectName},
     references::{
         Version,
@@ -60,7 +61,7 @@ pub struct Entry {
     /// What is kept between checks. Held during a check; none before the first look.
     pub state: AsyncMutex<Option<ConnectionState>>,
     /// The status. Held while it is written, never during a check; none before the first look.
-    pub published: AsyncMutex<Option<Published>>,
+    pub published: AsyncMutex<Option<Published<VaultConnectionStatus>>>,
     snapshot: Mutex<Snapshot>,
     triggered: AtomicBool,
 }

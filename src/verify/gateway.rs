@@ -84,6 +84,23 @@ pub fn invalid_spec(
     begin(previous, around, &verdicts, connections)
 }
 
+/// The status of a Ready gateway that was not checked in time. It rests on what the last check rested on.
+pub fn overdue(
+    previous: &VaultGatewayStatus,
+    around: &Circumstances<'_>,
+    connections: usize,
+) -> VaultGatewayStatus {
+    let message = "no check could be made in time, so nobody knows whether the endpoints still work: the operator or the Kubernetes API is overloaded; raise spec.check.interval, or ask those who run the operator to raise --concurrency".to_owned();
+    let failed = Some((Reason::CheckOverdue, message));
+    let verdicts = judge::ladder(&STEPS, failed, |_| (Reason::Resolved, String::new()));
+    VaultGatewayStatus {
+        credentials: previous.credentials.clone(),
+        last_check_time: previous.last_check_time.clone(),
+        next_check_time: previous.next_check_time.clone(),
+        ..begin(previous, around, &verdicts, connections)
+    }
+}
+
 /// The status of a gateway at which the operator failed by a defect of its own, and which it tries again after `retry`.
 pub fn internal_error(
     previous: &VaultGatewayStatus,
@@ -99,6 +116,11 @@ pub fn internal_error(
 /// The same status with another number of connections.
 pub fn counted(previous: &VaultGatewayStatus, connections: usize) -> VaultGatewayStatus {
     VaultGatewayStatus { connections: Some(number(connections)), ..previous.clone() }
+}
+
+/// Whether a status calls its gateway Ready.
+pub fn is_ready(status: &VaultGatewayStatus) -> bool {
+    conditions::is_true(&status.conditions, ConditionType::Ready)
 }
 
 /// Whether a status says something new. That time goes by, or a proxy is a little slower, is nothing new.
@@ -224,6 +246,21 @@ mod tests {
 
     /// The endpoints, the status and reason of Ready, and which of the two conditions of kstatus is set.
     type Row<'a> = (&'a str, &'a [EndpointSeen], (&'a str, &'a str), Option<ConditionType>);
+
+    #[test]
+    fn a_ready_that_is_not_earned_anew_in_time_ends_and_the_next_check_decides() {
+        let before = status(&VaultGatewayStatus::default(), 0, &[endpoint("a", None)]);
+        let around = Circumstances { generation: 1, requested_at: None, now: at(120), jitter: 0.0 };
+        let late = overdue(&before, &around, 3);
+        assert!(is_ready(&before) && !is_ready(&late));
+        assert_eq!(ready(&late), ("Unknown", "CheckOverdue"));
+        assert_eq!(
+            (late.last_check_time.as_ref(), late.healthy_endpoints),
+            (before.last_check_time.as_ref(), None)
+        );
+        assert!(conditions::is_true(&late.conditions, ConditionType::Reconciling));
+        assert!(is_ready(&status(&late, 130, &[endpoint("a", None)])));
+    }
 
     #[test]
     fn a_gateway_is_ready_while_one_endpoint_works() {

@@ -31,6 +31,7 @@ mod faults_openbao;
 mod faults_server;
 mod faults_table;
 mod first_check;
+mod forged;
 mod gateway_access;
 mod gateway_count;
 mod gateway_faults;

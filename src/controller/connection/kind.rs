@@ -11,12 +11,19 @@ use tokio::sync::Notify;
 
 use super::{Context, Guarded, expire, forget, reconcile, report_panic};
 use crate::{
-    cluster::ClusterError,
-    controller::engine::{
-        Kind, Listing, Requeue,
-        queue::{Lane, Priority},
+    api::condition::ConditionType,
+    cluster::{self, ClusterError},
+    conditions,
+    controller::{
+        engine::{
+            Kind, Listing, Requeue,
+            queue::{Lane, Priority},
+        },
+        published,
+        snapshot::Shown,
     },
     names::{ConnectionRef, InstanceUrl},
+    spec::Desired,
 };
 
 /// A watched namespace, or all of them.
@@ -83,11 +90,19 @@ impl Kind for Connections {
     }
 
     fn seen(&self, key: &ConnectionRef, object: &Guarded) {
-        self.context.registry.of(key).snapshot().saw(object, Instant::now());
+        let status = object.0.as_ref().ok().and_then(|connection| connection.status.as_ref());
+        let shown = Shown {
+            version: &cluster::version(object.meta()),
+            generation: object.meta().generation.unwrap_or_default(),
+            ready: status.is_some_and(|it| conditions::is_true(&it.conditions, ConditionType::Ready)),
+            digest: &|| status.map(published::digest),
+            interval: &|| interval(object),
+        };
+        self.context.registry.of(key).snapshot().saw(&shown, Instant::now());
         let unread = &self.lists().unread;
         if !unread.is_empty() && (unread.contains(&None) || unread.contains(&Some(key.namespace.clone()))) {
             // What earlier processes counted is noted before anybody looks at what the list holds.
-            if let Some(status) = object.0.as_ref().ok().and_then(|connection| connection.status.as_ref()) {
+            if let Some(status) = status {
                 self.context.checker.logins.restore(key, status);
             }
         }
@@ -113,7 +128,7 @@ impl Kind for Connections {
     }
 
     fn expires(&self, key: &ConnectionRef) -> Option<Instant> {
-        self.context.registry.get(key)?.snapshot().expires()
+        self.context.registry.get(key)?.snapshot().wake()
     }
 
     async fn reconcile(self: Arc<Self>, object: Arc<Guarded>) -> Result<Requeue, ClusterError> {
@@ -135,4 +150,10 @@ impl Kind for Connections {
     async fn forget(self: Arc<Self>, key: ConnectionRef) {
         forget(&key, &self.context).await;
     }
+}
+
+/// How often a connection is checked, if it can be.
+fn interval(object: &Guarded) -> Option<Duration> {
+    let spec = &object.0.as_ref().ok()?.spec;
+    Desired::parse(spec).ok().filter(|_| !spec.suspend).map(|desired| desired.interval)
 }

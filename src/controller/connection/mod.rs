@@ -16,7 +16,6 @@
 
 pub mod kind;
 pub mod publish;
-pub mod snapshot;
 pub mod state;
 
 use std::{

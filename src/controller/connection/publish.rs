@@ -11,33 +11,12 @@ use crate::{
     api::{condition::ConditionType, connection::VaultConnection, status::VaultConnectionStatus},
     cluster::{ClusterError, Written},
     conditions,
-    controller::{events::tell, last_write::LastWrite},
+    controller::{events::tell, published::Published},
     verify::{
         events::transition,
         report::{self, Circumstances},
     },
 };
-
-/// The status of one connection. Held while it is written.
-pub struct Published {
-    /// The `metadata.uid` that it is about.
-    uid: String,
-    /// The status as the API server has it.
-    written: VaultConnectionStatus,
-    /// A newer status that could not be written yet.
-    pending: Option<VaultConnectionStatus>,
-    /// Our last write.
-    last_write: LastWrite,
-}
-
-// === impl Published ===
-
-impl Published {
-    /// The status that is true, whether the API server has it yet or not.
-    pub fn status(&self) -> &VaultConnectionStatus {
-        self.pending.as_ref().unwrap_or(&self.written)
-    }
-}
 
 /// Whether a status calls this generation of the spec Ready.
 pub(super) fn is_ready(status: &VaultConnectionStatus, generation: i64) -> bool {
@@ -71,30 +50,38 @@ impl Reconcile<'_> {
             self.context.checker.metrics.objects().connection(&self.connection, &next);
             let is_ready = conditions::is_true(&next.conditions, ConditionType::Ready);
             self.entry.snapshot().is_told(is_ready);
-            published.pending = Some(next);
+            published.replace(next);
         }
         self.write_pending(published).await
     }
 
     /// The status, as far as this connection goes: that of one which was deleted and created again begins anew.
-    fn begin_status<'p>(&self, published: &'p mut Option<Published>) -> &'p mut Published {
+    fn begin_status<'p>(
+        &self,
+        published: &'p mut Option<Published<VaultConnectionStatus>>,
+    ) -> &'p mut Published<VaultConnectionStatus> {
         let (uid, metrics) = (self.object.uid().unwrap_or_default(), &self.context.checker.metrics);
         if let Some(former) = published.take_if(|published| published.uid != uid) {
             metrics.moved(former.status().state, None);
         }
-        published.get_or_insert_with(|| {
-            let status = self.object.0.as_ref().ok().and_then(|connection| connection.status.clone());
-            let written = status.unwrap_or_default();
+        let shown = self.object.0.as_ref().ok().and_then(|connection| connection.status.as_ref());
+        let mut snapshot = self.entry.snapshot();
+        let published = published.get_or_insert_with(|| {
+            let written = shown.cloned().unwrap_or_default();
             metrics.moved(None, written.state);
             metrics.objects().connection(&self.connection, &written);
-            Published { uid, written, pending: None, last_write: LastWrite::default() }
-        })
+            Published::adopt(uid, &self.seen, written, &mut snapshot)
+        });
+        published.saw(&self.seen, shown, &mut snapshot, std::time::Instant::now());
+        published
     }
 
-    async fn write_pending(&self, published: &mut Published) -> Result<(), ClusterError> {
-        let Some(status) = published.pending.clone() else { return Ok(()) };
+    async fn write_pending(
+        &self,
+        published: &mut Published<VaultConnectionStatus>,
+    ) -> Result<(), ClusterError> {
+        let Some((to_write, status)) = published.to_write(&self.seen) else { return Ok(()) };
         let Context { cluster, checker, .. } = self.context;
-        let to_write = published.last_write.state_to_write(&self.seen);
         let place = (self.connection.namespace.as_str(), self.connection.name.as_str());
         let after = match cluster.apply_status::<VaultConnection>(place, &to_write, &status).await? {
             Written::Stands(after) => after,
@@ -104,17 +91,16 @@ impl Reconcile<'_> {
                 return Ok(());
             }
             Written::Gone => {
-                published.pending = None;
-                checker.metrics.moved(status.state, published.written.state);
-                checker.metrics.objects().connection(&self.connection, &published.written);
+                published.gone();
+                checker.metrics.moved(status.state, published.status().state);
+                checker.metrics.objects().connection(&self.connection, published.status());
                 return Ok(());
             }
         };
-        published.last_write.wrote(self.seen.clone(), after);
-        published.pending = None;
-        let before = std::mem::replace(&mut published.written, status);
+        let before = published.wrote(&self.seen, after, &mut self.entry.snapshot());
         checker.metrics.status_written();
-        if let Some(transition) = transition(&before.conditions, &published.written.conditions) {
+        let transition = before.and_then(|before| transition(&before.conditions, &status.conditions));
+        if let Some(transition) = transition {
             tell(&self.context.recorder, &self.reference, transition).await;
         }
         Ok(())

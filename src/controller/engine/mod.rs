@@ -73,7 +73,8 @@ pub trait Kind: Send + Sync + 'static {
     /// What goes first.
     fn priority(&self, key: &Self::Key) -> Priority;
 
-    /// When its Ready must end, unless it was earned anew by then.
+    /// When its Ready must end, unless it was earned anew by then; or its status must be written again, because somebody
+    /// else may have written it.
     fn expires(&self, key: &Self::Key) -> Option<Instant>;
 
     /// Makes its status true. `Err` means that the Kubernetes API failed us.
@@ -82,7 +83,8 @@ pub trait Kind: Send + Sync + 'static {
         object: Arc<Self::Object>,
     ) -> impl Future<Output = Result<Requeue, ClusterError>> + Send;
 
-    /// Ends a Ready that was not earned anew in time. Must not wait for a reconcile.
+    /// Ends a Ready that was not earned anew in time, and writes a status again that somebody else has written. Must not
+    /// wait for a reconcile.
     fn expire(
         self: Arc<Self>,
         object: Arc<Self::Object>,

@@ -5,15 +5,18 @@
 //!   2 due?      schedule::due                                 pure
 //!   3 observe   read the objects, try every endpoint          I/O
 //!   4 judge, 5 fold   verify::gateway::checked                pure
-//!   6 write     Cluster::apply_status                         I/O, only news
+//!   6 write     Reconcile::publish                            I/O, only news
 //!   7 tell      an event; a call to the connections that wait I/O, failure only logged
 //!   8 again     the same                                      pure
 //! ```
 //!
 //! Connections do not ask for this status: they go through the endpoints themselves, and see what works. What a check
-//! here finds only orders the endpoints for them, and calls those that wait for one.
+//! here finds only orders the endpoints for them, and calls those that wait for one. The end of a Ready that was not earned
+//! anew in time, and the report of a panic, need no reconcile and wait for none.
 
+mod kind;
 mod probe;
+mod publish;
 mod state;
 
 use std::{
@@ -22,46 +25,29 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{api::core::v1::ObjectReference, jiff::Timestamp};
 use kube::{Resource, ResourceExt, core::DeserializeGuard};
-use tokio::{
-    sync::{Mutex as AsyncMutex, mpsc::UnboundedSender},
-    time::Instant,
-};
+use tokio::sync::{Mutex as AsyncMutex, mpsc::UnboundedSender};
 
 use self::{
     probe::probe,
     state::{GatewayState, LastCheck},
 };
 use super::{
-    connection::Context,
-    engine::{
-        Kind, Listing, Requeue,
-        queue::{Lane, Priority},
-    },
-    events::tell,
-    registry::Change,
+    connection::Context, engine::Requeue, events::tell, published::Published, registry::Change,
+    snapshot::Snapshot,
 };
 use crate::{
     api::{
         REQUESTED_AT,
         gateway::{VaultGateway, VaultGatewayStatus},
     },
-    cluster::{self, ClusterError, Written},
+    cluster::{self, ClusterError},
     names::{GatewayName, ObjectName},
     references::Version,
     spec::DesiredGateway,
-    verify::{
-        events::{self, Transition},
-        gateway,
-        report::{self, Circumstances},
-        schedule,
-    },
+    verify::{events::Transition, gateway, report::Circumstances, schedule},
 };
-
-/// How long a number of connections may stand before another one is written. A thousand connections that are looked at
-/// one after the other, as at a start, are a few writes by that and not a thousand.
-const RECOUNT: Duration = Duration::from_secs(2);
 
 /// A gateway as the API server has it, readable or not.
 pub type GuardedGateway = DeserializeGuard<VaultGateway>;
@@ -72,13 +58,25 @@ pub struct GatewayContext {
     pub shared: Arc<Context>,
     /// Takes connections that rest on another state of a gateway than the one seen now.
     pub changed: UnboundedSender<Change>,
-    states: Mutex<HashMap<GatewayName, Arc<AsyncMutex<GatewayState>>>>,
+    entries: Mutex<HashMap<GatewayName, Arc<Entry>>>,
+}
+
+/// What is kept of one gateway.
+#[derive(Default)]
+struct Entry {
+    /// What is kept between checks. Held during a check; none before the first look.
+    state: AsyncMutex<Option<GatewayState>>,
+    /// The status. Held while it is written, never during a check; none before the first look.
+    published: AsyncMutex<Option<Published<VaultGatewayStatus>>>,
+    snapshot: Mutex<Snapshot>,
 }
 
 /// One look at one gateway.
 struct Reconcile<'a> {
     context: &'a GatewayContext,
+    object: &'a GuardedGateway,
     name: GatewayName,
+    entry: Arc<Entry>,
     seen: Version,
     around: Circumstances<'a>,
 }
@@ -87,14 +85,25 @@ struct Reconcile<'a> {
 async fn reconcile(object: &GuardedGateway, context: &GatewayContext) -> Result<Requeue, ClusterError> {
     let run = Reconcile::new(object, context);
     context.saw(&run.name, Some(&cluster::spec_version(object.meta())));
-    let state = context.state(&run.name, object);
-    let mut state = state.lock().await;
-    state.begin(object);
+    let mut state = run.entry.state.lock().await;
+    let state = GatewayState::begin(&mut state, object);
     match object.0.as_ref().map(|gateway| DesiredGateway::parse(&gateway.spec)) {
-        Ok(Ok(desired)) => run.check_if_due(&mut state, &desired).await,
-        Ok(Err(error)) => run.refuse(&mut state, &error.to_string()).await,
-        Err(error) => run.refuse(&mut state, &format!("the spec cannot be read: {error}")).await,
+        Ok(Ok(desired)) => run.check_if_due(state, &desired).await,
+        Ok(Err(error)) => run.refuse(state, &error.to_string()).await,
+        Err(error) => run.refuse(state, &format!("the spec cannot be read: {error}")).await,
     }
+}
+
+/// Ends a Ready that was not earned anew in time. A check may be under way.
+async fn expire(object: &GuardedGateway, context: &GatewayContext) -> Result<(), ClusterError> {
+    let run = Reconcile::new(object, context);
+    let now = std::time::Instant::now();
+    run.publish(|status| {
+        // It may have been earned anew, or ended, while this waited for its turn.
+        let expired = run.entry.snapshot().expires().is_some_and(|expires| expires <= now);
+        (expired && gateway::is_ready(status)).then(|| gateway::overdue(status, &run.around, run.users()))
+    })
+    .await
 }
 
 /// Says in the status that a run panicked. The next one begins anew.
@@ -104,12 +113,10 @@ async fn report_panic(
     retry: Duration,
 ) -> Result<(), ClusterError> {
     let run = Reconcile::new(object, context);
-    let state = context.state(&run.name, object);
-    let mut state = state.lock().await;
-    state.begin(object);
-    state.checked = None;
-    let status = gateway::internal_error(state.status(), &run.around, retry, run.users());
-    run.write(&mut state, status).await
+    if let Some(state) = run.entry.state.lock().await.as_mut() {
+        state.checked = None;
+    }
+    run.publish(|status| Some(gateway::internal_error(status, &run.around, retry, run.users()))).await
 }
 
 /// Forgets a gateway that is gone. Its connections fail from now on, and each tells so itself.
@@ -119,7 +126,8 @@ async fn forget(name: &GatewayName, context: &GatewayContext) {
     context.shared.checker.dialer.forget(name);
     context.shared.checker.metrics.objects().forget_gateway(name);
     context.saw(name, None);
-    let Some(state) = context.lock().remove(name) else { return };
+    let Some(entry) = context.lock().remove(name) else { return };
+    let Some(published) = entry.published.lock().await.take() else { return };
     let users = registry.users_of(name);
     if !users.is_empty() {
         let names: Vec<_> = users.iter().take(10).map(|user| user.name.as_str()).collect();
@@ -129,7 +137,19 @@ async fn forget(name: &GatewayName, context: &GatewayContext) {
             names.join(", ")
         );
         let transition = Transition { warning: true, reason: "DeletedInUse".to_owned(), note };
-        tell(&context.shared.recorder, &state.lock().await.reference, transition).await;
+        tell(&context.shared.recorder, &reference(name, published.uid), transition).await;
+    }
+}
+
+/// What an event names, of a gateway that is gone.
+fn reference(name: &GatewayName, uid: String) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(VaultGateway::api_version(&()).into_owned()),
+        kind: Some(VaultGateway::kind(&()).into_owned()),
+        namespace: Some(name.namespace.clone()),
+        name: Some(name.name.clone()),
+        uid: Some(uid),
+        ..ObjectReference::default()
     }
 }
 
@@ -138,7 +158,7 @@ async fn forget(name: &GatewayName, context: &GatewayContext) {
 impl GatewayContext {
     /// Nothing is known yet.
     pub fn new(shared: Arc<Context>, changed: UnboundedSender<Change>) -> Self {
-        Self { shared, changed, states: Mutex::default() }
+        Self { shared, changed, entries: Mutex::default() }
     }
 
     /// Notes the state of a gateway, and asks its connections to look again if they rest on another.
@@ -150,65 +170,27 @@ impl GatewayContext {
         }
     }
 
-    fn state(&self, name: &GatewayName, object: &GuardedGateway) -> Arc<AsyncMutex<GatewayState>> {
-        let new = || Arc::new(AsyncMutex::new(GatewayState::new(object)));
-        Arc::clone(self.lock().entry(name.clone()).or_insert_with(new))
+    /// The entry of a gateway, new if there is none.
+    fn entry(&self, name: &GatewayName) -> Arc<Entry> {
+        Arc::clone(self.lock().entry(name.clone()).or_default())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<GatewayName, Arc<AsyncMutex<GatewayState>>>> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The entry of a gateway, if there is one.
+    fn known(&self, name: &GatewayName) -> Option<Arc<Entry>> {
+        self.lock().get(name).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<GatewayName, Arc<Entry>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kind for GatewayContext {
-    type Key = GatewayName;
-    type Object = GuardedGateway;
-    const NAME: &'static str = "VaultGateway";
+// === impl Entry ===
 
-    fn key(object: &GuardedGateway) -> GatewayName {
-        GatewayName { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
-    }
-
-    /// A gateway has several endpoints, which are tried at once.
-    fn lane(object: &GuardedGateway) -> Lane {
-        Lane { namespace: object.namespace().unwrap_or_default(), instance: None }
-    }
-
-    fn revision(object: &GuardedGateway) -> (String, i64) {
-        (object.uid().unwrap_or_default(), object.meta().generation.unwrap_or_default())
-    }
-
-    fn seen(&self, _: &GatewayName, _: &GuardedGateway) {}
-
-    fn listed(&self, _: Option<&str>, _: Listing) {}
-
-    fn priority(&self, _: &GatewayName) -> Priority {
-        Priority::Normal
-    }
-
-    /// Connections go through the endpoints themselves, so that nothing depends on the age of this status.
-    fn expires(&self, _: &GatewayName) -> Option<std::time::Instant> {
-        None
-    }
-
-    async fn reconcile(self: Arc<Self>, object: Arc<GuardedGateway>) -> Result<Requeue, ClusterError> {
-        reconcile(&object, &self).await
-    }
-
-    async fn expire(self: Arc<Self>, _: Arc<GuardedGateway>) -> Result<(), ClusterError> {
-        Ok(())
-    }
-
-    async fn report_panic(
-        self: Arc<Self>,
-        object: Arc<GuardedGateway>,
-        retry: Duration,
-    ) -> Result<(), ClusterError> {
-        report_panic(&object, &self, retry).await
-    }
-
-    async fn forget(self: Arc<Self>, key: GatewayName) {
-        forget(&key, &self).await;
+impl Entry {
+    /// What can be told at any time. Never held while anything is awaited.
+    fn snapshot(&self) -> MutexGuard<'_, Snapshot> {
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -217,9 +199,12 @@ impl Kind for GatewayContext {
 impl<'a> Reconcile<'a> {
     fn new(object: &'a GuardedGateway, context: &'a GatewayContext) -> Self {
         let meta = object.meta();
+        let name = GatewayName { namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
         Self {
             context,
-            name: GatewayContext::key(object),
+            object,
+            entry: context.entry(&name),
+            name,
             seen: cluster::version(meta),
             around: Circumstances {
                 generation: meta.generation.unwrap_or_default(),
@@ -242,7 +227,8 @@ impl<'a> Reconcile<'a> {
         let registry = &self.context.shared.registry;
         registry.register_gateway(&self.name, desired.references());
         state.is_stale |= registry.take_stale(&self.name);
-        let inputs = state.due_inputs(&self.around);
+        let answered = self.status().await.last_handled_reconcile_at;
+        let inputs = state.due_inputs(&self.around, answered.as_deref());
         let now = self.around.now;
         let (due, postponed) = (schedule::due(&inputs, now), schedule::postponed(&inputs, now));
         if let Some(cause) = due {
@@ -253,15 +239,8 @@ impl<'a> Reconcile<'a> {
             self.check(state, desired).await?;
             return Ok(again(state, None));
         }
-        let status = gateway::counted(state.status(), self.users());
-        let stands = state.written_at.map(|at| at.elapsed());
-        if let Some(rest) = stands.and_then(|stands| RECOUNT.checked_sub(stands))
-            && gateway::is_news(state.status(), &status)
-        {
-            return Ok(Requeue::After(rest));
-        }
-        self.write(state, status).await?;
-        Ok(again(state, postponed))
+        // A number of connections that must stand for a while is looked at again then; a check is due no sooner.
+        Ok(self.recount().await?.map_or_else(|| again(state, postponed), Requeue::After))
     }
 
     async fn check(&self, state: &mut GatewayState, desired: &DesiredGateway) -> Result<(), ClusterError> {
@@ -269,52 +248,32 @@ impl<'a> Reconcile<'a> {
         let seen = probe(&shared.checker.references, &shared.checker.dialer, &self.name, desired).await?;
         let now = Timestamp::now();
         let around = Circumstances { now, ..self.around };
-        let (status, wait) = gateway::checked(state.status(), &around, desired, &seen, self.users());
-        state.checked = Some(LastCheck {
-            generation: around.generation,
-            request: around.requested_at.map(str::to_owned),
-            at: now,
-            next: now.checked_add(wait).unwrap_or(Timestamp::MAX),
-        });
-        if gateway::is_back(state.status(), &status) {
-            self.call_users();
-        }
-        self.write(state, status).await
+        self.publish(|before| {
+            let (status, wait) = gateway::checked(before, &around, desired, &seen, self.users());
+            state.checked = Some(LastCheck {
+                generation: around.generation,
+                request: around.requested_at.map(str::to_owned),
+                at: now,
+                next: now.checked_add(wait).unwrap_or(Timestamp::MAX),
+            });
+            if gateway::is_ready(&status) {
+                self.entry.snapshot().earned(desired.interval, std::time::Instant::now());
+            }
+            if gateway::is_back(before, &status) {
+                self.call_users();
+            }
+            Some(status)
+        })
+        .await
     }
 
     /// Nothing can be tried of a spec that makes no sense; nothing but another spec can help.
     async fn refuse(&self, state: &mut GatewayState, message: &str) -> Result<Requeue, ClusterError> {
         self.context.shared.registry.register_gateway(&self.name, Vec::new());
         state.checked = None;
-        let status = gateway::invalid_spec(state.status(), &self.around, message, self.users());
-        self.write(state, status).await?;
+        self.publish(|status| Some(gateway::invalid_spec(status, &self.around, message, self.users())))
+            .await?;
         Ok(Requeue::OnChange)
-    }
-
-    /// Writes a status, if it says something new or its times are too old, and tells of a transition.
-    async fn write(&self, state: &mut GatewayState, status: VaultGatewayStatus) -> Result<(), ClusterError> {
-        let Context { cluster, checker, recorder, heartbeat, .. } = &*self.context.shared;
-        let before = state.status();
-        let aged = report::needs_heartbeat(before.last_check_time.as_ref(), self.around.now, *heartbeat);
-        if gateway::is_news(before, &status) || aged {
-            state.unwritten = Some(status);
-        }
-        checker.metrics.objects().gateway(&self.name, state.status());
-        let Some(status) = state.unwritten.clone() else { return Ok(()) };
-        let place = (self.name.namespace.as_str(), self.name.name.as_str());
-        let to_write = state.last_write.state_to_write(&self.seen);
-        match cluster.apply_status::<VaultGateway>(place, &to_write, &status).await? {
-            Written::Stands(after) => state.last_write.wrote(self.seen.clone(), after),
-            // The watch will show what has changed, and then it is written, or replaced by a newer verdict.
-            Written::Outdated | Written::Gone => return Ok(()),
-        }
-        (state.unwritten, state.written_at) = (None, Some(Instant::now()));
-        let before = std::mem::replace(&mut state.written, status);
-        checker.metrics.status_written();
-        if let Some(transition) = events::transition(&before.conditions, &state.written.conditions) {
-            tell(recorder, &state.reference, transition).await;
-        }
-        Ok(())
     }
 
     fn users(&self) -> usize {

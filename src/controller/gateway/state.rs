@@ -1,24 +1,14 @@
-//! What is kept of one gateway from one check to the next.
+//! How things stand with one gateway, from one look at it to the next.
 
-use k8s_openapi::{api::core::v1::ObjectReference, jiff::Timestamp};
-use kube::{Resource, ResourceExt};
-use tokio::time::Instant;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 
 use super::GuardedGateway;
-use crate::{
-    api::gateway::VaultGatewayStatus,
-    controller::last_write::LastWrite,
-    verify::{report::Circumstances, schedule::Inputs},
-};
+use crate::verify::{report::Circumstances, schedule::Inputs};
 
 /// How things stand with one gateway, from one look at it to the next.
 pub(super) struct GatewayState {
     pub(super) uid: String,
-    pub(super) reference: ObjectReference,
-    pub(super) written: VaultGatewayStatus,
-    pub(super) unwritten: Option<VaultGatewayStatus>,
-    pub(super) last_write: LastWrite,
-    pub(super) written_at: Option<Instant>,
     pub(super) checked: Option<LastCheck>,
     /// Whether an object that it names has changed since the last check.
     pub(super) is_stale: bool,
@@ -37,35 +27,18 @@ pub(super) struct LastCheck {
 // === impl GatewayState ===
 
 impl GatewayState {
-    /// One that was deleted and created again begins anew.
-    pub(super) fn begin(&mut self, object: &GuardedGateway) {
-        if self.uid != object.uid().unwrap_or_default() {
-            *self = Self::new(object);
-        }
+    /// What is kept, as far as this gateway goes: one that was deleted and created again begins anew.
+    pub(super) fn begin<'s>(state: &'s mut Option<Self>, object: &GuardedGateway) -> &'s mut Self {
+        let uid = object.uid().unwrap_or_default();
+        state.take_if(|state| state.uid != uid);
+        state.get_or_insert_with(|| Self { uid, checked: None, is_stale: false, last_extra: None })
     }
 
-    pub(super) fn new(object: &GuardedGateway) -> Self {
-        let status = object.0.as_ref().ok().and_then(|gateway| gateway.status.clone());
-        Self {
-            uid: object.uid().unwrap_or_default(),
-            reference: object.object_ref(&()),
-            written: status.unwrap_or_default(),
-            unwritten: None,
-            last_write: LastWrite::default(),
-            written_at: None,
-            checked: None,
-            is_stale: false,
-            last_extra: None,
-        }
-    }
-
-    /// The status that is true, whether the API server has it yet or not.
-    pub(super) fn status(&self) -> &VaultGatewayStatus {
-        self.unwritten.as_ref().unwrap_or(&self.written)
-    }
-
-    pub(super) fn due_inputs<'a>(&'a self, around: &'a Circumstances<'_>) -> Inputs<'a> {
-        let answered = self.written.last_handled_reconcile_at.as_deref();
+    pub(super) fn due_inputs<'a>(
+        &'a self,
+        around: &'a Circumstances<'_>,
+        answered: Option<&'a str>,
+    ) -> Inputs<'a> {
         let checked = self.checked.as_ref();
         Inputs {
             generation: around.generation,

@@ -1,0 +1,171 @@
+//! The status of one object: what we wrote last, what is to be written, and what somebody else wrote over it.
+//!
+//! Nobody but the operator has to write a status. What a person, a restore from a backup or another operator writes over
+//! ours is replaced by ours, without a check, and at most once in [`CORRECTION_INTERVAL`]: two that correct one another
+//! do not keep the API server busy.
+
+use std::{
+    hash::{DefaultHasher, Hasher as _},
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{last_write::LastWrite, snapshot::Snapshot};
+use crate::{api::condition::ConditionType, references::Version};
+
+/// Shortest time between two corrections of the status of one object.
+pub const CORRECTION_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The status of one object. Held while it is written.
+pub struct Published<S> {
+    /// The `metadata.uid` that it is about.
+    pub uid: String,
+    /// The status as the API server has it.
+    written: S,
+    /// The status that is true, if the API server does not have it yet.
+    pending: Option<S>,
+    /// Our last write.
+    last_write: LastWrite,
+    /// When that was.
+    written_at: Option<Instant>,
+}
+
+// === impl Published ===
+
+impl<S: Clone + Serialize> Published<S> {
+    /// The status that an object had when it was first seen. Whatever else it may be then, it is what we go on with.
+    pub fn adopt(uid: String, seen: &Version, status: S, snapshot: &mut Snapshot) -> Self {
+        snapshot.wrote(seen, digest(&status));
+        Self { uid, written: status, pending: None, last_write: LastWrite::adopted(seen), written_at: None }
+    }
+
+    /// The status that is true, whether the API server has it yet or not.
+    pub fn status(&self) -> &S {
+        self.pending.as_ref().unwrap_or(&self.written)
+    }
+
+    /// Whether the API server has the status that is true, and since when, if we wrote it.
+    pub fn written_at(&self) -> Option<Instant> {
+        self.written_at
+    }
+
+    /// Takes in the status that the watch shows in the state `seen` of the object: if it is not ours, ours is to be written
+    /// again, as soon as it may.
+    pub fn saw(&mut self, seen: &Version, shown: Option<&S>, snapshot: &mut Snapshot, now: Instant) {
+        let Some(shown) = shown.filter(|_| self.pending.is_none()) else { return };
+        if !self.last_write.is_older_than(seen) || digest(shown) == digest(&self.written) {
+            snapshot.is_as_written();
+        } else if snapshot.may_correct(now) {
+            self.pending = Some(std::mem::replace(&mut self.written, shown.clone()));
+        }
+    }
+
+    /// Makes another status true.
+    pub fn replace(&mut self, status: S) {
+        self.pending = Some(status);
+    }
+
+    /// What is to be written, and to which state of an object that the watch shows in `seen`.
+    pub fn to_write(&self, seen: &Version) -> Option<(Version, S)> {
+        self.pending.clone().map(|status| (self.last_write.state_to_write(seen), status))
+    }
+
+    /// Notes that the pending status stands, in the state `after`. Returns the status that it replaced.
+    pub fn wrote(&mut self, seen: &Version, after: Version, snapshot: &mut Snapshot) -> Option<S> {
+        let status = self.pending.take()?;
+        snapshot.wrote(&after, digest(&status));
+        self.last_write.wrote(seen.clone(), after);
+        self.written_at = Some(Instant::now());
+        Some(std::mem::replace(&mut self.written, status))
+    }
+
+    /// Drops what is pending: the object is gone.
+    pub fn gone(&mut self) {
+        self.pending = None;
+    }
+}
+
+/// Tells whether two statuses say the same. What they say in conditions of types that are not ours is not ours.
+pub fn digest(status: &impl Serialize) -> u64 {
+    let mut value = serde_json::to_value(status).unwrap_or_default();
+    if let Some(Value::Array(conditions)) = value.get_mut("conditions") {
+        conditions.retain(|condition| condition["type"].as_str().is_some_and(ConditionType::is_ours));
+        // A list of our own and one that was merged with another's may differ in their order.
+        conditions.sort_by(|one, other| one["type"].as_str().cmp(&other["type"].as_str()));
+    }
+    let mut hasher = DefaultHasher::new();
+    hasher.write(value.to_string().as_bytes());
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn state(resource_version: &str) -> Version {
+        Version { uid: "u".to_owned(), resource_version: resource_version.to_owned() }
+    }
+
+    fn status(ready: &str) -> Value {
+        json!({"conditions": [{"type": "Ready", "status": ready}]})
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_over_ours_is_to_be_replaced_by_ours() {
+        let (mut snapshot, now) = (Snapshot::default(), Instant::now());
+        let mut published = Published::adopt("u".to_owned(), &state("10"), status("False"), &mut snapshot);
+        let mut saw = |version: &str, ready: &str| {
+            published.saw(&state(version), Some(&status(ready)), &mut snapshot, now);
+            let written = published.to_write(&state(version));
+            published.wrote(&state(version), state("20"), &mut snapshot);
+            written.map(|(version, status)| (version.resource_version, status))
+        };
+        assert_eq!(saw("10", "False"), None);
+        assert_eq!(saw("9", "True"), None, "the watch lags behind");
+        assert_eq!(saw("11", "False"), None, "another part of the object has changed");
+        assert_eq!(saw("12", "True"), Some(("12".to_owned(), status("False"))));
+        assert_eq!(saw("12", "True"), None, "the watch does not know of the correction yet");
+        assert_eq!(saw("20", "False"), None);
+        assert_eq!(published.status(), &status("False"));
+    }
+
+    #[test]
+    fn two_that_correct_one_another_do_so_rarely() {
+        let (mut snapshot, begin) = (Snapshot::default(), Instant::now());
+        let mut published = Published::adopt("u".to_owned(), &state("1"), status("False"), &mut snapshot);
+        let mut corrections = 0;
+        for step in 0..600_u64 {
+            let now = begin + Duration::from_millis(step * 100);
+            let (seen, after) = (state(&(step * 2 + 2).to_string()), state(&(step * 2 + 3).to_string()));
+            published.saw(&seen, Some(&status("True")), &mut snapshot, now);
+            corrections += usize::from(published.wrote(&seen, after, &mut snapshot).is_some());
+        }
+        assert_eq!(corrections, 12, "in a minute");
+        assert!(snapshot.wake().is_some(), "the next one needs no event");
+    }
+
+    #[test]
+    fn conditions_of_others_are_not_compared() {
+        let ours = json!({"conditions": [{"type": "Ready", "status": "True"}, {"type": "Authorized"}]});
+        let table = [
+            (json!({"conditions": [{"type": "Authorized"}, {"type": "Ready", "status": "True"}]}), true),
+            (
+                json!({"conditions": [{"type": "Theirs"}, {"type": "Ready", "status": "True"}, {"type": "Authorized"}]}),
+                true,
+            ),
+            (json!({"conditions": [{"type": "Ready", "status": "True"}]}), false),
+            (
+                json!({"conditions": [{"type": "Ready", "status": "True"}, {"type": "Authorized"}, {"type": "Stalled"}]}),
+                false,
+            ),
+            (json!({"state": "Connected", "conditions": ours["conditions"]}), false),
+        ];
+        for (other, same) in table {
+            assert_eq!(digest(&ours) == digest(&other), same, "{other}");
+        }
+    }
+}
