@@ -1,18 +1,14 @@
 # shellcheck shell=bash
-# The operator as a process of this machine, for the demo: the chart's rights, without the chart's Pod. Sourced by
+# The operator as a process of this machine, for the demo: the rights that users install, without the Pod. Sourced by
 # hack/demo; needs common.sh and servers.sh.
 
 OPERATOR=vault-connection-operator
 OPERATOR_NAMESPACE=$OPERATOR-system
-CHART=charts/$OPERATOR
 
-# install_chart: everything that the chart holds but the Deployment, since there is no node to run it on.
-install_chart() {
-  local rendered=$BED_DIR/demo/chart.yaml
-  "$BED_BIN/helm4" template "$OPERATOR" "$CHART" --namespace "$OPERATOR_NAMESPACE" --skip-tests |
-    without_kind Deployment >"$rendered" &&
-    kubectl create namespace "$OPERATOR_NAMESPACE" &&
-    kubectl apply --namespace "$OPERATOR_NAMESPACE" --filename "$rendered"
+# install_operator: everything of config/default but the Deployment, since there is no node to run it on.
+install_operator() {
+  local rendered=$BED_DIR/demo/operator.yaml
+  kubectl kustomize config/default | without_kind Deployment >"$rendered" && kubectl apply --filename "$rendered"
 }
 
 # without_kind KIND: copies a stream of YAML documents, but for those of that kind.
@@ -25,7 +21,7 @@ without_kind() {
     END { flush() }'
 }
 
-# operator_kubeconfig: makes BED_DIR/demo/operator.kubeconfig, with a token of the chart's ServiceAccount.
+# operator_kubeconfig: makes BED_DIR/demo/operator.kubeconfig, with a token of its ServiceAccount.
 operator_kubeconfig() {
   local token
   token=$(kubectl create token "$OPERATOR" --namespace "$OPERATOR_NAMESPACE" --duration 24h)
