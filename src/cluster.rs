@@ -19,14 +19,17 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Config, Resource,
     api::{ApiResource, DynamicObject, ListParams, ObjectList, Patch, PatchParams, Request},
+    client::ClientBuilder,
 };
 use secrecy::zeroize::Zeroizing;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tower::{BoxError, filter::FilterLayer};
 
 use crate::{
     api::{CREDENTIALS_LABEL, CREDENTIALS_LABEL_VALUE, connection::VaultConnection, gateway::VaultGateway},
     names::{ObjectKind, ObjectName},
+    network::fence::Fence,
     references::{Lookup, Object, References, Version, gateway},
 };
 
@@ -122,6 +125,7 @@ pub enum Written {
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
+    unfenced: Client,
     url: http::Uri,
     own_namespace: String,
 }
@@ -129,20 +133,32 @@ pub struct Cluster {
 // === impl Cluster ===
 
 impl Cluster {
-    /// Finds the cluster by the pod's ServiceAccount, or by KUBECONFIG. Nothing is asked yet.
-    pub async fn infer() -> Result<Self, ClusterError> {
+    /// Finds the cluster by the pod's ServiceAccount, or by KUBECONFIG. Nothing is asked yet. A request is sent only while the
+    /// fence is open, but for those of [`unfenced`](Self::unfenced).
+    pub async fn infer(fence: Fence) -> Result<Self, ClusterError> {
         let mut config = Config::infer().await.map_err(ClusterError::NoConfig)?;
         // A retry is the controller's business: it knows what is due.
         config.default_retry = false;
         let url = config.cluster_url.clone();
         let own_namespace = config.default_namespace.clone();
-        let client = Client::try_from(config).map_err(ClusterError::BadConfig)?;
-        Ok(Self { client, url, own_namespace })
+        let permit = move |request: http::Request<kube::client::Body>| -> Result<_, BoxError> {
+            fence.check()?;
+            Ok(request)
+        };
+        let builder = ClientBuilder::try_from(config.clone()).map_err(ClusterError::BadConfig)?;
+        let client = builder.with_layer(&FilterLayer::new(permit)).build();
+        let unfenced = Client::try_from(config).map_err(ClusterError::BadConfig)?;
+        Ok(Self { client, unfenced, url, own_namespace })
     }
 
     /// The client, for watches and events.
     pub fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// The client for what leads to the right to send: the Lease, and the first look at what there is.
+    pub fn unfenced(&self) -> Client {
+        self.unfenced.clone()
     }
 
     /// The namespace of the pod, or that of the context in KUBECONFIG.
@@ -175,8 +191,8 @@ impl Cluster {
     {
         let resource = ApiResource::erase::<K>(&());
         let api: Api<DynamicObject> = match namespace {
-            Some(namespace) => Api::namespaced_with(self.client(), namespace, &resource),
-            None => Api::all_with(self.client(), &resource),
+            Some(namespace) => Api::namespaced_with(self.unfenced(), namespace, &resource),
+            None => Api::all_with(self.unfenced(), &resource),
         };
         let ApiResource { kind, plural, .. } = resource;
         match within_deadline(api.list_metadata(&ListParams::default().limit(1))).await? {

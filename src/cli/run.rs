@@ -7,7 +7,7 @@ use crate::{
     check::{Checker, instances::Instances},
     cluster::{Cluster, ClusterError, FIELD_MANAGER},
     controller::{self, Settings, connection::Context, lease::Candidate},
-    network::{connect::SystemNames, dial::Dialer},
+    network::{connect::SystemNames, dial::Dialer, fence::Fence},
     session::{account::Limits, logins::Logins},
     telemetry::{
         logs::{self, chain},
@@ -29,7 +29,8 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
         .with_context(|| format!("failed to listen on {} (--listen-address)", args.listen_address))?;
     let stop = stop::signal()?;
     stop::end_in_any_case().context("failed to start a thread")?;
-    let cluster = Cluster::infer().await?;
+    let fence = if args.lease.is_some() { Fence::closed() } else { Fence::open() };
+    let cluster = Cluster::infer(fence.clone()).await?;
     probe(&cluster, &args.watch_namespaces).await?;
 
     let metrics = Metrics::new(!args.no_object_metrics);
@@ -38,7 +39,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
     let readiness = Readiness::default();
     let checker = Checker {
         references: cluster.clone(),
-        dialer: Dialer::new(policy.clone(), plain_http, Arc::new(SystemNames)),
+        dialer: Dialer::behind(fence.clone(), policy.clone(), plain_http, Arc::new(SystemNames)),
         instances: Instances::default(),
         logins: Logins::new(args.logins_per_second, Limits::below(args.lockout_threshold)),
         metrics: metrics.clone(),
@@ -46,8 +47,8 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
     let pod = env::var("POD_NAME").ok();
     let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: pod.clone() };
     let candidate = args.lease.map(|name| {
-        let leases = Api::namespaced(cluster.client(), cluster.own_namespace());
-        Candidate::new(leases, name, identity(pod))
+        let leases = Api::namespaced(cluster.unfenced(), cluster.own_namespace());
+        Candidate::new(leases, name, identity(pod), fence, readiness.clone())
     });
     let context = Arc::new(Context {
         recorder: Recorder::new(cluster.client(), reporter),
@@ -110,8 +111,6 @@ async fn work(
         controller::run(context, settings, readiness, stop).await;
         return Ok(());
     };
-    // Who waits for the Lease does all that is asked of it.
-    readiness.set();
     let metrics = context.checker.metrics.clone();
     let lead = |end| {
         metrics.leads(true);

@@ -14,26 +14,41 @@ use k8s_openapi::{
 use kube::{Api, api::PostParams};
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long a Lease is valid after its last renewal.
-const VALID: Duration = Duration::from_secs(15);
+use crate::{
+    network::fence::{self, Fence},
+    telemetry::{
+        logs::chain,
+        serve::{Readiness, Stage},
+    },
+};
 
-/// How often the holder renews it: three times before it ends.
-const RENEW: Duration = Duration::from_secs(5);
+/// How long a Lease is valid after its last renewal. Another replica sees a renewal up to [`LOOK_INTERVAL`] late, so that it
+/// works within 15 s of a crash.
+const LEASE_DURATION: Duration = Duration::from_secs(13);
 
-/// When the holder that could not renew it stops working: before anybody else may begin.
-const GIVE_UP: Duration = Duration::from_secs(10);
+/// How often the holder renews it: Kubernetes' own components do so as often.
+const RENEW_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How often the others look.
-const LOOK: Duration = Duration::from_secs(2);
+/// When the holder that could not renew it stops working. What it does then takes up to 4.5 s.
+const RENEW_DEADLINE: Duration = Duration::from_secs(8);
 
-/// Longest wait for one answer of the API server: two tries fit before [`GIVE_UP`].
-const ANSWER: Duration = Duration::from_secs(4);
+/// After what time without a renewal nothing is sent any more, whatever is under way: before anybody else may begin.
+const SEND_DEADLINE: Duration = Duration::from_millis(12_500);
+
+/// How often the others look, and how soon a renewal that failed is tried again. Who takes over from a holder that has
+/// stopped by itself works within two of these.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Longest wait for one answer of the API server: two tries fit before [`RENEW_DEADLINE`].
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A claim to the Lease, in the name of one process.
 pub struct Candidate {
     api: Api<Lease>,
     name: String,
     identity: String,
+    fence: Fence,
+    readiness: Readiness,
 }
 
 /// The Lease is lost: another operator may be at work.
@@ -50,23 +65,25 @@ struct Seen {
 // === impl Candidate ===
 
 impl Candidate {
-    /// A claim to the Lease of this name. The identity must be this process's alone, such as the name of its pod.
-    pub fn new(api: Api<Lease>, name: String, identity: String) -> Self {
-        Self { api, name, identity }
+    /// A claim to the Lease of this name. The identity must be this process's alone, such as the name of its pod. The fence is
+    /// open while the Lease is held.
+    pub fn new(api: Api<Lease>, name: String, identity: String, fence: Fence, readiness: Readiness) -> Self {
+        Self { api, name, identity, fence, readiness }
     }
 
     /// Waits for the Lease and works while it is held. `work` is given a future that resolves when it must end, and has
-    /// until [`VALID`] is over to do so.
+    /// until [`SEND_DEADLINE`] to do so.
     pub async fn lead<F: Future<Output = ()>>(
         &self,
         stop: impl Future<Output = ()>,
         work: impl FnOnce(BoxFuture<'static, ()>) -> F,
     ) -> Result<(), Lost> {
         let mut stop = pin!(stop);
-        tokio::select! {
-            () = self.acquire() => tracing::info!(lease = self.name, identity = self.identity, "this operator leads"),
+        let claimed = tokio::select! {
+            claimed = self.acquire() => claimed,
             () = &mut stop => return Ok(()),
-        }
+        };
+        tracing::info!(lease = self.name, identity = self.identity, "this replica leads");
         let (end, ended) = oneshot::channel::<()>();
         let mut work = pin!(work(ended.map(drop).boxed()));
         let lost = tokio::select! {
@@ -75,7 +92,7 @@ impl Candidate {
                 return Ok(());
             }
             () = stop => false,
-            () = self.keep() => true,
+            () = self.keep(claimed) => true,
         };
         drop(end);
         work.await;
@@ -86,25 +103,43 @@ impl Candidate {
         Ok(())
     }
 
-    async fn acquire(&self) {
+    /// Waits until the Lease is ours. Returns it, and when the claim began.
+    async fn acquire(&self) -> (Lease, Duration) {
         let mut seen: Option<Seen> = None;
+        let mut reported = None;
         loop {
             match self.look(&mut seen).await {
-                Ok(Some(lease)) if is_free(&lease, seen.as_ref(), &self.identity) => {
-                    if self.claim(lease).await.is_ok() {
-                        return;
+                Ok(Some(lease)) => match wait_until_free(&lease, seen.as_ref(), &self.identity) {
+                    None => {
+                        let began = fence::now();
+                        if let Ok(Ok(lease)) = timeout(ANSWER_TIMEOUT, self.claim(lease)).await {
+                            self.readiness.set(Stage::Starting);
+                            self.fence.extend(began + SEND_DEADLINE);
+                            return (lease, began);
+                        }
+                    }
+                    Some(wait) => {
+                        self.readiness.set(Stage::Standby);
+                        sleep(wait.min(LOOK_INTERVAL)).await;
+                        continue;
+                    }
+                },
+                Ok(None) => {}
+                Err(error) => {
+                    let error = chain(&error);
+                    if reported.as_ref() != Some(&error) {
+                        tracing::warn!(error, lease = self.name, "the Lease could not be read; trying again");
+                        reported = Some(error);
                     }
                 }
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, lease = self.name, "the Lease could not be read"),
             }
-            sleep(LOOK).await;
+            sleep(LOOK_INTERVAL).await;
         }
     }
 
     /// Reads the Lease, or makes an empty one that can be claimed.
     async fn look(&self, seen: &mut Option<Seen>) -> Result<Option<Lease>, kube::Error> {
-        let Ok(found) = timeout(ANSWER, self.api.get_opt(&self.name)).await else { return Ok(None) };
+        let Ok(found) = timeout(ANSWER_TIMEOUT, self.api.get_opt(&self.name)).await else { return Ok(None) };
         let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
         let lease = found?.unwrap_or(Lease { metadata, spec: None });
         let spec = lease.spec.clone().unwrap_or_default();
@@ -121,7 +156,7 @@ impl Candidate {
         let now = Some(MicroTime(Timestamp::now()));
         lease.spec = Some(LeaseSpec {
             holder_identity: Some(self.identity.clone()),
-            lease_duration_seconds: i32::try_from(VALID.as_secs()).ok(),
+            lease_duration_seconds: i32::try_from(LEASE_DURATION.as_secs()).ok(),
             acquire_time: if ours { before.acquire_time } else { now.clone() },
             renew_time: now,
             lease_transitions: Some(before.lease_transitions.unwrap_or_default() + i32::from(!ours)),
@@ -135,33 +170,50 @@ impl Candidate {
         }
     }
 
-    /// Renews the Lease until it is lost.
-    async fn keep(&self) {
-        let mut renewed = Instant::now();
-        while renewed.elapsed() < GIVE_UP {
-            sleep(if renewed.elapsed() < RENEW { RENEW } else { LOOK }).await;
-            let began = Instant::now();
-            match timeout(ANSWER, self.renew()).await {
-                Ok(Ok(true)) => renewed = began,
-                Ok(Ok(false)) => break,
-                Ok(Err(error)) => tracing::warn!(%error, lease = self.name, "the Lease could not be renewed"),
-                Err(_) => tracing::warn!(lease = self.name, "the Lease could not be renewed in time"),
+    /// Renews the Lease until it is lost, or was not renewed in time. Whether it was is asked before anything is sent: this
+    /// process may have stood still.
+    async fn keep(&self, (mut lease, mut renewed): (Lease, Duration)) {
+        let mut wait = RENEW_INTERVAL;
+        loop {
+            sleep(wait).await;
+            let began = fence::now();
+            let Some(left) = (renewed + RENEW_DEADLINE).checked_sub(began) else { return };
+            wait = LOOK_INTERVAL;
+            match timeout(left.min(ANSWER_TIMEOUT), self.claim(lease.clone())).await {
+                Ok(Ok(claimed)) => {
+                    (lease, renewed, wait) = (claimed, began, RENEW_INTERVAL);
+                    self.fence.extend(renewed + SEND_DEADLINE);
+                }
+                Ok(Err(kube::Error::Api(status))) if status.code == 409 || status.code == 404 => {
+                    // Somebody else has changed it, or an answer of ours was lost.
+                    if (renewed + RENEW_DEADLINE).checked_sub(fence::now()).is_none() {
+                        return;
+                    }
+                    if let Ok(Ok(found)) = timeout(ANSWER_TIMEOUT, self.api.get(&self.name)).await {
+                        let holder = found.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
+                        if holder != Some(&self.identity) {
+                            return;
+                        }
+                        lease = found;
+                    }
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(
+                        error = chain(&error),
+                        lease = self.name,
+                        "the Lease could not be renewed; trying again"
+                    );
+                }
+                Err(_) => {
+                    tracing::warn!(lease = self.name, "the Lease could not be renewed in time; trying again");
+                }
             }
         }
     }
 
-    /// Tells whether it is still ours.
-    async fn renew(&self) -> Result<bool, kube::Error> {
-        let lease = self.api.get(&self.name).await?;
-        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
-        if holder != Some(&self.identity) {
-            return Ok(false);
-        }
-        self.claim(lease).await.map(|_| true)
-    }
-
     /// Gives the Lease back, so that nobody has to wait for its end.
     async fn release(&self) {
+        self.fence.close();
         let give_back = async {
             let mut lease = self.api.get(&self.name).await?;
             if let Some(spec) =
@@ -173,20 +225,23 @@ impl Candidate {
             Ok::<_, kube::Error>(())
         };
         // It ends by itself otherwise.
-        let _ = timeout(LOOK, give_back).await;
+        let _ = timeout(ANSWER_TIMEOUT, give_back).await;
     }
 }
 
-/// Whether a Lease may be claimed: nobody holds it, we do, or it was not renewed for its whole duration.
-fn is_free(lease: &Lease, seen: Option<&Seen>, identity: &str) -> bool {
+/// How long until a Lease may be claimed, as far as can be seen now. None: at once, since nobody holds it, we do, or it was
+/// not renewed for its whole duration.
+fn wait_until_free(lease: &Lease, seen: Option<&Seen>, identity: &str) -> Option<Duration> {
     let spec = lease.spec.as_ref();
     let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
     if holder.is_empty() || holder == identity {
-        return true;
+        return None;
     }
+    let seconds = spec.and_then(|spec| spec.lease_duration_seconds);
     let valid =
-        spec.and_then(|spec| spec.lease_duration_seconds).and_then(|seconds| u64::try_from(seconds).ok());
-    seen.is_some_and(|seen| seen.since.elapsed() > valid.map_or(VALID, Duration::from_secs))
+        seconds.and_then(|seconds| u64::try_from(seconds).ok()).map_or(LEASE_DURATION, Duration::from_secs);
+    let stands = seen.map_or(Duration::ZERO, |seen| seen.since.elapsed());
+    valid.checked_sub(stands).map(|rest| rest + Duration::from_millis(1))
 }
 
 #[cfg(test)]
@@ -208,14 +263,16 @@ mod tests {
             |lease: &Lease| Seen { spec: lease.spec.clone().unwrap_or_default(), since: Instant::now() };
         let held = lease(Some("other"));
         let since = seen(&held);
-        assert!(!is_free(&held, Some(&since), "us"));
-        assert!(is_free(&held, Some(&since), "other"), "it is ours");
+        let is_free =
+            |lease: &Lease, seen: &Seen, identity| wait_until_free(lease, Some(seen), identity).is_none();
+        assert!(!is_free(&held, &since, "us"));
+        assert!(is_free(&held, &since, "other"), "it is ours");
         for free in [lease(None), lease(Some("")), Lease::default()] {
-            assert!(is_free(&free, Some(&seen(&free)), "us"));
+            assert!(is_free(&free, &seen(&free), "us"));
         }
         tokio::time::advance(Duration::from_secs(15)).await;
-        assert!(!is_free(&held, Some(&since), "us"));
+        assert!(!is_free(&held, &since, "us"));
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(is_free(&held, Some(&since), "us"));
+        assert!(is_free(&held, &since, "us"));
     }
 }

@@ -47,7 +47,7 @@ use self::{
 };
 use crate::{
     names::{ConnectionRef, ObjectKind},
-    telemetry::serve::Readiness,
+    telemetry::serve::{Readiness, Stage},
 };
 
 /// How long the end of kept sessions may take when the operator stops, after up to 2.5 s for what is under way: together
@@ -96,7 +96,7 @@ pub async fn run(
     );
     let ready = async {
         connections.listed_once().await;
-        readiness.set();
+        readiness.set(Stage::Working);
     };
     let stopped = async {
         stop.await;

@@ -13,7 +13,12 @@ use std::{
 use tokio::net::TcpStream;
 use url::Host;
 
-use super::{address_policy::Rules, lookups::Lookups, race::first_of};
+use super::{
+    address_policy::Rules,
+    fence::{Fence, Fenced},
+    lookups::Lookups,
+    race::first_of,
+};
 use crate::network::{faults::TransportFault, wire};
 
 /// How long an address may stay silent before the next one is tried beside it (RFC 8305, section 8).
@@ -41,6 +46,7 @@ pub struct SystemNames;
 /// Makes TCP connections.
 pub(super) struct Connector {
     lookups: Lookups,
+    fence: Fence,
     last: Mutex<HashMap<(String, u16), Last>>,
 }
 
@@ -72,8 +78,8 @@ impl Names for SystemNames {
 // === impl Connector ===
 
 impl Connector {
-    pub(super) fn new(names: Arc<dyn Names>) -> Self {
-        Self { lookups: Lookups::new(names), last: Mutex::default() }
+    pub(super) fn new(names: Arc<dyn Names>, fence: Fence) -> Self {
+        Self { lookups: Lookups::new(names), fence, last: Mutex::default() }
     }
 
     /// Connects to the first address of the host that takes the connection, beginning with the one that did last time.
@@ -82,9 +88,10 @@ impl Connector {
         tenant: Tenant<'_>,
         host: &Host<String>,
         port: u16,
-    ) -> Result<TcpStream, TransportFault> {
+    ) -> Result<Fenced<TcpStream>, TransportFault> {
         let addresses = self.addresses(tenant, host, port).await?;
         let attempt = async |address: SocketAddr| {
+            self.fence.check().map_err(|error| fault(&io::Error::other(error)))?;
             let stream = TcpStream::connect(address).await.map_err(|error| fault(&error))?;
             // A request is one packet, and its answer is waited for.
             let _ = stream.set_nodelay(true);
@@ -93,7 +100,7 @@ impl Connector {
         let outcome = first_of(addresses, NEXT_ADDRESS, attempt).await;
         let (stream, address) = outcome.unwrap_or(Err(TransportFault::NameNotResolved))?;
         self.remember(host, port, address);
-        Ok(stream)
+        Ok(Fenced::new(stream, self.fence.clone()))
     }
 
     /// Every address of a host that may be dialled, in the order in which to try them; at least one.
@@ -217,7 +224,7 @@ mod tests {
 
     fn connector(addresses: &[&str]) -> Connector {
         let parsed = addresses.iter().map(|text| text.parse().expect("an address")).collect();
-        Connector::new(Arc::new(Fixed(parsed)))
+        Connector::new(Arc::new(Fixed(parsed)), Fence::open())
     }
 
     fn rules(allow: &[&str]) -> Arc<Rules> {
@@ -235,7 +242,7 @@ mod tests {
 
     async fn connected(connector: &Connector, rules: &Rules, port: u16) -> Result<IpAddr, TransportFault> {
         let stream = connector.connect(tenant(rules), &name(), port).await?;
-        Ok(stream.peer_addr().expect("it is connected").ip())
+        Ok(stream.get_ref().peer_addr().expect("it is connected").ip())
     }
 
     #[tokio::test]

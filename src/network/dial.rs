@@ -23,6 +23,7 @@ use url::Host;
 use super::{
     address_policy::Rules,
     connect::{Connector, Names, Tenant},
+    fence::Fence,
     http::{HttpClient, Path, Registered, Shared},
     policy_file::PolicyHandle,
     pool::Pool,
@@ -64,8 +65,13 @@ pub(super) type Clients = Mutex<HashMap<Arc<Route>, Weak<HttpClient>>>;
 impl Dialer {
     /// A dialer under a policy. Plain http is refused unless `plain_http`.
     pub fn new(policy: PolicyHandle, plain_http: bool, names: Arc<dyn Names>) -> Self {
-        let shared =
-            Shared { connector: Connector::new(names), system: tls::system_anchors(), pool: Pool::default() };
+        Self::behind(Fence::open(), policy, plain_http, names)
+    }
+
+    /// The same, for connections over which something is sent only while a fence is open.
+    pub fn behind(fence: Fence, policy: PolicyHandle, plain_http: bool, names: Arc<dyn Names>) -> Self {
+        let connector = Connector::new(names, fence);
+        let shared = Shared { connector, system: tls::system_anchors(), pool: Pool::default() };
         Self {
             policy,
             plain_http,

@@ -9,6 +9,7 @@ mod conversation;
 pub mod dial;
 pub mod entry;
 pub mod faults;
+pub mod fence;
 pub mod http;
 mod lookups;
 pub mod p521;

@@ -14,7 +14,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -54,9 +54,20 @@ const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// What the other pages are.
 const TEXT_TYPE: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// Whether the operator has seen every connection once.
+/// How far the operator has come, as `/readyz` tells.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub struct Readiness(Arc<AtomicU8>);
+
+/// How far the operator has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It does not know yet whether it works or stands by, or has not seen every connection once.
+    Starting,
+    /// Another replica holds the Lease, and this one could take over.
+    Standby,
+    /// It has seen every connection once, and looks after them.
+    Working,
+}
 
 /// What is served.
 struct Pages {
@@ -94,13 +105,22 @@ pub async fn serve(listener: TcpListener, metrics: Metrics, readiness: Readiness
 // === impl Readiness ===
 
 impl Readiness {
-    /// Says that it has.
-    pub fn set(&self) {
-        self.0.store(true, Ordering::Release);
+    /// Says so.
+    pub fn set(&self, stage: Stage) {
+        let number = match stage {
+            Stage::Starting => 0,
+            Stage::Standby => 1,
+            Stage::Working => 2,
+        };
+        self.0.store(number, Ordering::Release);
     }
 
-    fn is_set(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+    fn stage(&self) -> Stage {
+        match self.0.load(Ordering::Acquire) {
+            1 => Stage::Standby,
+            2 => Stage::Working,
+            _ => Stage::Starting,
+        }
     }
 }
 
@@ -118,8 +138,16 @@ impl Pages {
                 (StatusCode::OK, format.content_type(), self.metrics.text(format))
             }
             "/healthz" => (StatusCode::OK, TEXT_TYPE, "ok".to_owned()),
-            "/readyz" if self.readiness.is_set() => (StatusCode::OK, TEXT_TYPE, "ok".to_owned()),
-            "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, TEXT_TYPE, "not yet".to_owned()),
+            "/readyz" => {
+                let (status, text) = match self.readiness.stage() {
+                    Stage::Starting => {
+                        (StatusCode::SERVICE_UNAVAILABLE, "starting: not every connection was listed yet")
+                    }
+                    Stage::Standby => (StatusCode::OK, "ok (standby: another replica holds the Lease)"),
+                    Stage::Working => (StatusCode::OK, "ok"),
+                };
+                (status, TEXT_TYPE, text.to_owned())
+            }
             _ => (StatusCode::NOT_FOUND, TEXT_TYPE, "not found".to_owned()),
         };
         let mut response = Response::new(text);
@@ -208,6 +236,24 @@ mod tests {
 
     async fn asked(address: SocketAddr, request: &str) -> String {
         rest(connected(address, request).await).await
+    }
+
+    #[tokio::test]
+    async fn readiness_says_what_the_operator_does() {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("loopback is there");
+        let address = listener.local_addr().expect("it is bound");
+        let readiness = Readiness::default();
+        tokio::spawn(serve(listener, Metrics::new(false), readiness.clone()));
+        let table = [
+            (Stage::Starting, "503 Service Unavailable", "starting: not every connection was listed yet"),
+            (Stage::Standby, "200 OK", "ok (standby: another replica holds the Lease)"),
+            (Stage::Working, "200 OK", "\r\n\r\nok"),
+        ];
+        for (stage, status, text) in table {
+            readiness.set(stage);
+            let answer = asked(address, "GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n").await;
+            assert!(answer.contains(status) && answer.ends_with(text), "{stage:?}: {answer}");
+        }
     }
 
     const PROBE: &str = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";

@@ -107,6 +107,13 @@ impl Operator {
         (status.unwrap_or_else(|| panic!("the operator had to be killed after {LONGEST_STOP:?}")), took)
     }
 
+    /// Waits until it ends by itself.
+    pub fn ended(&mut self, within: Duration) -> ExitStatus {
+        let status = self.ended.recv_timeout(within).expect("the operator ends");
+        self.stopped = true;
+        status
+    }
+
     fn terminate(&mut self) -> (Option<ExitStatus>, Duration) {
         self.stopped = true;
         let begin = Instant::now();
