@@ -50,6 +50,15 @@ pub fn fold(previous: &[Condition], verdicts: &[Verdict], generation: i64, now: 
     verdicts.iter().map(next).collect()
 }
 
+/// Adds a note to the message of a condition, if it is there. The message is cut rather than the note.
+pub fn annotate(conditions: &mut [Condition], condition: ConditionType, note: &str) {
+    if let Some(found) = conditions.iter_mut().find(|c| c.type_ == condition.as_str()) {
+        let room = MAX_MESSAGE_BYTES.saturating_sub(note.len() + "; ".len());
+        let message = &found.message[..found.message.floor_char_boundary(room)];
+        found.message = format!("{message}; {note}");
+    }
+}
+
 /// The condition of a type, if it is there.
 pub fn find(conditions: &[Condition], condition: ConditionType) -> Option<&Condition> {
     conditions.iter().find(|c| c.type_ == condition.as_str())
@@ -106,6 +115,19 @@ mod tests {
         let status_changed =
             fold(&reason_changed, &[verdict(Truth::True, Reason::Connected, "c")], 2, at(30));
         assert_eq!(status_changed[0].last_transition_time, Time(at(30)));
+    }
+
+    #[test]
+    fn a_note_is_told_however_long_the_message_is() {
+        for length in [0, 10, MAX_MESSAGE_BYTES, 2 * MAX_MESSAGE_BYTES] {
+            let mut folded =
+                fold(&[], &[verdict(Truth::False, Reason::Sealed, &"é".repeat(length))], 1, at(0));
+            annotate(&mut folded, ConditionType::Ready, "retrying within a minute");
+            annotate(&mut folded, ConditionType::Stalled, "nobody has asked");
+            assert!(folded[0].message.ends_with("; retrying within a minute"), "{}", folded[0].message);
+            assert!(folded[0].message.len() <= MAX_MESSAGE_BYTES);
+            assert_eq!(folded.len(), 1);
+        }
     }
 
     #[test]

@@ -30,12 +30,15 @@ use crate::{
     printcolumn(name = "Instance", type_ = "string", json_path = ".spec.instanceUrl"),
     printcolumn(name = "Method", type_ = "string", json_path = ".status.connection.method"),
     printcolumn(name = "Version", type_ = "string", json_path = ".status.server.version"),
+    printcolumn(name = "Warnings", type_ = "string", json_path = ".status.warnings[*]"),
+    printcolumn(name = "Vault Namespace", type_ = "string", priority = 1, json_path = ".status.connection.namespace"),
+    printcolumn(name = "Since", type_ = "date", priority = 1, json_path = ".status.conditions[?(@.type==\"Ready\")].lastTransitionTime"),
+    printcolumn(name = "Last Check", type_ = "date", priority = 1, json_path = ".status.lastCheckTime"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Reason", type_ = "string", priority = 1, json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Message", type_ = "string", priority = 1, json_path = ".status.conditions[?(@.type==\"Ready\")].message"),
-    printcolumn(name = "Vault Namespace", type_ = "string", priority = 1, json_path = ".status.connection.namespace"),
-    printcolumn(name = "Last Check", type_ = "string", priority = 1, json_path = ".status.lastCheckTime"),
-    printcolumn(name = "Token Expires", type_ = "string", priority = 1, json_path = ".status.session.expireTime"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    selectable = ".spec.instanceUrl",
+    selectable = ".status.state"
 )]
 #[serde(rename_all = "camelCase")]
 pub struct VaultConnectionSpec {

@@ -34,9 +34,10 @@ use crate::{
     printcolumn(name = "Connections", type_ = "integer", json_path = ".status.connections"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Endpoints", type_ = "string", priority = 1, json_path = ".spec.endpoints[*].url"),
-    printcolumn(name = "Message", type_ = "string", priority = 1, json_path = ".status.conditions[?(@.type==\"Ready\")].message"),
-    printcolumn(name = "Last Check", type_ = "string", priority = 1, json_path = ".status.lastCheckTime"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Since", type_ = "date", priority = 1, json_path = ".status.conditions[?(@.type==\"Ready\")].lastTransitionTime"),
+    printcolumn(name = "Last Check", type_ = "date", priority = 1, json_path = ".status.lastCheckTime"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Message", type_ = "string", priority = 1, json_path = ".status.conditions[?(@.type==\"Ready\")].message")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct VaultGatewaySpec {

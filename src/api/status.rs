@@ -17,6 +17,10 @@ pub struct VaultConnectionStatus {
     /// The conditions in one word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
+    /// What will stop working unless somebody acts: `TokenExpiring`, `SecretIdExpiring` or `ServerCertificateExpiring`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub warnings: Vec<String>,
     /// The connection as the operator understands it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<ResolvedConnection>,

@@ -168,7 +168,16 @@ pub fn main() -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Run(args) => {
-            runtime.block_on(run::run(args)).map(|()| ExitCode::SUCCESS).map_err(|e| (e, 1))
+            let format = args.log_format;
+            let outcome = runtime.block_on(run::run(args)).map(|()| ExitCode::SUCCESS);
+            match (format, outcome) {
+                (LogFormat::Json, Err(error)) => {
+                    tracing::error!(error = chain(error.as_ref()), "the operator cannot go on");
+                    Ok(ExitCode::FAILURE)
+                }
+                (LogFormat::Text, Err(error)) => Err((error, 1)),
+                (_, Ok(code)) => Ok(code),
+            }
         }
         Command::Check(args) => runtime.block_on(check::check(args)).map_err(|e| (e, 2)),
     };

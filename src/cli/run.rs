@@ -60,7 +60,11 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
     let registry = Arc::clone(&context.registry);
     let followed = controller::policy::follow(policy, registry, metrics.clone());
     let settings = Settings { namespaces: args.watch_namespaces, concurrency: args.concurrency };
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespaces = ?settings.namespaces, "starting");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        namespaces = settings.namespaces.join(","),
+        "starting"
+    );
     let served = serve::serve(listener, metrics, readiness.clone());
     tokio::select! {
         outcome = work(context, settings, readiness, candidate, stop) => outcome,

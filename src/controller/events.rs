@@ -12,11 +12,11 @@ const LONGEST: Duration = Duration::from_secs(2);
 
 /// Publishes a transition of an object, and logs it. That it cannot be published is only logged.
 pub async fn tell(recorder: &Recorder, object: &ObjectReference, transition: Transition) {
-    let Transition { warning, reason, note } = transition;
     let named = |text: &Option<String>| text.clone().unwrap_or_default();
     let subject = format!("{}/{}", named(&object.namespace), named(&object.name));
     let kind = named(&object.kind);
-    tracing::info!(kind, object = subject, reason, message_text = note, "transition");
+    log(&kind, &subject, &transition);
+    let Transition { warning, reason, note, before: _ } = transition;
     let event = Event {
         type_: if warning { EventType::Warning } else { EventType::Normal },
         reason,
@@ -28,5 +28,16 @@ pub async fn tell(recorder: &Recorder, object: &ObjectReference, transition: Tra
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(kind, object = subject, %error, "an event could not be published"),
         Err(_) => tracing::warn!(kind, object = subject, "an event took too long to be published"),
+    }
+}
+
+/// Logs a transition: a failure is a warning.
+fn log(kind: &str, object: &str, Transition { warning, reason, note, before }: &Transition) {
+    let lasted_seconds = before.as_ref().map(|before| before.lasted.as_secs());
+    let before = before.as_ref().map(|before| before.reason.as_str());
+    if *warning {
+        tracing::warn!(kind, object, before, lasted_seconds, reason, detail = note, "failed");
+    } else {
+        tracing::info!(kind, object, before, lasted_seconds, reason, detail = note, "changed");
     }
 }

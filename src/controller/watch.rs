@@ -40,7 +40,7 @@ use crate::{
     api::{CREDENTIALS_LABEL, CREDENTIALS_LABEL_VALUE},
     cluster,
     names::{ConnectionRef, ObjectKind, ObjectName},
-    telemetry::metrics::Metrics,
+    telemetry::{logs::chain, metrics::Metrics},
 };
 
 /// How long one watch lasts. kube notices a connection that died silently only after this time.
@@ -110,7 +110,12 @@ pub async fn follow<K>(
                 if Failure::of(&error) != Failure::Watch {
                     metrics.listed(kind.as_str(), namespace.as_deref(), false);
                 }
-                tracing::warn!(%error, kind = kind.as_str(), namespace, "the watch of labelled objects failed; it is tried again");
+                tracing::warn!(
+                    error = chain(&error),
+                    kind = kind.as_str(),
+                    namespace,
+                    "the watch of labelled objects failed; it is tried again"
+                );
                 continue;
             }
         };

@@ -3,7 +3,10 @@
 //! What is never logged: values of Secrets, tokens, bodies of answers, URL queries. The types that hold them do not
 //! print.
 
-use std::panic;
+use std::{
+    io::{self, IsTerminal as _},
+    panic,
+};
 
 use clap::ValueEnum;
 use tracing::{Level, level_filters::LevelFilter};
@@ -26,7 +29,7 @@ pub fn start(format: LogFormat, level: Level) {
         .with_target(env!("CARGO_CRATE_NAME"), level)
         // It logs what it returns to us, and whole bodies of answers that it cannot read: those of Secrets among them.
         .with_target("kube_client::client", LevelFilter::OFF);
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
         LogFormat::Text => lines.boxed(),

@@ -1,5 +1,7 @@
 //! Which changes of a status are worth an event.
 
+use std::time::Duration;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::schedule::MAX_REQUEST_CHARACTERS;
@@ -20,6 +22,17 @@ pub struct Transition {
     pub reason: String,
     /// Its message.
     pub note: String,
+    /// What Ready was before, if it was there.
+    pub before: Option<Before>,
+}
+
+/// What Ready was before a transition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// Its reason.
+    pub reason: String,
+    /// Since its status changed.
+    pub lasted: Duration,
 }
 
 /// The event for a request whose value is too long. No check answers it.
@@ -30,6 +43,7 @@ pub fn request_too_long() -> Transition {
         note: format!(
             "the value of the annotation {REQUESTED_AT} is longer than {MAX_REQUEST_CHARACTERS} characters, so no check answers it: write a short one, such as the time"
         ),
+        before: None,
     }
 }
 
@@ -44,12 +58,31 @@ pub fn transition(before: &[Condition], after: &[Condition]) -> Option<Transitio
         None if works => None,
         Some(was) if same(was) => None,
         // What is Unknown by the user's own wish is no warning.
-        _ => Some(Transition {
-            warning: is.status == Truth::False.as_str(),
-            reason: is.reason,
-            note: is.message,
-        }),
+        _ => {
+            let before = was.map(|was| {
+                // Ready can have another reason without a new time: then that is the time of the status.
+                let lasted = is.last_transition_time.0.duration_since(was.last_transition_time.0);
+                Before { reason: was.reason, lasted: Duration::try_from(lasted).unwrap_or_default() }
+            });
+            let note = match before.as_ref().filter(|before| works && !before.lasted.is_zero()) {
+                Some(Before { reason, lasted }) => {
+                    format!("{}; it was not Ready for {} ({reason})", is.message, shown(*lasted))
+                }
+                None => is.message,
+            };
+            Some(Transition { warning: is.status == Truth::False.as_str(), reason: is.reason, note, before })
+        }
     }
+}
+
+/// A duration as kubectl shows ages: its two largest units.
+pub fn shown(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units =
+        [(seconds / 86_400, 'd'), (seconds / 3600 % 24, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
+    let first = units.iter().position(|(count, _)| *count > 0).unwrap_or(units.len() - 1);
+    let told = units[first..].iter().take(2).filter(|(count, unit)| *count > 0 || *unit == units[first].1);
+    told.map(|(count, unit)| format!("{count}{unit}")).collect::<Vec<_>>().concat()
 }
 
 #[cfg(test)]
@@ -72,6 +105,42 @@ mod tests {
             .into_iter()
             .collect();
         fold(&[], &verdicts, 1, at(0))
+    }
+
+    #[test]
+    fn an_event_says_for_how_long_it_was_down() {
+        let ready = |reason: Reason, second| {
+            let verdict = Verdict {
+                condition: ConditionType::Ready,
+                truth: reason.truth(),
+                reason,
+                message: "m".to_owned(),
+            };
+            fold(&[], &[verdict], 1, at(second))
+        };
+        let note = |before: &[Condition], after: &[Condition]| {
+            transition(before, after).map(|event| event.note).unwrap_or_default()
+        };
+        let (down, up) = (ready(Reason::Sealed, 100), ready(Reason::Connected, 100 + 252));
+        assert_eq!(note(&down, &up), "m; it was not Ready for 4m12s (Sealed)");
+        assert_eq!(note(&up, &ready(Reason::Sealed, 999)), "m");
+        assert_eq!(note(&[], &ready(Reason::Sealed, 999)), "m");
+    }
+
+    #[test]
+    fn a_duration_is_shown_by_its_two_largest_units() {
+        let table = [
+            (0, "0s"),
+            (9, "9s"),
+            (60, "1m"),
+            (252, "4m12s"),
+            (3600, "1h"),
+            (3660, "1h1m"),
+            (90_061, "1d1h"),
+        ];
+        for (seconds, expected) in table {
+            assert_eq!(shown(Duration::from_secs(seconds)), expected);
+        }
     }
 
     #[test]

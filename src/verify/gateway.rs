@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     judge, messages,
-    report::{Circumstances, credentials},
+    report::{Circumstances, credentials, retrying, without_retry},
     schedule::{self, Outcome},
     session::later,
 };
@@ -69,6 +69,7 @@ pub fn checked(
     // A proxy that is back is found as soon as the user asks for, however long it was away.
     let wait = schedule::wait(outcome, around.now, around.jitter).min(interval);
     next.next_check_time = Some(Time(later(around.now, wait)));
+    retrying(&mut next.conditions, around.now, wait);
     (next, wait)
 }
 
@@ -110,6 +111,7 @@ pub fn internal_error(
 ) -> VaultGatewayStatus {
     let mut next = begin(previous, around, &judge::internal_error(&STEPS), connections);
     next.next_check_time = Some(Time(later(around.now, retry)));
+    retrying(&mut next.conditions, around.now, retry);
     next
 }
 
@@ -136,6 +138,7 @@ pub fn is_back(previous: &VaultGatewayStatus, next: &VaultGatewayStatus) -> bool
 
 fn timeless(status: &VaultGatewayStatus) -> VaultGatewayStatus {
     let mut status = VaultGatewayStatus { last_check_time: None, next_check_time: None, ..status.clone() };
+    without_retry(&mut status.conditions);
     for endpoint in &mut status.endpoints {
         endpoint.latency_milliseconds = None;
     }

@@ -172,11 +172,10 @@ fn progress(reason: Reason, message: String) -> Verdict {
         FailureClass::Terminal => {
             Verdict { condition: ConditionType::Stalled, truth: Truth::True, reason, message }
         }
-        FailureClass::None | FailureClass::Transient | FailureClass::Persistent => verdict(
-            ConditionType::Reconciling,
-            Reason::Retrying,
-            format!("{message} (the operator retries by itself: first after 5 s, then after up to 5 min)"),
-        ),
+        // When is added once it is known: see `report::retrying`.
+        FailureClass::None | FailureClass::Transient | FailureClass::Persistent => {
+            verdict(ConditionType::Reconciling, Reason::Retrying, message)
+        }
     }
 }
 

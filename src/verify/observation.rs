@@ -154,6 +154,23 @@ impl Asked {
 // === impl Fault ===
 
 impl Fault {
+    /// The word in a log: what it says in detail is for the status.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Overdue => "overdue",
+            Self::Reference(_) => "reference",
+            Self::Transport(_) => "no-answer",
+            Self::Server(_) => "server",
+            Self::Login(_) => "login",
+            Self::Wrapping(_) => "wrapping",
+            Self::Own(_) => "token",
+            Self::BudgetSpent => "budget-spent",
+            Self::LoginQueued => "login-queued",
+            Self::Missing(_) => "capabilities",
+            Self::Engine(_) => "engine",
+        }
+    }
+
     /// How long the server asks us to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
 
 use super::{
     judge, memory,
@@ -12,7 +15,7 @@ use super::{
 };
 use crate::{
     api::{
-        condition::{ConditionType, Reason},
+        condition::{ConditionType, Reason, Truth},
         status::{CredentialVersion, ResolvedConnection, Server, Session, VaultConnectionStatus},
     },
     conditions::{self, Verdict},
@@ -59,7 +62,27 @@ pub fn checked(
     let wait = schedule::wait(outcome(&next, desired, observation, around.now), around.now, around.jitter);
     let wait = observation.token_due.map_or(wait, |due| schedule::no_later(wait, due, around.now));
     next.next_check_time = Some(Time(later(around.now, wait)));
+    retrying(&mut next.conditions, around.now, wait);
     (next, wait)
+}
+
+/// Says in the condition Reconciling when it is tried again. A time that is less than a minute away would be over before
+/// anybody reads it, and each retry would be a write.
+pub(super) fn retrying(all: &mut [Condition], now: Timestamp, wait: Duration) {
+    let note = if wait < MIN_WAIT_TO_PUBLISH {
+        "retrying within a minute".to_owned()
+    } else {
+        format!("retrying at {:.0}", later(now, wait))
+    };
+    conditions::annotate(all, ConditionType::Reconciling, &note);
+}
+
+/// The same conditions without what [`retrying`] said: that time goes by is nothing new.
+pub(super) fn without_retry(all: &mut [Condition]) {
+    if let Some(reconciling) = all.iter_mut().find(|c| c.type_ == ConditionType::Reconciling.as_str()) {
+        // The conditions before it tell the cause, too.
+        reconciling.message = String::new();
+    }
 }
 
 /// The status of a connection that is not checked because its spec makes no sense.
@@ -110,6 +133,7 @@ pub fn internal_error(
     let mut next = begin(previous, around, &judge::internal_error(&ConditionType::STEPS));
     next.connection.clone_from(&previous.connection);
     next.next_check_time = Some(Time(later(around.now, retry)));
+    retrying(&mut next.conditions, around.now, retry);
     next
 }
 
@@ -147,6 +171,7 @@ fn timeless(status: &VaultConnectionStatus) -> VaultConnectionStatus {
     status.next_check_time = None;
     status.last_login_time = None;
     status.refused_login_times = Vec::new();
+    without_retry(&mut status.conditions);
     if let Some(session) = &mut status.session {
         session.expire_time = None;
     }
@@ -170,6 +195,7 @@ fn begin(
     VaultConnectionStatus {
         observed_generation: Some(around.generation),
         state: Some(reason.state()),
+        warnings: warnings(verdicts),
         refused_login_times: previous.refused_login_times.clone(),
         refused_login_role: previous.refused_login_role.clone(),
         last_login_time: previous.last_login_time.clone(),
@@ -177,6 +203,24 @@ fn begin(
         conditions: conditions::fold(&previous.conditions, verdicts, around.generation, around.now),
         ..VaultConnectionStatus::default()
     }
+}
+
+/// The reasons of what works and will not for long.
+fn warnings(verdicts: &[Verdict]) -> Vec<String> {
+    let warns = |verdict: &&Verdict| match verdict.condition {
+        ConditionType::CredentialsExpiring | ConditionType::CertificateExpiring => {
+            verdict.truth == Truth::True
+        }
+        ConditionType::Ready
+        | ConditionType::ReferencesResolved
+        | ConditionType::Reachable
+        | ConditionType::ServerReady
+        | ConditionType::Authenticated
+        | ConditionType::Authorized
+        | ConditionType::Reconciling
+        | ConditionType::Stalled => false,
+    };
+    verdicts.iter().filter(warns).map(|verdict| verdict.reason.as_str().to_owned()).collect()
 }
 
 fn outcome(

@@ -89,6 +89,18 @@ pub enum Outcome {
 // === impl Cause ===
 
 impl Cause {
+    /// The word in a log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::SpecChanged => "spec-changed",
+            Self::Requested => "requested",
+            Self::ObjectChanged => "object-changed",
+            Self::Called => "called",
+            Self::TimeUp => "time-up",
+        }
+    }
+
     /// Whether somebody's change or request asked for the check, which was not planned.
     pub fn is_extra(self) -> bool {
         match self {

@@ -4,6 +4,7 @@ mod agreement;
 mod check;
 mod fixtures;
 mod hostile;
+mod log_reference;
 mod logins;
 mod manifests;
 mod monitoring;

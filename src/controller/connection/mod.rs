@@ -273,7 +273,7 @@ impl<'a> Reconcile<'a> {
         self.context.checker.metrics.checked(reason, started.elapsed());
         tracing::debug!(
             connection = %self.connection,
-            ?cause,
+            cause = cause.as_str(),
             reason = reason.map(Reason::as_str),
             milliseconds = started.elapsed().as_millis(),
             "checked"

@@ -136,7 +136,7 @@ async fn forget(name: &GatewayName, context: &GatewayContext) {
             users.len(),
             names.join(", ")
         );
-        let transition = Transition { warning: true, reason: "DeletedInUse".to_owned(), note };
+        let transition = Transition { warning: true, reason: "DeletedInUse".to_owned(), note, before: None };
         tell(&context.shared.recorder, &reference(name, published.uid), transition).await;
     }
 }
