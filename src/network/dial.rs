@@ -304,7 +304,7 @@ mod tests {
         let anchors = |way: &Route| Arc::as_ptr(&way.authorities.as_ref().expect("a bundle").anchors);
         assert_eq!(anchors(&one.0), anchors(&other.0), "a bundle is held once");
         assert!(Arc::ptr_eq(&one.1, &with(&bundle, "https://a.example").1), "so is a client");
-        for index in 0..100 {
+        for index in 0..500 {
             drop(with(&pem(&format!("ca-{index}.example")), "https://a.example"));
         }
         assert_eq!(dialer.clients.lock().expect("no panic").len(), 2);

@@ -39,6 +39,7 @@ mod gateway_pools;
 mod gateway_tunnel;
 mod gateways;
 mod hostile;
+mod hostile_load;
 mod kube_busy;
 mod kube_faults;
 mod kube_rights;
