@@ -67,7 +67,7 @@ impl References for Objects {
         let version = Version { uid: object.name.clone(), resource_version: "1".to_owned() };
         Ok(match object.kind {
             ObjectKind::VaultGateway => lookup_of_spec(&self.gateways[&object.name], version),
-            ObjectKind::Secret | ObjectKind::ConfigMap => {
+            ObjectKind::Secret | ObjectKind::ConfigMap | ObjectKind::ServiceAccount => {
                 let value = |(key, text): (&String, &String)| {
                     (key.clone(), Zeroizing::new(text.clone().into_bytes()))
                 };

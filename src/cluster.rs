@@ -3,11 +3,13 @@
 //! Every call has a deadline: kube's own client would retry for minutes inside one call.
 
 mod foreign;
+mod service_account;
 
 use std::{
     env,
     future::Future,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -28,9 +30,10 @@ use tower::{BoxError, filter::FilterLayer};
 
 use crate::{
     api::{CREDENTIALS_LABEL, CREDENTIALS_LABEL_VALUE, connection::VaultConnection, gateway::VaultGateway},
+    auth::ServiceAccountRef,
     names::{ObjectKind, ObjectName},
     network::fence::Fence,
-    references::{Lookup, Object, References, Version, gateway},
+    references::{Lookup, Object, References, TokenAnswer, Version, gateway},
 };
 
 /// The owner of the fields that we write: <https://kubernetes.io/docs/reference/using-api/server-side-apply/>.
@@ -128,6 +131,7 @@ pub struct Cluster {
     unfenced: Client,
     url: http::Uri,
     own_namespace: String,
+    own_audiences: Arc<[String]>,
 }
 
 // === impl Cluster ===
@@ -145,10 +149,11 @@ impl Cluster {
             fence.check()?;
             Ok(request)
         };
+        let own_audiences = service_account::own_audiences(&config.auth_info).into();
         let builder = ClientBuilder::try_from(config.clone()).map_err(ClusterError::BadConfig)?;
         let client = builder.with_layer(&FilterLayer::new(permit)).build();
         let unfenced = Client::try_from(config).map_err(ClusterError::BadConfig)?;
-        Ok(Self { client, unfenced, url, own_namespace })
+        Ok(Self { client, unfenced, url, own_namespace, own_audiences })
     }
 
     /// The client, for watches and events.
@@ -324,18 +329,23 @@ impl References for Cluster {
             ObjectKind::Secret => within_deadline(self.read_secret(namespace, &object.name)).await?,
             ObjectKind::ConfigMap => within_deadline(self.read_config_map(namespace, &object.name)).await?,
             ObjectKind::VaultGateway => within_deadline(self.read_gateway(namespace, &object.name)).await?,
+            ObjectKind::ServiceAccount => {
+                within_deadline(self.read_service_account(namespace, &object.name)).await?
+            }
         };
         match outcome {
             Ok(lookup) => Ok(lookup),
             Err(ReadFault::Refused(kube::Error::Api(status))) if status.code == 403 => Ok(Lookup::Forbidden),
-            Err(fault) => {
-                let (object, namespace) = (object.clone(), namespace.to_owned());
-                Err(match fault {
-                    ReadFault::Refused(source) => ClusterError::Read { object, namespace, source },
-                    ReadFault::Unreadable => ClusterError::Unreadable { object, namespace },
-                })
-            }
+            Err(fault) => Err(fault.of(object.clone(), namespace)),
         }
+    }
+
+    async fn request_token(
+        &self,
+        namespace: &str,
+        account: &ServiceAccountRef,
+    ) -> Result<TokenAnswer, ClusterError> {
+        self.issue_token(namespace, account).await
     }
 }
 

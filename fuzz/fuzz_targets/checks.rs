@@ -264,7 +264,7 @@ impl References for Objects {
             (_, "!forbidden") => Lookup::Forbidden,
             (_, "!unlabelled") => Lookup::NotLabelled,
             (ObjectKind::VaultGateway, _) => lookup_of_spec(&self.gateway, version),
-            (ObjectKind::Secret | ObjectKind::ConfigMap, secret) => {
+            (ObjectKind::Secret | ObjectKind::ConfigMap | ObjectKind::ServiceAccount, secret) => {
                 let text = secret.replace(MARK, CREDENTIAL);
                 let value = |key: &String| {
                     let text = if key == CA_KEY { CA } else { &text };

@@ -123,6 +123,14 @@ reasons! {
     SecretNotFound: ReferencesResolved False, Persistent, Misconfigured;
     /// A Secret that the connection names lacks the label `appconnections.dev/credentials: "true"`.
     SecretNotLabelled: ReferencesResolved False, Terminal, Misconfigured;
+    /// The ServiceAccount that the connection names does not exist in its namespace.
+    ServiceAccountNotFound: ReferencesResolved False, Persistent, Misconfigured;
+    /// The ServiceAccount that the connection names lacks the label `appconnections.dev/credentials: "true"`.
+    ServiceAccountNotLabelled: ReferencesResolved False, Terminal, Misconfigured;
+    /// Kubernetes does not let the operator read the ServiceAccount, or request tokens for it.
+    TokenForbidden: ReferencesResolved False, Persistent, Misconfigured;
+    /// An audience of the ServiceAccount's token is one of the Kubernetes API server: Vault could use the token there.
+    AudienceOfApiServer: ReferencesResolved False, Terminal, Misconfigured;
     /// A ConfigMap that the connection names does not exist in its namespace.
     ConfigMapNotFound: ReferencesResolved False, Persistent, Misconfigured;
     /// The object is there but has no such key.
@@ -228,7 +236,7 @@ reasons! {
 
     /// The login was accepted and a request with it succeeded.
     SelfCheckPassed: Authenticated True, None, Connected;
-    /// Vault does not accept the role id or the secret id.
+    /// Vault does not accept the credential: role id and secret id, user name and password, or client certificate.
     InvalidCredentials: Authenticated False, Terminal, Rejected;
     /// The wrapping token cannot be opened: it was opened before, has expired, or is none.
     WrappingTokenSpent: Authenticated False, Terminal, Rejected;
@@ -238,8 +246,28 @@ reasons! {
     RequestBlocked: Authenticated False, Persistent, Misconfigured;
     /// The role or the secret id is bound to other source addresses.
     SourceAddressDenied: Authenticated False, Terminal, Rejected;
-    /// Vault denies the login: no such mount, a locked role, or a source address that is not allowed.
+    /// Vault denies the login: no such mount, a locked role or user, or a source address that is not allowed.
     LoginDenied: Authenticated False, Terminal, Rejected;
+    /// Vault denies the login without a reason, and the cause may be its own: it cannot have the token verified now.
+    LoginUnverified: Authenticated False, Persistent, Rejected;
+    /// The auth method has no such role.
+    RoleNotFound: Authenticated False, Terminal, Misconfigured;
+    /// The role is for another kind of login.
+    RoleTypeMismatch: Authenticated False, Terminal, Misconfigured;
+    /// The role is not for this ServiceAccount, these claims or this certificate.
+    IdentityNotAuthorized: Authenticated False, Terminal, Rejected;
+    /// The token is not for an audience that the role expects.
+    AudienceMismatch: Authenticated False, Terminal, Rejected;
+    /// The JWT is out of its time.
+    JwtExpired: Authenticated False, Terminal, Rejected;
+    /// None of the keys that Vault has verifies the JWT.
+    JwtRejected: Authenticated False, Terminal, Rejected;
+    /// The auth method is mounted, but has no configuration.
+    AuthMethodNotConfigured: Authenticated False, Persistent, Misconfigured;
+    /// No client certificate arrives at Vault.
+    ClientCertificateNotSeen: Authenticated False, Terminal, Misconfigured;
+    /// Vault cannot ask its LDAP directory.
+    DirectoryUnavailable: Authenticated False, Transient, Unreachable;
     /// There is no auth method at the mount.
     MountNotFound: Authenticated False, Terminal, Misconfigured;
     /// The Vault namespace does not exist.

@@ -41,6 +41,7 @@ use crate::{
     selectable = ".status.state"
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = auth::needs_client_certificate())]
 pub struct VaultConnectionSpec {
     /// What this connection is for, in a user's words.
     #[serde(default, deserialize_with = "null::default", skip_serializing_if = "String::is_empty")]

@@ -96,7 +96,7 @@ pub enum State {
 pub struct ResolvedConnection {
     /// The kind of application, for software that reads connections of several kinds.
     pub app: String,
-    /// How the connection logs in: `app-role` or `token`.
+    /// How the connection logs in: `app-role`, `token`, `kubernetes`, `jwt`, `cert`, `userpass` or `ldap`.
     pub method: String,
     /// Address of the instance.
     pub instance_url: String,

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
-use super::{Input, LoginFault, LoginMethod, LoginRequest, Purpose, Refusal, SecretKeyRef, Source};
+use super::{Input, LoginFault, LoginMethod, LoginRequest, Purpose, Refusal, SecretKeyRef, Source, body};
 use crate::{
     names::MountPath,
     schema::{FieldError, null, rules, text},
@@ -24,8 +24,9 @@ pub struct AppRole {
     #[x_kube(validation = Rule::new("has(self.value) != has(self.secretRef)").message(
         "set exactly one of value and secretRef"))]
     pub role_id: RoleId,
-    /// The secret id, kept in a Secret.
-    pub secret_id: SecretId,
+    /// The secret id, kept in a Secret. Leave it out only for a role with `bind_secret_id=false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_id: Option<SecretId>,
 }
 
 /// A role id: exactly one of its forms.
@@ -58,35 +59,31 @@ pub struct AppRoleLogin {
     pub mount: MountPath,
     /// Where the role id is.
     pub role_id: RoleId,
-    /// Where the secret id is.
-    pub secret_id: SecretKeyRef,
+    /// Where the secret id is; none for a role without one.
+    pub secret_id: Option<SecretKeyRef>,
     /// Whether what is there is a wrapping token that holds the secret id.
     pub wrapped: bool,
-}
-
-#[derive(Serialize)]
-struct Body<'a> {
-    role_id: &'a str,
-    secret_id: &'a str,
 }
 
 // === impl AppRole ===
 
 impl AppRole {
     pub(super) fn parse(&self) -> Result<AppRoleLogin, FieldError> {
-        let Self { mount, role_id, secret_id: SecretId { secret_ref, wrapped } } = self;
+        let Self { mount, role_id, secret_id } = self;
         match role_id {
             RoleId::Value(value) => text::bounded("spec.auth.appRole.roleId.value", value, 1, 4096)?,
             RoleId::SecretRef(SecretKeyRef { name, key }) => {
                 text::reference("spec.auth.appRole.roleId.secretRef", name, key)?;
             }
         }
-        text::reference("spec.auth.appRole.secretId.secretRef", &secret_ref.name, &secret_ref.key)?;
+        if let Some(SecretId { secret_ref: SecretKeyRef { name, key }, .. }) = secret_id {
+            text::reference("spec.auth.appRole.secretId.secretRef", name, key)?;
+        }
         Ok(AppRoleLogin {
             mount: text::mount("spec.auth.appRole.mount", mount)?,
             role_id: role_id.clone(),
-            secret_id: secret_ref.clone(),
-            wrapped: *wrapped,
+            secret_id: secret_id.as_ref().map(|it| it.secret_ref.clone()),
+            wrapped: secret_id.as_ref().is_some_and(|it| it.wrapped),
         })
     }
 }
@@ -138,15 +135,19 @@ impl LoginMethod for AppRoleLogin {
         };
         let role_id = Input { field, source, purpose: Purpose::RoleId };
         let purpose = if self.wrapped { Purpose::WrappingToken } else { Purpose::SecretId };
-        let source = Source::Secret(&self.secret_id);
-        vec![role_id, Input { field: "spec.auth.appRole.secretId", source, purpose }]
+        let secret_id = self.secret_id.as_ref().map(|secret| {
+            let source = Source::Secret(secret);
+            Input { field: "spec.auth.appRole.secretId", source, purpose }
+        });
+        std::iter::once(role_id).chain(secret_id).collect()
     }
 
     fn request(&self, values: &[SecretString]) -> Option<LoginRequest> {
-        let [role_id, secret_id] = values else { return None };
-        let body = Body { role_id: role_id.expose_secret(), secret_id: secret_id.expose_secret() };
-        let body = serde_json::to_vec(&body).expect("two strings serialize").into();
-        Some(LoginRequest { path: self.path(), body })
+        let fields: Vec<_> = ["role_id", "secret_id"]
+            .into_iter()
+            .zip(values.iter().map(ExposeSecret::expose_secret))
+            .collect();
+        Some(LoginRequest { path: self.path(), body: body(&fields) })
     }
 
     fn lockout_alias(&self, values: &[SecretString]) -> Option<SecretString> {
@@ -170,6 +171,11 @@ impl LoginMethod for AppRoleLogin {
     }
 
     fn invalid_credentials(&self, at: &str) -> String {
+        if self.secret_id.is_none() {
+            return format!(
+                "Vault rejected the role ID at {at}: it is wrong, or the role demands a secret ID (set spec.auth.appRole.secretId, or bind_secret_id=false of the role); check the mount and the Vault namespace, too; a change is tried at once, the same role ID not before status.nextLoginTime"
+            );
+        }
         format!(
             "Vault rejected the role ID and secret ID at {at}: one is wrong, or the secret ID has expired, is used up or was destroyed; put a valid pair into what spec.auth.appRole names, and check the mount and the Vault namespace; a change is tried at once, the same pair not before status.nextLoginTime"
         )
@@ -207,12 +213,16 @@ mod tests {
         let login = AppRoleLogin {
             mount: MountPath::parse("approle").expect("valid"),
             role_id: RoleId::SecretRef(key("roleId")),
-            secret_id: key("secretId"),
+            secret_id: Some(key("secretId")),
             wrapped: false,
         };
         let request = login.request(&["r\"1".into(), "s\\2".into()]).expect("a request");
         assert_eq!(request.path, "auth/approle/login");
         let parsed: serde_json::Value = serde_json::from_slice(&request.body).expect("JSON");
         assert_eq!(parsed, serde_json::json!({"role_id": "r\"1", "secret_id": "s\\2"}));
+        let without = AppRoleLogin { secret_id: None, ..login };
+        assert_eq!(without.inputs().len(), 1);
+        let request = without.request(&["role".into()]).expect("a request");
+        assert_eq!(request.body.as_slice(), br#"{"role_id":"role"}"#);
     }
 }

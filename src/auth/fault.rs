@@ -7,6 +7,28 @@ pub enum LoginFault {
     InvalidCredentials,
     /// Denied, for a reason that Vault does not tell.
     Denied,
+    /// Denied without a reason where the cause may be the server's own, so that it is tried again.
+    Unverified,
+    /// The role does not exist.
+    RoleNotFound,
+    /// The role is for another kind of login.
+    RoleTypeMismatch,
+    /// The role is not for this identity.
+    NotAuthorized,
+    /// The token is not for an audience that the role expects.
+    AudienceMismatch,
+    /// The token is out of its time.
+    Expired,
+    /// The token is none that a key of the server verifies.
+    NotAccepted,
+    /// The auth method has no configuration.
+    NotConfigured,
+    /// No client certificate arrived at the server.
+    CertificateNotSeen,
+    /// The client certificate is out of its time.
+    CertificateExpired,
+    /// The server cannot reach its directory.
+    DirectoryUnavailable,
     /// The role or the credential is bound to other addresses. Vault looks at that after it has taken the credential, so that
     /// this does not count for the lockout.
     SourceAddress,
@@ -45,7 +67,18 @@ impl LoginFault {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::InvalidCredentials | Self::Denied => true,
-            Self::SourceAddress
+            Self::Unverified
+            | Self::RoleNotFound
+            | Self::RoleTypeMismatch
+            | Self::NotAuthorized
+            | Self::AudienceMismatch
+            | Self::Expired
+            | Self::NotAccepted
+            | Self::NotConfigured
+            | Self::CertificateNotSeen
+            | Self::CertificateExpired
+            | Self::DirectoryUnavailable
+            | Self::SourceAddress
             | Self::MountNotFound
             | Self::NamespaceNotFound
             | Self::MfaRequired

@@ -2,7 +2,7 @@
 
 use secrecy::{SecretString, zeroize::Zeroizing};
 
-use super::{LoginFault, Refusal, SecretKeyRef};
+use super::{LoginFault, Refusal, SecretKeyRef, ServiceAccountRef};
 use crate::names::{MountPath, ObjectName};
 
 /// What a value is for.
@@ -16,6 +16,12 @@ pub enum Purpose {
     WrappingToken,
     /// An access token.
     Token,
+    /// A signed token.
+    Jwt,
+    /// The name of a user.
+    UserName,
+    /// The password of a user.
+    Password,
 }
 
 /// Where a value is.
@@ -25,6 +31,8 @@ pub enum Source<'a> {
     Spec(&'a str),
     /// Under a key of a Secret.
     Secret(&'a SecretKeyRef),
+    /// A token of a ServiceAccount, which is requested for each login.
+    ServiceAccount(&'a ServiceAccountRef),
 }
 
 /// A value that a login is made with.
@@ -46,7 +54,8 @@ pub struct LoginRequest {
     pub body: Zeroizing<Vec<u8>>,
 }
 
-/// A way to log in, valid by construction. `values` are those of [`inputs`](Self::inputs), in the same order.
+/// A way to log in, valid by construction. `values` are those of [`inputs`](Self::inputs), in the same order; the token of a
+/// ServiceAccount is among them only for the request.
 pub trait LoginMethod {
     /// Its name in `status.connection.method`.
     fn name(&self) -> &'static str;
@@ -59,6 +68,16 @@ pub trait LoginMethod {
 
     /// Where it is mounted; none for a token, which logs in nowhere.
     fn mount(&self) -> Option<&MountPath>;
+
+    /// The name of the role, if the spec names one.
+    fn role(&self) -> Option<&str> {
+        None
+    }
+
+    /// Whether the client certificate of the connection is what is logged in with.
+    fn uses_client_certificate(&self) -> bool {
+        false
+    }
 
     /// What a login is made with, the credential that proves it last.
     fn inputs(&self) -> Vec<Input<'_>>;
@@ -93,6 +112,16 @@ pub trait LoginMethod {
     /// The message of a login that Vault denies without a reason.
     fn denied(&self, at: &str) -> String;
 
+    /// The message of a login that Vault cannot verify now.
+    fn unverified(&self, at: &str) -> String {
+        self.denied(at)
+    }
+
+    /// What to do where the role is not for this identity.
+    fn not_authorized(&self) -> String {
+        "compare the role with the identity".to_owned()
+    }
+
     /// The message of a login that is bound to other addresses.
     fn source_address(&self, at: &str) -> String;
 
@@ -113,8 +142,17 @@ impl dyn LoginMethod + '_ {
         let name = |input: Input<'_>| match input.source {
             Source::Spec(_) => None,
             Source::Secret(secret) => Some(ObjectName::secret(&secret.name)),
+            Source::ServiceAccount(account) => Some(ObjectName::service_account(&account.name)),
         };
         self.inputs().into_iter().filter_map(name).collect()
+    }
+
+    /// The ServiceAccount to log in as, with the field that names it.
+    pub fn service_account(&self) -> Option<(&'static str, &ServiceAccountRef)> {
+        self.inputs().into_iter().find_map(|input| match input.source {
+            Source::ServiceAccount(account) => Some((input.field, account)),
+            Source::Spec(_) | Source::Secret(_) => None,
+        })
     }
 
     /// The input for a purpose.

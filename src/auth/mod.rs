@@ -9,23 +9,39 @@
 //! Pure. A method knows no Kubernetes client and no Vault client: it says what it needs, what to send, and what an answer means.
 
 mod app_role;
+mod cert;
 mod fault;
+mod jwt;
+mod kubernetes;
+mod ldap;
 mod method;
 mod reference;
 mod token;
+mod user;
+mod userpass;
 
 use kube::core::Rule;
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use secrecy::zeroize::Zeroizing;
+use serde::{Deserialize, Deserializer, Serialize, Serializer as _, de::Error};
 
 pub use self::{
     app_role::{AppRole, AppRoleLogin, RoleId, SecretId},
+    cert::{Cert, CertLogin, needs_client_certificate},
     fault::{LoginFault, Refusal},
+    jwt::{Jwt, JwtLogin},
+    kubernetes::{Kubernetes, KubernetesLogin},
+    ldap::{Ldap, LdapLogin},
     method::{Input, LoginMethod, LoginRequest, Purpose, Source},
-    reference::{SecretKeyRef, SecretRef},
+    reference::{SecretKeyRef, SecretRef, ServiceAccountRef},
     token::{Token, TokenLogin},
+    user::{Password, UserName},
+    userpass::{Userpass, UserpassLogin},
 };
-use crate::schema::FieldError;
+use crate::{
+    names::path,
+    schema::{FieldError, null, text},
+};
 
 /// Defines [`Auth`], [`Method`] and what follows from the list of all methods.
 macro_rules! methods {
@@ -62,7 +78,12 @@ macro_rules! methods {
                 /// Each method, for a null is none.
                 #[derive(Deserialize)]
                 #[serde(rename_all = "camelCase")]
-                struct Written { $( $field: Option<$written>, )+ }
+                struct Written {
+                    $(
+                        #[serde(default, deserialize_with = "null::optional_object")]
+                        $field: Option<$written>,
+                    )+
+                }
                 let written = Written::deserialize(deserializer)?;
                 let methods = [$( written.$field.map(Self::$variant), )+];
                 let mut methods = methods.into_iter().flatten();
@@ -82,6 +103,16 @@ methods! {
     app_role "appRole": AppRole(AppRole => AppRoleLogin);
     /// Use an access token that somebody else issued. It is renewed when it is renewable, and never revoked.
     token "token": Token(Token => TokenLogin);
+    /// Log in with a token of a ServiceAccount, which Vault has reviewed by the Kubernetes API.
+    kubernetes "kubernetes": Kubernetes(Kubernetes => KubernetesLogin);
+    /// Log in with a signed token (JWT), of a ServiceAccount or of another issuer, which Vault verifies by itself.
+    jwt "jwt": Jwt(Jwt => JwtLogin);
+    /// Log in with the client certificate of the connection, `spec.tls.clientCertificate`.
+    cert "cert": Cert(Cert => CertLogin);
+    /// Log in with a user name and a password that Vault keeps.
+    userpass "userpass": Userpass(Userpass => UserpassLogin);
+    /// Log in with a user name and a password of an LDAP directory.
+    ldap "ldap": Ldap(Ldap => LdapLogin);
 }
 
 /// The rule that a connection has one method.
@@ -99,7 +130,24 @@ pub fn unchanged() -> Rule {
         .message("the method cannot be changed: delete this connection and create one with the other method")
 }
 
+/// The name of a role: at most 256 characters, all of which can be seen.
+fn role(field: &'static str, name: &str) -> Result<String, FieldError> {
+    text::bounded(field, name, 1, 256)?;
+    if path::is_plain(name) { Ok(name.to_owned()) } else { Err(FieldError::NotPlain { field }) }
+}
+
+/// A JSON object of these fields.
+fn body(fields: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    let written = serde_json::Serializer::new(&mut *bytes).collect_map(fields.iter().copied());
+    written.expect("strings serialize");
+    bytes
+}
+
 fn set_exactly_one() -> String {
     let (last, others) = FIELDS.split_last().expect("there are methods");
     format!("set exactly one of {} and {last}", others.join(", "))
 }
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -1,9 +1,18 @@
 //! Names of the objects that hold what is logged in with.
 
 use kube::KubeSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::schema::rules;
+use crate::{
+    names::path,
+    schema::{FieldError, null, rules, text},
+};
+
+/// Shortest and longest life of a token, in seconds. Kubernetes makes none that is shorter.
+const EXPIRATION_BOUNDS: std::ops::RangeInclusive<u32> = 600..=3600;
+
+/// Most audiences of a token.
+const MAX_AUDIENCES: usize = 8;
 
 /// A key of a Secret in the connection's namespace. The Secret must carry the label
 /// `appconnections.dev/credentials: "true"`.
@@ -27,4 +36,50 @@ pub struct SecretRef {
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::object_name("Secret"))]
     pub name: String,
+}
+
+/// A ServiceAccount in the connection's namespace. It must carry the label `appconnections.dev/credentials: "true"`, and a Role must
+/// let the operator request tokens for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAccountRef {
+    /// Name of the ServiceAccount.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name("ServiceAccount"))]
+    pub name: String,
+    /// For whom the token is, as the role at Vault demands it. An audience of the Kubernetes API server is refused: whoever runs Vault
+    /// could act as the ServiceAccount in this cluster.
+    #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 256)))]
+    #[x_kube(validation = rules::audiences())]
+    pub audiences: Vec<String>,
+    /// How long the token lives, in seconds, from 600 to 3600. It is requested for each login and kept nowhere.
+    #[serde(default = "ten_minutes", deserialize_with = "or_ten_minutes")]
+    #[schemars(range(min = 600, max = 3600))]
+    pub expiration_seconds: u32,
+}
+
+// === impl ServiceAccountRef ===
+
+impl ServiceAccountRef {
+    /// Fails unless every field is valid. `field` is where it stands.
+    pub(super) fn check(&self, field: &'static str) -> Result<(), FieldError> {
+        text::object_name(field, &self.name)?;
+        let is_audience = |text: &String| text::bounded(field, text, 1, 256).is_ok() && path::is_plain(text);
+        if !(1..=MAX_AUDIENCES).contains(&self.audiences.len()) || !self.audiences.iter().all(is_audience) {
+            return Err(FieldError::Audiences { field });
+        }
+        if !EXPIRATION_BOUNDS.contains(&self.expiration_seconds) {
+            return Err(FieldError::Expiration { field });
+        }
+        Ok(())
+    }
+}
+
+/// The shortest life that Kubernetes gives: the token is used at once.
+fn ten_minutes() -> u32 {
+    *EXPIRATION_BOUNDS.start()
+}
+
+fn or_ten_minutes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    null::or(deserializer, ten_minutes)
 }

@@ -1,5 +1,8 @@
 //! The part of a check that concerns logins and tokens: use what is kept, or log in, and decide what to keep.
 
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
 use secrecy::SecretString;
 
 use super::{
@@ -7,9 +10,13 @@ use super::{
     steps::{Check, Halt},
 };
 use crate::{
-    names::MountPath,
+    auth::LoginFault,
+    names::{MountPath, ObjectName},
     network::faults::TransportFault,
-    references::{References, resolve::Credentials},
+    references::{
+        References, TokenAnswer,
+        resolve::{Credentials, Problem, ReferenceFault},
+    },
     session::{
         decide::{self, Attempt, Decision},
         ledger::Roles,
@@ -27,7 +34,7 @@ use crate::{
     verify::{
         memory::LOCKOUT_WINDOW,
         observation::Fault,
-        session::{Basis, Owner, Plan, Session},
+        session::{Basis, Owner, Plan, Session, ends_soon},
     },
 };
 
@@ -91,6 +98,11 @@ impl<R: References> Check<'_, R> {
         let desired = self.subject.desired;
         let basis = Basis::new(&desired.target, &versions);
         let credentials = resolved.credentials;
+        let identity = resolved.way.tls.identity.filter(|_| desired.target.method.uses_client_certificate());
+        if identity.is_some_and(|identity| identity.is_out_of_time(self.subject.now.as_second())) {
+            // Vault would call it a failure of its own.
+            return Err(Fault::Login(LoginFault::CertificateExpired).into());
+        }
         let given = desired.target.method.given_token().and(credentials.proof());
         let session = match given {
             None => self.log_in(client, basis, &credentials).await?,
@@ -118,7 +130,7 @@ impl<R: References> Check<'_, R> {
         client: &Client,
         basis: Basis,
         credentials: &Credentials,
-    ) -> Result<Session, Fault> {
+    ) -> Result<Session, Halt<R::Error>> {
         let Subject { connection, now, .. } = *self.subject;
         let method = &basis.target.method;
         let cluster_id = self.seen.health.as_ref().and_then(|health| health.cluster_id.as_deref());
@@ -138,7 +150,7 @@ impl<R: References> Check<'_, R> {
         }
         if let Some(Decision::Hold { fault, until }) = decide::held(&self.state.memory, &basis, now) {
             self.seen.no_login_before = Some(until);
-            return Err(fault);
+            return Err(fault.into());
         }
         let values = self.opened(client, &basis, credentials).await?;
         self.try_login(client, (&basis, roles.as_ref()), &values).await
@@ -150,7 +162,7 @@ impl<R: References> Check<'_, R> {
         client: &Client,
         (basis, roles): (&Basis, Option<&Roles>),
         values: &Credentials,
-    ) -> Result<Session, Fault> {
+    ) -> Result<Session, Halt<R::Error>> {
         let checker = self.checker;
         let Subject { connection, now, .. } = *self.subject;
         let credential = values.proof().map_or(0, |proof| checker.logins.fingerprint(proof));
@@ -158,15 +170,16 @@ impl<R: References> Check<'_, R> {
         let memory = &mut self.state.memory;
         let permit = match checker.logins.permit(memory, &attempt, roles, now, self.deadline).await {
             Ok(permit) => permit,
-            Err(NoPermit::TimedOut) => return Err(Fault::LoginQueued),
+            Err(NoPermit::TimedOut) => return Err(Fault::LoginQueued.into()),
             Err(NoPermit::Held { fault, until }) => {
                 checker.metrics.login(CountedLogin::Held);
                 memory.not_tried(basis.clone());
                 self.seen.no_login_before = Some(until);
-                return Err(fault);
+                return Err(fault.into());
             }
         };
-        let request = basis.target.method.request(values.values()).expect("a method without a token logs in");
+        let values = self.with_requested(basis, values).await?;
+        let request = basis.target.method.request(&values).expect("a method without a token logs in");
         let answer = match self.ask(client, login::request(request), None).await {
             Ok(answer) => answer,
             Err(fault) => {
@@ -200,6 +213,30 @@ impl<R: References> Check<'_, R> {
                 Err(fault.into())
             }
         }
+    }
+
+    /// The values, with the token of a ServiceAccount that is requested for this login alone.
+    async fn with_requested(
+        &mut self,
+        basis: &Basis,
+        values: &Credentials,
+    ) -> Result<Vec<SecretString>, Halt<R::Error>> {
+        let mut values = values.values().to_vec();
+        let Some((field, account)) = basis.target.method.service_account() else { return Ok(values) };
+        let namespace = &self.subject.connection.namespace;
+        let answer = self.checker.references.request_token(namespace, account).await.map_err(Halt::Source)?;
+        let problem = match answer {
+            TokenAnswer::Issued(token) => {
+                self.learn([&token]);
+                values.push(token);
+                return Ok(values);
+            }
+            TokenAnswer::Missing => Problem::Missing,
+            TokenAnswer::Forbidden => Problem::Forbidden,
+            TokenAnswer::AudienceOfApiServer(audience) => Problem::AudienceOfApiServer(audience),
+        };
+        let source = Some((ObjectName::service_account(&account.name), String::new()));
+        Err(ReferenceFault { field: field.to_owned(), source, problem }.into())
     }
 
     /// The values of a login. A wrapping token is opened once, after a look at where it comes from; what it held is kept.
@@ -322,6 +359,9 @@ impl<R: References> Check<'_, R> {
         if desired.target.method.is_wrapped() {
             seen.ends_soon = self.state.memory.secret_id_ends_soon(now);
         }
+        if let Some(life) = self.state.credential_life {
+            seen.ends_soon = jwt_ends_soon(life, now);
+        }
         self.seen.login = Some(seen);
         if keep {
             self.state.memory.session = Some(session);
@@ -334,6 +374,13 @@ impl<R: References> Check<'_, R> {
         let link = self.state.link.as_ref().filter(|_| session.is_ours_to_revoke());
         self.leftovers.extend(link.map(|link| link.leftover(session.token)));
     }
+}
+
+/// The end of a JWT of the user, once a week or a third of its life is left.
+fn jwt_ends_soon((begin, end): (Option<i64>, i64), now: Timestamp) -> Option<Timestamp> {
+    let (begin, end) = (begin.unwrap_or(now.as_second()).min(end), end);
+    let life = Duration::from_secs(u64::try_from(end.saturating_sub(begin)).ok()?);
+    ends_soon(Timestamp::from_second(begin).ok()?, life, now)
 }
 
 /// Whether Vault may have seen a request that got no answer.

@@ -62,6 +62,8 @@ pub struct CheckState {
     /// What is remembered of the secrets engine.
     pub engine: EngineMemory,
     /// When the last check ended.
+    /// The begin and the end of a credential that says so itself.
+    pub(super) credential_life: Option<(Option<i64>, i64)>,
     pub(super) looked_at: Option<Instant>,
     pub(super) link: Option<Link>,
 }
@@ -217,6 +219,7 @@ impl<R: References> Check<'_, R> {
         let resolved = resolve::resolve(&desired.target, &objects)?;
         self.state.memory.has_read(versions.clone());
         self.seen.suspicion.clone_from(&resolved.suspicion);
+        self.state.credential_life = resolved.life;
         self.learn(resolved.credentials.secrets(&desired.target.method));
         self.learn(resolved.way.gateway.iter().flat_map(Gateway::passwords));
         self.read = Some((resolved, versions));
@@ -379,8 +382,11 @@ fn deadline(subject: &Subject<'_>) -> Instant {
 
 /// Whether an object was read whose changes no watch tells.
 fn is_unwatched(objects: &Lookups) -> bool {
-    objects.iter().any(|(name, lookup)| {
-        name.kind == ObjectKind::ConfigMap && !matches!(lookup, Lookup::Found(object) if object.labelled)
+    objects.iter().any(|(name, lookup)| match name.kind {
+        ObjectKind::ConfigMap => !matches!(lookup, Lookup::Found(object) if object.labelled),
+        // The chart has no right to watch them.
+        ObjectKind::ServiceAccount => true,
+        ObjectKind::Secret | ObjectKind::VaultGateway => false,
     })
 }
 

@@ -44,6 +44,8 @@ pub enum ObjectKind {
     ConfigMap,
     /// A `VaultGateway` to go through.
     VaultGateway,
+    /// A ServiceAccount to log in as.
+    ServiceAccount,
 }
 
 /// An object that a connection names. It has no namespace: a connection reads only its own.
@@ -101,7 +103,7 @@ impl fmt::Display for GatewayName {
 
 impl ObjectKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Secret, Self::ConfigMap, Self::VaultGateway];
+    pub const ALL: [Self; 4] = [Self::Secret, Self::ConfigMap, Self::VaultGateway, Self::ServiceAccount];
 
     /// The `kind` of its manifests.
     pub fn as_str(self) -> &'static str {
@@ -109,6 +111,7 @@ impl ObjectKind {
             Self::Secret => "Secret",
             Self::ConfigMap => "ConfigMap",
             Self::VaultGateway => "VaultGateway",
+            Self::ServiceAccount => "ServiceAccount",
         }
     }
 }
@@ -129,6 +132,11 @@ impl ObjectName {
     /// Names a `VaultGateway`.
     pub fn gateway(name: &str) -> Self {
         Self { kind: ObjectKind::VaultGateway, name: name.to_owned() }
+    }
+
+    /// Names a ServiceAccount.
+    pub fn service_account(name: &str) -> Self {
+        Self { kind: ObjectKind::ServiceAccount, name: name.to_owned() }
     }
 }
 

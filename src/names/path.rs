@@ -86,6 +86,11 @@ pub fn is_plain(text: &str) -> bool {
     text.chars().all(|c| is_printable(c) && !blank(c)) && !text.starts_with(' ') && !text.ends_with(' ')
 }
 
+/// Whether a text is one segment of a path, and stays that in the URL of a request.
+pub fn is_segment(text: &str) -> bool {
+    !text.contains('/') && is_path(text)
+}
+
 /// Escapes each segment of an API path, so that nothing in it means anything to a URL.
 pub fn escaped(path: &str) -> String {
     let mut escaped = String::with_capacity(path.len());

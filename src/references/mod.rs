@@ -8,21 +8,26 @@ pub mod certificate;
 pub mod dependents;
 pub mod fingerprints;
 pub mod gateway;
+pub mod jwt;
 pub mod ledger;
 pub mod resolve;
 pub mod slips;
 pub mod tls;
 
-use std::{collections::BTreeMap, fmt, future::Future};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::{Future, ready},
+};
 
-use secrecy::zeroize::Zeroizing;
+use secrecy::{SecretString, zeroize::Zeroizing};
 
-use crate::names::ObjectName;
+use crate::{auth::ServiceAccountRef, names::ObjectName};
 
 /// Reads the objects that connections name.
 pub trait References: Sync {
     /// The source itself failed, so that nothing is known about the object.
-    type Error;
+    type Error: Send;
 
     /// Reads one object of a namespace. The values of a Secret without our label are never read.
     fn read(
@@ -30,6 +35,28 @@ pub trait References: Sync {
         namespace: &str,
         object: &ObjectName,
     ) -> impl Future<Output = Result<Lookup, Self::Error>> + Send;
+
+    /// Requests a token of a ServiceAccount, for one login. A source that is no cluster has none.
+    fn request_token(
+        &self,
+        _namespace: &str,
+        _account: &ServiceAccountRef,
+    ) -> impl Future<Output = Result<TokenAnswer, Self::Error>> + Send {
+        ready(Ok(TokenAnswer::Missing))
+    }
+}
+
+/// What a request for a token gave.
+#[derive(Debug)]
+pub enum TokenAnswer {
+    /// The token.
+    Issued(SecretString),
+    /// The ServiceAccount is not there.
+    Missing,
+    /// Kubernetes does not let us request tokens for it.
+    Forbidden,
+    /// One of the audiences is of the API server: this one.
+    AudienceOfApiServer(String),
 }
 
 /// What reading one object gave.

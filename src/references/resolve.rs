@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    Lookup, Versions,
+    Lookup, Object, Versions,
     anchors::BundleFault,
     gateway::{self, Gateway},
+    jwt::Claims,
     slips::{self, Slip},
     tls::{self, KeyPairFault, TlsMaterial},
 };
 use crate::{
-    auth::{Input, Method, Purpose, SecretKeyRef, Source},
+    auth::{Input, Method, Purpose, SecretKeyRef, ServiceAccountRef, Source},
     names::ObjectName,
     spec::Target,
 };
@@ -20,7 +21,8 @@ use crate::{
 /// Longest credential, in bytes. Vault's own have at most a few KiB, and it refuses long requests.
 pub const MAX_CREDENTIAL_BYTES: usize = 16 * 1024;
 
-/// What a connection logs in with: the values of its method's inputs, in the same order. Its Debug is redacted.
+/// What a connection logs in with: the values of its method's inputs, in the same order. The token of a ServiceAccount is not among
+/// them until it is requested, at the login. Its Debug is redacted.
 #[derive(Debug)]
 pub struct Credentials(Vec<SecretString>);
 
@@ -31,6 +33,8 @@ pub struct Resolved {
     pub credentials: Credentials,
     /// What may be wrong with that.
     pub suspicion: Option<Suspicion>,
+    /// The begin, if it is known, and the end of a credential that says so itself, in seconds since the epoch.
+    pub life: Option<(Option<i64>, i64)>,
     /// The way to the instance.
     pub way: RouteMaterial,
 }
@@ -95,6 +99,8 @@ pub enum Problem {
     InvalidKeyPair(KeyPairFault),
     /// The gateway breaks a rule that the installed CRD did not enforce.
     InvalidGateway(String),
+    /// A token of the ServiceAccount would be for the API server, too: this audience.
+    AudienceOfApiServer(String),
 }
 
 /// The objects that a check read.
@@ -122,7 +128,7 @@ impl Credentials {
     pub fn secrets(&self, method: &Method) -> Vec<&SecretString> {
         let is_secret = |input: &Input<'_>| match input.source {
             Source::Spec(_) => false,
-            Source::Secret(_) => true,
+            Source::Secret(_) | Source::ServiceAccount(_) => true,
         };
         let inputs = method.inputs();
         self.0.iter().zip(&inputs).filter(|(_, input)| is_secret(input)).map(|(value, _)| value).collect()
@@ -138,13 +144,17 @@ fn place(input: &Input<'_>) -> Option<(ObjectName, String)> {
     match input.source {
         Source::Spec(_) => None,
         Source::Secret(reference) => Some(source(reference)),
+        Source::ServiceAccount(account) => Some((ObjectName::service_account(&account.name), String::new())),
     }
 }
 
 /// Takes the values that a target names, also by its gateway, out of the objects that were read.
 pub fn resolve(target: &Target, objects: &Lookups) -> Result<Resolved, ReferenceFault> {
     let (credentials, suspicion) = suspected_credentials(target, objects)?;
-    Ok(Resolved { credentials, suspicion, way: way(target, objects)? })
+    let jwt = credentials.values().iter().zip(target.method.inputs());
+    let jwt = jwt.into_iter().find(|(_, input)| input.purpose == Purpose::Jwt);
+    let life = jwt.and_then(|(value, _)| Claims::read(value.expose_secret())?.life());
+    Ok(Resolved { credentials, suspicion, life, way: way(target, objects)? })
 }
 
 /// Takes what a target logs in with out of the objects that were read.
@@ -158,21 +168,25 @@ fn suspected_credentials(
     objects: &Lookups,
 ) -> Result<(Credentials, Option<Suspicion>), ReferenceFault> {
     let inputs = target.method.inputs();
-    let values: Vec<_> = inputs.iter().map(|input| value(input, objects)).collect::<Result<_, _>>()?;
+    let values = inputs.iter().filter_map(|input| value(input, objects).transpose());
+    let values: Vec<_> = values.collect::<Result<_, _>>()?;
     let suspicion = suspect(&inputs, &values);
     Ok((Credentials(values), suspicion))
 }
 
-/// The value of an input, unless it cannot be meant: no login is spent on it.
-fn value(input: &Input<'_>, objects: &Lookups) -> Result<SecretString, ReferenceFault> {
+/// The value of an input, unless it cannot be meant: no login is spent on it. That of a ServiceAccount is not made yet.
+fn value(input: &Input<'_>, objects: &Lookups) -> Result<Option<SecretString>, ReferenceFault> {
     let value = match input.source {
         Source::Spec(value) => SecretString::from(value),
         Source::Secret(SecretKeyRef { name, key }) => {
             text(objects, input.field, &ObjectName::secret(name), key)?
         }
+        Source::ServiceAccount(ServiceAccountRef { name, .. }) => {
+            return found(objects, input.field, (&ObjectName::service_account(name), "")).map(|_| None);
+        }
     };
     match slips::certain(input.purpose, value.expose_secret()) {
-        None => Ok(value),
+        None => Ok(Some(value)),
         Some(slip) => Err(ReferenceFault {
             field: input.field.to_owned(),
             source: place(input),
@@ -246,12 +260,22 @@ pub(super) fn bytes<'a>(
     object: &ObjectName,
     key: &str,
 ) -> Result<&'a [u8], ReferenceFault> {
+    let problem = match found(objects, field, (object, key))?.data.get(key) {
+        Some(value) if value.is_empty() => Problem::Empty,
+        Some(value) => return Ok(value),
+        None => Problem::NoKey,
+    };
+    Err(ReferenceFault { field: field.to_owned(), source: Some((object.clone(), key.to_owned())), problem })
+}
+
+/// An object that may be used.
+fn found<'a>(
+    objects: &'a Lookups,
+    field: &str,
+    (object, key): (&ObjectName, &str),
+) -> Result<&'a Object, ReferenceFault> {
     let problem = match objects.get(object) {
-        Some(Lookup::Found(found)) => match found.data.get(key) {
-            Some(value) if value.is_empty() => Problem::Empty,
-            Some(value) => return Ok(value),
-            None => Problem::NoKey,
-        },
+        Some(Lookup::Found(found)) => return Ok(found),
         Some(Lookup::NotLabelled) => Problem::NotLabelled,
         Some(Lookup::Forbidden) => Problem::Forbidden,
         Some(Lookup::Missing) | None => Problem::Missing,
@@ -268,7 +292,7 @@ mod tests {
         api::tls::Trust,
         auth::{AppRoleLogin, RoleId},
         names::{InstanceUrl, MountPath},
-        references::{Object, Version},
+        references::Version,
         spec::{Ca, CaSource, TlsSettings},
     };
 
@@ -280,7 +304,7 @@ mod tests {
         Method::AppRole(AppRoleLogin {
             mount: MountPath::parse("approle").expect("valid"),
             role_id,
-            secret_id: key("approle", "secretId"),
+            secret_id: Some(key("approle", "secretId")),
             wrapped: false,
         })
     }

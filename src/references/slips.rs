@@ -17,7 +17,11 @@ use base64::{
 use secrecy::zeroize::Zeroizing;
 use serde::de::IgnoredAny;
 
-use crate::{auth::Purpose, names::text};
+use super::jwt::Claims;
+use crate::{
+    auth::Purpose,
+    names::{path, text},
+};
 
 /// What is wrong with a value, or seems to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +54,10 @@ pub enum Slip {
     CutOff,
     /// The role id and the secret id are the same.
     Twice,
+    /// It is not a signed token.
+    NotJwt,
+    /// It cannot be the name of a user.
+    NotUserName,
 }
 
 /// Names that stand before a value where it was copied from, in lower case, without what joins them to it.
@@ -97,6 +105,10 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// A slip that makes the value useless for certain.
 pub fn certain(purpose: Purpose, value: &str) -> Option<Slip> {
+    // A password may be any text.
+    if purpose == Purpose::Password {
+        return None;
+    }
     if has_invisible(value) {
         return Some(Slip::Invisible);
     }
@@ -107,7 +119,15 @@ pub fn certain(purpose: Purpose, value: &str) -> Option<Slip> {
     around(value).or_else(|| value.contains(breaks_a_header).then_some(Slip::Spaced)).or_else(
         || match purpose {
             Purpose::RoleId | Purpose::SecretId if is_token(value) => Some(Slip::TokenForId),
-            Purpose::RoleId | Purpose::SecretId | Purpose::WrappingToken | Purpose::Token => None,
+            Purpose::Jwt if Claims::read(value).is_none() => Some(Slip::NotJwt),
+            Purpose::UserName if !path::is_segment(value) => Some(Slip::NotUserName),
+            Purpose::RoleId
+            | Purpose::SecretId
+            | Purpose::WrappingToken
+            | Purpose::Token
+            | Purpose::Jwt
+            | Purpose::UserName
+            | Purpose::Password => None,
         },
     )
 }
@@ -142,7 +162,13 @@ fn mistaken(purpose: Purpose, value: &str) -> Option<Slip> {
     match purpose {
         Purpose::Token | Purpose::WrappingToken if is_uuid(value) => Some(Slip::IdForToken),
         Purpose::Token | Purpose::WrappingToken if is_accessor => Some(Slip::AccessorForToken),
-        Purpose::RoleId | Purpose::SecretId | Purpose::Token | Purpose::WrappingToken => None,
+        Purpose::RoleId
+        | Purpose::SecretId
+        | Purpose::Token
+        | Purpose::WrappingToken
+        | Purpose::Jwt
+        | Purpose::UserName
+        | Purpose::Password => None,
     }
 }
 

@@ -45,4 +45,27 @@ pub enum FieldError {
         /// The field that holds it.
         field: &'static str,
     },
+    /// A user name cannot be a part of a path.
+    #[error(
+        "{field}: write the user name as Vault knows it: without '/', '?', '#', '%', and blanks at its ends"
+    )]
+    UserName {
+        /// The field that holds it.
+        field: &'static str,
+    },
+    /// A JWT has no source, or two.
+    #[error("spec.auth.jwt: set exactly one of serviceAccountRef and secretRef")]
+    JwtSource,
+    /// The audiences of a token are none, too many, or unreadable.
+    #[error("{field}.audiences: list between 1 and 8 audiences, each on one line without blanks at its ends")]
+    Audiences {
+        /// The field that holds them.
+        field: &'static str,
+    },
+    /// The life of a token is out of bounds.
+    #[error("{field}.expirationSeconds: write a number from 600 to 3600")]
+    Expiration {
+        /// The field that holds it.
+        field: &'static str,
+    },
 }

@@ -171,6 +171,24 @@ pub fn no_leading_slash() -> Rule {
         .message("write the path without a leading slash, as in a Vault policy: demo_mount/data/app")
 }
 
+/// A user name, if it is written in the spec: it becomes a part of a path.
+pub fn user_name() -> Rule {
+    let foreign = matches("self.value", &format!("[/{}{}]", String::from_iter(OF_URLS), ranges(unseen())));
+    let unsound = matches("self.value", r"^\x20|\x20$|^[.]{1,2}$");
+    rule(
+        &format!("!has(self.value) || (!{foreign} && !{unsound})"),
+        "write the user name as Vault knows it: without '/', '?', '#', '%', and blanks at its ends",
+    )
+}
+
+/// The audiences of a token.
+pub fn audiences() -> Rule {
+    rule(
+        &format!("self.all(it, !{})", matches("it", &format!(r"^\x20|\x20$|[{}]", ranges(unseen())))),
+        "write each audience on one line, without blanks at its ends and characters that cannot be seen",
+    )
+}
+
 /// A text that holds only what can be seen, and no blank at its ends.
 pub fn plain() -> Rule {
     rule(

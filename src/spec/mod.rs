@@ -91,6 +91,9 @@ pub enum SpecError {
     /// The text of a field is invalid.
     #[error(transparent)]
     Field(#[from] FieldError),
+    /// There is no certificate to log in with.
+    #[error("spec.auth.cert: it logs in with a client certificate: set spec.tls.clientCertificate")]
+    NoClientCertificate,
     /// A gateway's name is none.
     #[error("spec.gatewayRef.name: write the name of a VaultGateway: lower case letters, digits and '-'")]
     GatewayName,
@@ -162,6 +165,9 @@ impl Desired {
             tls: TlsSettings::parse(spec.tls.as_ref(), &tls::OF_CONNECTION)?,
             gateway: spec.gateway_ref.as_ref().map(gateway_name).transpose()?,
         };
+        if target.method.uses_client_certificate() && target.tls.client_certificate.is_none() {
+            return Err(SpecError::NoClientCertificate);
+        }
         Ok(Self {
             target,
             require: spec.require.as_ref().map(require).transpose()?.unwrap_or_default(),
@@ -177,6 +183,17 @@ impl Desired {
 // === impl Target ===
 
 impl Target {
+    /// The objects that hold what is logged in with, each once.
+    pub fn credentials(&self) -> Vec<ObjectName> {
+        let certificate =
+            self.tls.client_certificate.as_deref().filter(|_| self.method.uses_client_certificate());
+        let mut names = self.method.references();
+        names.extend(certificate.map(ObjectName::secret));
+        names.sort();
+        names.dedup();
+        names
+    }
+
     /// Every object that the connection itself names, each once.
     pub fn references(&self) -> Vec<ObjectName> {
         let mut names = self.method.references();

@@ -54,6 +54,11 @@ pub fn request(LoginRequest { path, body }: LoginRequest) -> Request {
 
 /// Reads the answer to [`request`], which logged in by this method.
 pub fn read(method: &Method, answer: &Answer) -> Result<Login, NoLogin> {
+    let refusal = Refusal { status: answer.status, says: &|words| answer.error_says(words) };
+    // A failure of the server whose text the method knows.
+    if let Some(fault) = method.read_refusal(&refusal).filter(|_| answer.status >= 500) {
+        return Err(NoLogin::Refused(fault));
+    }
     if let Some(fault) = answer.server_fault() {
         return Err(NoLogin::Server(fault));
     }
@@ -67,7 +72,6 @@ pub fn read(method: &Method, answer: &Answer) -> Result<Login, NoLogin> {
         // 405: the method that is mounted there takes no login of this kind.
         404 | 405 => LoginFault::MountNotFound,
         status => {
-            let refusal = Refusal { status, says: &|words| answer.error_says(words) };
             let general = if status == 403 { LoginFault::Denied } else { LoginFault::Unexpected { status } };
             method.read_refusal(&refusal).unwrap_or(general)
         }

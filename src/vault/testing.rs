@@ -11,7 +11,7 @@ pub(crate) fn app_role() -> Method {
     Method::AppRole(AppRoleLogin {
         mount: MountPath::parse("approle").expect("valid"),
         role_id: RoleId::Value("role".to_owned()),
-        secret_id: SecretKeyRef { name: "vault".to_owned(), key: "secret".to_owned() },
+        secret_id: Some(SecretKeyRef { name: "vault".to_owned(), key: "secret".to_owned() }),
         wrapped: false,
     })
 }

@@ -75,7 +75,9 @@ pub fn reason(desired: &Desired, observation: &Observation) -> Option<Reason> {
 
 /// The step that a fault fails: that of its reason, unless an answer in the same check has proved that step.
 fn rung(fault: &Fault, reason: Reason, asked: Asked) -> ConditionType {
-    let own = reason.condition();
+    // A login is refused by a Vault that answers, whatever its reason is about.
+    let least = matches!(fault, Fault::Login(_)).then_some(ConditionType::Authenticated);
+    let own = least.map_or(reason.condition(), |least| least.max(reason.condition()));
     let is_of_the_request = match fault {
         Fault::Transport(_) => true,
         Fault::Server(fault) => !fault.is_of_the_node(),
@@ -143,7 +145,9 @@ fn expiring(login: &LoginSeen, desired: &Desired) -> Option<Verdict> {
         (Purpose::SecretId | Purpose::WrappingToken, Source::Secret(secret)) => {
             Some((Reason::SecretIdExpiring, "secret id", secret.clone()))
         }
-        (Purpose::RoleId, _) | (_, Source::Spec(_)) => None,
+        (Purpose::Jwt, Source::Secret(secret)) => Some((Reason::TokenExpiring, "JWT", secret.clone())),
+        (Purpose::RoleId | Purpose::UserName | Purpose::Password, _)
+        | (_, Source::Spec(_) | Source::ServiceAccount(_)) => None,
     };
     let (reason, what, secret) = desired.target.method.inputs().into_iter().find_map(ends)?;
     let message = format!(
@@ -212,6 +216,9 @@ fn passed(step: ConditionType, desired: &Desired, observation: &Observation) -> 
 
 fn references(desired: &Desired) -> String {
     let names: Vec<_> = desired.target.references().iter().map(ObjectName::to_string).collect();
+    if names.is_empty() {
+        return "the spec names no other object".to_owned();
+    }
     format!("{} can be read", names.join(", "))
 }
 

@@ -74,7 +74,7 @@ pub enum Plan {
 impl Basis {
     /// What a login to a target is made from, if this is the state of everything that the target names.
     pub fn new(target: &Target, versions: &Versions) -> Self {
-        let names = target.method.references();
+        let names = target.credentials();
         let versions = versions.iter().filter(|(name, _)| names.contains(name));
         let versions = versions.map(|(name, version)| (name.clone(), version.clone())).collect();
         Self { target: target.clone(), versions }
@@ -296,7 +296,7 @@ impl fmt::Debug for Session {
 }
 
 /// The end of a life that began at `start`, once a week or a third of it is left.
-pub(super) fn ends_soon(start: Timestamp, life: Duration, now: Timestamp) -> Option<Timestamp> {
+pub fn ends_soon(start: Timestamp, life: Duration, now: Timestamp) -> Option<Timestamp> {
     let end = later(start, life);
     (later(now, WARNING.min(life / 3)) >= end).then_some(end)
 }

@@ -46,6 +46,8 @@ mod kube_rights;
 mod kube_watch;
 mod leases;
 mod lifecycle;
+mod login_accounts;
+mod login_methods;
 mod manifests;
 mod memory_limit;
 mod names;

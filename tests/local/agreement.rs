@@ -3,6 +3,7 @@
 //! What the table of manifests says of single ones is said here of generated ones: each field of the schema with values of every
 //! type, and each text with texts of its grammar, near it, and far from it.
 
+mod kinds;
 mod texts;
 
 use jsonschema::Validator as Bounds;
@@ -77,69 +78,6 @@ impl Kind {
         assert!(!kind.rules.has_errors(), "{:?}", kind.rules.compilation_errors());
         assert!(kind.accepts(&kind.full) && (kind.parses)(kind.full.clone()), "the whole one is good");
         kind
-    }
-
-    fn connection(auth: &Value) -> Self {
-        let reference = json!({"name": "s", "key": "k"});
-        let full = json!({
-            "apiVersion": "appconnections.dev/v1alpha1",
-            "kind": "VaultConnection",
-            "metadata": {"name": "full"},
-            "spec": {
-                "description": "d",
-                "instanceUrl": "https://vault.example.com",
-                "namespace": "n",
-                "auth": auth,
-                "tls": {
-                    "caBundle": {"configMapRef": reference, "trust": "Only"},
-                    "clientCertificate": {"secretRef": {"name": "s"}},
-                    "serverName": "vault.internal",
-                },
-                "gatewayRef": {"name": "g"},
-                "require": {
-                    "secretSync": {"mount": "kv", "path": "*", "kvVersion": "V2"},
-                    "capabilities": [{"path": "kv/data/a", "verbs": ["read"]}],
-                },
-                "check": {"interval": "1m", "timeout": "10s", "loginInterval": "1h"},
-                "suspend": false,
-            },
-        });
-        Self::new::<VaultConnection>(full, connection_parses)
-    }
-
-    fn with_app_role() -> Self {
-        let reference = json!({"name": "s", "key": "k"});
-        Self::connection(&json!({"appRole": {
-            "mount": "approle",
-            "roleId": {"secretRef": reference},
-            "secretId": {"secretRef": reference, "wrapped": false},
-        }}))
-    }
-
-    fn with_token() -> Self {
-        Self::connection(&json!({"token": {"secretRef": {"name": "s", "key": "k"}}}))
-    }
-
-    fn gateway() -> Self {
-        let reference = json!({"name": "s", "key": "k"});
-        let full = json!({
-            "apiVersion": "appconnections.dev/v1alpha1",
-            "kind": "VaultGateway",
-            "metadata": {"name": "full"},
-            "spec": {
-                "description": "d",
-                "endpoints": [
-                    {"url": "https://a.example:8443", "credentials": {"secretRef": {"name": "s"}}, "tls": {
-                        "caBundle": {"secretRef": reference, "trust": "WithSystem"},
-                        "clientCertificate": {"secretRef": {"name": "s"}},
-                        "serverName": "proxy.internal",
-                    }},
-                    {"url": "https://b.example"},
-                ],
-                "check": {"interval": "1m", "timeout": "10s", "loginInterval": "1h"},
-            },
-        });
-        Self::new::<VaultGateway>(full, gateway_parses)
     }
 
     /// Whether the API server would take it.
@@ -242,11 +180,12 @@ fn every_field_of_the_schema_is_read_alike_with_values_of_every_type() {
         json!({"name": null, "key": null}),
     ];
     let mut wrong = Vec::new();
-    for kind in [Kind::with_app_role(), Kind::with_token(), Kind::gateway()] {
+    for (kind, part) in Kind::all() {
         let mut found = Vec::new();
-        places("/spec", &kind.full["spec"], at(&kind.schema, "/spec"), &mut found);
-        found.push("/spec".to_owned());
-        assert!(found.len() > 20, "{found:?}");
+        let whole = kind.full.pointer(part).expect("it has that part");
+        places(part, whole, at(&kind.schema, part), &mut found);
+        found.push(part.to_owned());
+        assert!(found.len() > if part == "/spec" { 20 } else { 2 }, "{found:?}");
         for place in &found {
             let long = match at(&kind.schema, place)["maxLength"].as_u64() {
                 Some(most) => vec![json!("あ".repeat(usize::try_from(most).expect("it fits") + 1))],
@@ -263,9 +202,10 @@ fn every_field_of_the_schema_is_read_alike_with_values_of_every_type() {
 
 #[test]
 fn a_null_is_read_as_if_it_were_absent() {
-    for kind in [Kind::with_app_role(), Kind::with_token(), Kind::gateway()] {
+    for (kind, part) in Kind::all() {
         let mut found = Vec::new();
-        places("/spec", &kind.full["spec"], at(&kind.schema, "/spec"), &mut found);
+        let whole = kind.full.pointer(part).expect("it has that part");
+        places(part, whole, at(&kind.schema, part), &mut found);
         for place in found.iter().filter(|place| !place.ends_with(|c: char| c.is_ascii_digit())) {
             let mut absent = kind.full.clone();
             let (parent, field) = place.rsplit_once('/').expect("a pointer");
@@ -360,6 +300,22 @@ fn paths_are_read_alike() {
         "/spec/require/capabilities/0/path",
     ];
     check_alone(256, path(), &Kind::with_app_role(), &pointers);
+    let alone = |field: &'static str| (field, field);
+    let fields = [
+        alone("/spec/auth/kubernetes/role"),
+        alone("/spec/auth/jwt/mount"),
+        alone("/spec/auth/cert/role"),
+        ("/spec/auth/userpass/username", "/spec/auth/userpass/username/value"),
+        (
+            "/spec/auth/kubernetes/serviceAccountRef/audiences",
+            "/spec/auth/kubernetes/serviceAccountRef/audiences/0",
+        ),
+    ];
+    for kind in Kind::with_other_methods() {
+        let is_there = |(_, field): &(_, &str)| kind.full.pointer(field).is_some();
+        let fields: Vec<_> = fields.into_iter().filter(is_there).collect();
+        check(64, path(), &kind, &fields);
+    }
 }
 
 #[test]

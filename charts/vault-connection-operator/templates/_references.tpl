@@ -2,7 +2,12 @@
 {{- define "vault-connection-operator.connectionUsesSecret" -}}
 params.?spec.?auth.?appRole.?roleId.?secretRef.?name.orValue('') == oldObject.metadata.name ||
 params.?spec.?auth.?appRole.?secretId.?secretRef.?name.orValue('') == oldObject.metadata.name ||
+params.?spec.?auth.?jwt.?secretRef.?name.orValue('') == oldObject.metadata.name ||
+params.?spec.?auth.?ldap.?password.?secretRef.?name.orValue('') == oldObject.metadata.name ||
+params.?spec.?auth.?ldap.?username.?secretRef.?name.orValue('') == oldObject.metadata.name ||
 params.?spec.?auth.?token.?secretRef.?name.orValue('') == oldObject.metadata.name ||
+params.?spec.?auth.?userpass.?password.?secretRef.?name.orValue('') == oldObject.metadata.name ||
+params.?spec.?auth.?userpass.?username.?secretRef.?name.orValue('') == oldObject.metadata.name ||
 params.?spec.?tls.?caBundle.?secretRef.?name.orValue('') == oldObject.metadata.name ||
 params.?spec.?tls.?clientCertificate.?secretRef.?name.orValue('') == oldObject.metadata.name
 {{- end -}}

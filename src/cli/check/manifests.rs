@@ -91,6 +91,10 @@ pub(super) enum InputError {
         "VaultConnection {name:?} in {place} has a wrapped secret id: a check would use up its wrapping token"
     )]
     Wrapped { place: Place, name: String },
+    #[error(
+        "VaultConnection {name:?} in {place} logs in as a ServiceAccount, whose tokens only the cluster can issue: apply it, and read its status there"
+    )]
+    ServiceAccount { place: Place, name: String },
     #[error("failed to find a VaultConnection in the files given: nothing to check")]
     NoConnection,
 }

@@ -134,6 +134,9 @@ fn parse(connection: &VaultConnection, place: documents::Place) -> Result<Desire
     match Desired::parse(&connection.spec) {
         Err(source) => Err(InputError::Connection { place, name, source }),
         Ok(Desired { target, .. }) if target.method.is_wrapped() => Err(InputError::Wrapped { place, name }),
+        Ok(Desired { target, .. }) if target.method.service_account().is_some() => {
+            Err(InputError::ServiceAccount { place, name })
+        }
         Ok(desired) => Ok(desired),
     }
 }
@@ -241,7 +244,7 @@ impl Run {
     /// What Vault would count the login by; none if there is no login to make that it counts.
     async fn counted(&self, name: &ConnectionRef, desired: &Desired) -> Option<(Counted, Basis)> {
         let mut objects = Lookups::new();
-        for object in desired.target.method.references() {
+        for object in desired.target.credentials() {
             let read = self.checker.references.read(&name.namespace, &object).await;
             objects.insert(object, read.unwrap_or_else(|never| match never {}));
         }

@@ -17,6 +17,17 @@ pub(super) fn of_login(fault: &LoginFault, desired: &Desired) -> (Reason, String
         LoginFault::InvalidCredentials => (Reason::InvalidCredentials, method.invalid_credentials(&at)),
         LoginFault::SourceAddress => (Reason::SourceAddressDenied, method.source_address(&at)),
         LoginFault::Denied => (Reason::LoginDenied, method.denied(&at)),
+        LoginFault::Unverified => (Reason::LoginUnverified, method.unverified(&at)),
+        LoginFault::NotAccepted => (Reason::JwtRejected, method.invalid_credentials(&at)),
+        LoginFault::RoleNotFound
+        | LoginFault::RoleTypeMismatch
+        | LoginFault::NotAuthorized
+        | LoginFault::AudienceMismatch
+        | LoginFault::Expired
+        | LoginFault::NotConfigured
+        | LoginFault::CertificateNotSeen
+        | LoginFault::CertificateExpired
+        | LoginFault::DirectoryUnavailable => of_role(fault, &at, desired),
         LoginFault::MountNotFound => (
             Reason::MountNotFound,
             format!(
@@ -32,6 +43,60 @@ pub(super) fn of_login(fault: &LoginFault, desired: &Desired) -> (Reason, String
             format!("{at} asks for a second factor, which the operator cannot give: exempt this role"),
         ),
         LoginFault::Unexpected { status } => unexpected(Operation::Login, *status, desired),
+    }
+}
+
+/// The reason and the message of a login that fails by its role, its identity or its method.
+fn of_role(fault: &LoginFault, at: &str, desired: &Desired) -> (Reason, String) {
+    let method = &desired.target.method;
+    let (title, field) = (method.title(), method.field());
+    let role = method.role().map_or_else(|| "the role".to_owned(), |role| format!("the role {role:?}"));
+    match fault {
+        LoginFault::RoleNotFound => (
+            Reason::RoleNotFound,
+            format!("{role} does not exist at {at}: correct {field}.role, or create it at that mount"),
+        ),
+        LoginFault::RoleTypeMismatch => (
+            Reason::RoleTypeMismatch,
+            format!("{role} at {at} is for logins by a browser: create one with role_type=jwt, and name it in {field}.role"),
+        ),
+        LoginFault::AudienceMismatch => (
+            Reason::AudienceMismatch,
+            format!("the token is not for an audience that {role} at {at} expects: make {field}.serviceAccountRef.audiences, or the JWT's `aud`, and the role's `audience` (Kubernetes) or `bound_audiences` (JWT) the same"),
+        ),
+        LoginFault::Expired => (
+            Reason::JwtExpired,
+            format!("Vault takes the JWT at {at} for expired or not valid yet: put a new one into what {field} names; if it is a token of a ServiceAccount, compare the clocks of Vault and of the cluster"),
+        ),
+        LoginFault::NotConfigured => (
+            Reason::AuthMethodNotConfigured,
+            format!("the {title} method at {at} is mounted but not configured: write its `config` (vault write auth/MOUNT/config ...)"),
+        ),
+        LoginFault::CertificateNotSeen => (
+            Reason::ClientCertificateNotSeen,
+            format!("Vault got no client certificate at {at}: its listener must not have tls_disable_client_certs, nothing between may end TLS (such as a load balancer), and spec.instanceUrl must begin with https://"),
+        ),
+        LoginFault::CertificateExpired => (
+            Reason::ClientCertificateExpired,
+            "the client certificate that spec.tls.clientCertificate names has expired or is not valid yet: renew it; if it is valid, compare the clocks of the operator and Vault".to_owned(),
+        ),
+        LoginFault::DirectoryUnavailable => (
+            Reason::DirectoryUnavailable,
+            format!("Vault cannot reach its directory at {at}: check `url` in the configuration of the {title} method, and the directory"),
+        ),
+        LoginFault::NotAuthorized
+        | LoginFault::Unverified
+        | LoginFault::NotAccepted
+        | LoginFault::InvalidCredentials
+        | LoginFault::Denied
+        | LoginFault::SourceAddress
+        | LoginFault::MountNotFound
+        | LoginFault::NamespaceNotFound
+        | LoginFault::MfaRequired
+        | LoginFault::Unexpected { .. } => (
+            Reason::IdentityNotAuthorized,
+            format!("{role} at {at} is not for this identity: {}", method.not_authorized()),
+        ),
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn of_observation(seen: &Observation, desired: &Desired) -> Option<(R
 /// Whether a fault says that the credential is wrong.
 fn is_a_refusal(fault: &Fault) -> bool {
     match fault {
-        Fault::Login(LoginFault::InvalidCredentials)
+        Fault::Login(LoginFault::InvalidCredentials | LoginFault::NotAccepted)
         | Fault::Own(SelfFault::Rejected)
         | Fault::Wrapping(WrapFault::Spent) => true,
         Fault::Overdue

@@ -37,6 +37,12 @@ pub(in crate::verify) fn of_reference(fault: &ReferenceFault) -> (Reason, String
                 Reason::ConfigMapNotFound,
                 format!("{field} names {object}, which does not exist in this namespace: create it"),
             ),
+            ObjectKind::ServiceAccount => (
+                Reason::ServiceAccountNotFound,
+                format!(
+                    "{field} names {object}, which does not exist in this namespace: create it with the label {label}"
+                ),
+            ),
             ObjectKind::VaultGateway => (
                 Reason::GatewayNotFound,
                 format!(
@@ -44,6 +50,25 @@ pub(in crate::verify) fn of_reference(fault: &ReferenceFault) -> (Reason, String
                 ),
             ),
         },
+        Problem::NotLabelled if object.kind == ObjectKind::ServiceAccount => (
+            Reason::ServiceAccountNotLabelled,
+            format!(
+                "{field} names {object}, whose tokens the operator may not request: its owner agrees by the label {label}"
+            ),
+        ),
+        Problem::AudienceOfApiServer(audience) => (
+            Reason::AudienceOfApiServer,
+            format!(
+                "{field}.audiences lists {audience:?}, an audience of the Kubernetes API server, so that Vault could act as {object} in this cluster: list the audience that the role at Vault expects, such as \"vault\""
+            ),
+        ),
+        Problem::Forbidden if object.kind == ObjectKind::ServiceAccount => (
+            Reason::TokenForbidden,
+            format!(
+                "{field} names {object}, for which Kubernetes does not let the operator request tokens: apply a Role with `get` on serviceaccounts and `create` on serviceaccounts/token, with resourceNames: [{}], and bind it to the operator's ServiceAccount (docs/troubleshooting.md has it under TokenForbidden)",
+                object.name
+            ),
+        ),
         Problem::NotLabelled => (
             Reason::SecretNotLabelled,
             format!("{field} names {object}, which the operator may not use: give it the label {label}"),

@@ -61,6 +61,14 @@ fn words(slip: Slip) -> (&'static str, &'static str) {
             ("has the form of an accessor, not of a token", "write the token itself there")
         }
         Slip::CutOff => ("looks like a part of an id", "write all of it: it has 36 characters"),
+        Slip::NotJwt => (
+            "is not a JWT",
+            "write the three parts of the signed token, joined by dots, as its issuer gives it",
+        ),
+        Slip::NotUserName => (
+            "cannot be a user name",
+            "write it as Vault knows it, without '/', '?', '#', '%', and blanks at its ends",
+        ),
         Slip::Twice => ("is the same as the role id", "write the secret id there"),
     }
 }

@@ -12,6 +12,7 @@ pub mod endpoint;
 pub mod fakes;
 pub mod history;
 pub mod limit;
+pub mod login;
 pub mod memory;
 pub mod nodes;
 pub mod operator;

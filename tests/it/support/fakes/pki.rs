@@ -125,6 +125,15 @@ impl Ca {
         self.sign(&params, &key.generate())
     }
 
+    /// A client's certificate that ended years ago.
+    pub fn client_expired(&self, common_name: &str) -> Identity {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+        self.sign(&params, &Key::P256.generate())
+    }
+
     fn sign(&self, params: &CertificateParams, key: &KeyPair) -> Identity {
         let certificate = params.signed_by(key, &self.issuer).expect("a certificate is made");
         let der = certificate.der().clone();

@@ -1,0 +1,226 @@
+//! The JWT method: <https://developer.hashicorp.com/vault/docs/auth/jwt>. Vault verifies a signed token itself, by the keys that it was
+//! given.
+
+use kube::KubeSchema;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::{
+    Input, LoginFault, LoginMethod, LoginRequest, Purpose, Refusal, SecretKeyRef, ServiceAccountRef, Source,
+    body, role,
+};
+use crate::{
+    names::MountPath,
+    schema::{FieldError, null, rules, text},
+};
+
+/// A login with a signed token (JWT), which Vault verifies by keys that it was given. The token is that of a ServiceAccount, or in
+/// a Secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.serviceAccountRef) != has(self.secretRef)").message(
+    "set exactly one of serviceAccountRef and secretRef"))]
+pub struct Jwt {
+    /// Path at which the JWT auth method is mounted, as `vault auth list` shows it and not escaped; it may be nested.
+    #[serde(default = "default_mount", deserialize_with = "or_default_mount")]
+    #[schemars(length(min = 1, max = 256))]
+    #[x_kube(validation = rules::mount("vault auth list", "jwt or team-a/jwt"))]
+    pub mount: String,
+    /// Name of the role at that mount.
+    #[schemars(length(min = 1, max = 256))]
+    #[x_kube(validation = rules::plain())]
+    pub role: String,
+    /// The ServiceAccount to log in as. A token of it is requested for each login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account_ref: Option<ServiceAccountRef>,
+    /// The key of a Secret that holds a JWT of another issuer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretKeyRef>,
+}
+
+/// The same, valid by construction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JwtLogin {
+    mount: MountPath,
+    role: String,
+    token: Place,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    ServiceAccount(ServiceAccountRef),
+    Secret(SecretKeyRef),
+}
+
+// === impl Jwt ===
+
+impl Jwt {
+    pub(super) fn parse(&self) -> Result<JwtLogin, FieldError> {
+        let token = match (&self.service_account_ref, &self.secret_ref) {
+            (Some(account), None) => {
+                account.check("spec.auth.jwt.serviceAccountRef")?;
+                Place::ServiceAccount(account.clone())
+            }
+            (None, Some(secret)) => {
+                text::reference("spec.auth.jwt.secretRef", &secret.name, &secret.key)?;
+                Place::Secret(secret.clone())
+            }
+            (None, None) | (Some(_), Some(_)) => return Err(FieldError::JwtSource),
+        };
+        let mount = text::mount("spec.auth.jwt.mount", &self.mount)?;
+        Ok(JwtLogin { mount, role: role("spec.auth.jwt.role", &self.role)?, token })
+    }
+}
+
+// === impl JwtLogin ===
+
+impl LoginMethod for JwtLogin {
+    fn name(&self) -> &'static str {
+        "jwt"
+    }
+
+    fn title(&self) -> &'static str {
+        "JWT"
+    }
+
+    fn field(&self) -> &'static str {
+        "spec.auth.jwt"
+    }
+
+    fn mount(&self) -> Option<&MountPath> {
+        Some(&self.mount)
+    }
+
+    fn role(&self) -> Option<&str> {
+        Some(&self.role)
+    }
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        let (field, source) = match &self.token {
+            Place::ServiceAccount(account) => {
+                ("spec.auth.jwt.serviceAccountRef", Source::ServiceAccount(account))
+            }
+            Place::Secret(secret) => ("spec.auth.jwt.secretRef", Source::Secret(secret)),
+        };
+        vec![Input { field, source, purpose: Purpose::Jwt }]
+    }
+
+    fn request(&self, values: &[SecretString]) -> Option<LoginRequest> {
+        let [jwt] = values else { return None };
+        let body = body(&[("role", &self.role), ("jwt", jwt.expose_secret())]);
+        Some(LoginRequest { path: self.path(), body })
+    }
+
+    fn lockout_alias(&self, _values: &[SecretString]) -> Option<SecretString> {
+        None
+    }
+
+    fn read_refusal(&self, refusal: &Refusal<'_>) -> Option<LoginFault> {
+        let says = |words: &[&str]| words.iter().any(|words| (refusal.says)(words));
+        if refusal.status != 400 {
+            return None;
+        }
+        Some(if says(&["could not load configuration"]) {
+            LoginFault::NotConfigured
+        } else if says(&["fetching keys", "get keys failed", "error checking"]) {
+            LoginFault::Unverified
+        } else if says(&["role_type"]) {
+            LoginFault::RoleTypeMismatch
+        } else if says(&["could not be found"]) {
+            LoginFault::RoleNotFound
+        } else if says(&["audience"]) {
+            LoginFault::AudienceMismatch
+        } else if says(&["is expired", "expiration time", "not before", "not valid yet", "issued at"]) {
+            LoginFault::Expired
+        } else if says(&["claim"]) {
+            LoginFault::NotAuthorized
+        } else {
+            LoginFault::NotAccepted
+        })
+    }
+
+    fn invalid_credentials(&self, at: &str) -> String {
+        format!(
+            "Vault does not accept the JWT at {at}: none of its keys verifies the signature, or the value is not a JWT; check jwt_validation_pubkeys, jwks_url or oidc_discovery_url of the auth method, which must hold the issuer's current keys"
+        )
+    }
+
+    fn denied(&self, at: &str) -> String {
+        format!(
+            "Vault denies {at}: there is no JWT method at this mount ({}.mount), or the role may not log in from this address (token_bound_cidrs)",
+            self.field()
+        )
+    }
+
+    fn unverified(&self, at: &str) -> String {
+        format!(
+            "Vault cannot verify the JWT at {at}, because it cannot fetch the issuer's keys: check jwks_url or oidc_discovery_url of the auth method, and its network; for a cluster whose keys need a login, set jwt_validation_pubkeys"
+        )
+    }
+
+    fn source_address(&self, at: &str) -> String {
+        self.denied(at)
+    }
+
+    fn not_authorized(&self) -> String {
+        "compare bound_subject, bound_claims and bound_issuer of the role and the method with the JWT's claims; the subject of a ServiceAccount is system:serviceaccount:NAMESPACE:NAME".to_owned()
+    }
+}
+
+/// Vault's own default path for the method.
+fn default_mount() -> String {
+    "jwt".to_owned()
+}
+
+fn or_default_mount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    null::or(deserializer, default_mount)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::testing::assert_refusals;
+
+    #[test]
+    fn refusals_are_told_apart() {
+        let token = Place::ServiceAccount(crate::auth::testing::service_account());
+        let mount = MountPath::parse("jwt").expect("valid");
+        let method = JwtLogin { mount, role: "sync".to_owned(), token };
+        let claims = r#"error validating claims: claim "team" is missing"#;
+        let bound =
+            r#"error validating claims: claim "team" does not match any associated bound claim values"#;
+        assert_refusals(
+            &method,
+            &[
+                (400, r#"role "nope" could not be found"#, Some(LoginFault::RoleNotFound)),
+                (400, "role with oidc role_type is not allowed", Some(LoginFault::RoleTypeMismatch)),
+                (400, "error validating token: invalid subject (sub) claim", Some(LoginFault::NotAuthorized)),
+                (400, claims, Some(LoginFault::NotAuthorized)),
+                (400, bound, Some(LoginFault::NotAuthorized)),
+                (
+                    400,
+                    "error validating token: invalid audience (aud) claim: audience claim does not match any expected audience",
+                    Some(LoginFault::AudienceMismatch),
+                ),
+                (
+                    400,
+                    "error validating token: invalid expiration time (exp) claim: token is expired",
+                    Some(LoginFault::Expired),
+                ),
+                (
+                    400,
+                    "error validating token: error verifying token: no known key successfully validated the token signature",
+                    Some(LoginFault::NotAccepted),
+                ),
+                (400, "compact JWS format must have three parts", Some(LoginFault::NotAccepted)),
+                (400, "could not load configuration", Some(LoginFault::NotConfigured)),
+                (
+                    400,
+                    "error verifying token: fetching keys oidc: get keys failed",
+                    Some(LoginFault::Unverified),
+                ),
+                (403, "permission denied", None),
+            ],
+        );
+    }
+}

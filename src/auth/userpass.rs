@@ -1,0 +1,164 @@
+//! The userpass method: <https://developer.hashicorp.com/vault/docs/auth/userpass>.
+
+use kube::KubeSchema;
+use secrecy::SecretString;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::{
+    Input, LoginFault, LoginMethod, LoginRequest, Password, Refusal, UserName,
+    user::{self, Fields, User},
+};
+use crate::{
+    names::MountPath,
+    schema::{FieldError, null, rules, text},
+};
+
+const FIELDS: Fields = Fields {
+    user_name: "spec.auth.userpass.username",
+    user_name_value: "spec.auth.userpass.username.value",
+    user_name_secret: "spec.auth.userpass.username.secretRef",
+    password: "spec.auth.userpass.password",
+    password_secret: "spec.auth.userpass.password.secretRef",
+};
+
+/// A login with a user name and a password that Vault keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Userpass {
+    /// Path at which the userpass auth method is mounted, as `vault auth list` shows it and not escaped; it may be nested.
+    #[serde(default = "default_mount", deserialize_with = "or_default_mount")]
+    #[schemars(length(min = 1, max = 256))]
+    #[x_kube(validation = rules::mount("vault auth list", "userpass or team-a/userpass"))]
+    pub mount: String,
+    /// The user name: written here, or kept in a Secret. It must not contain '/'.
+    #[x_kube(
+        validation = Rule::new("has(self.value) != has(self.secretRef)").message(
+            "set exactly one of value and secretRef"),
+        validation = rules::user_name()
+    )]
+    pub username: UserName,
+    /// The password, kept in a Secret.
+    pub password: Password,
+}
+
+/// The same, valid by construction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserpassLogin {
+    mount: MountPath,
+    user: User,
+}
+
+// === impl Userpass ===
+
+impl Userpass {
+    pub(super) fn parse(&self) -> Result<UserpassLogin, FieldError> {
+        let user = User::parse(&self.username, &self.password, &FIELDS)?;
+        Ok(UserpassLogin { mount: text::mount("spec.auth.userpass.mount", &self.mount)?, user })
+    }
+}
+
+// === impl UserpassLogin ===
+
+impl LoginMethod for UserpassLogin {
+    fn name(&self) -> &'static str {
+        "userpass"
+    }
+
+    fn title(&self) -> &'static str {
+        "userpass"
+    }
+
+    fn field(&self) -> &'static str {
+        "spec.auth.userpass"
+    }
+
+    fn mount(&self) -> Option<&MountPath> {
+        Some(&self.mount)
+    }
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        self.user.inputs(&FIELDS)
+    }
+
+    fn path(&self) -> String {
+        self.user.path(&self.mount)
+    }
+
+    fn request(&self, values: &[SecretString]) -> Option<LoginRequest> {
+        user::request(&self.mount, values)
+    }
+
+    fn lockout_alias(&self, values: &[SecretString]) -> Option<SecretString> {
+        user::lockout_alias(values)
+    }
+
+    fn read_refusal(&self, refusal: &Refusal<'_>) -> Option<LoginFault> {
+        (refusal.status == 400).then_some(LoginFault::InvalidCredentials)
+    }
+
+    fn invalid_credentials(&self, at: &str) -> String {
+        format!(
+            "Vault rejected the user name and password at {at}; put the right ones into what spec.auth.userpass names; a change is tried at once, the same pair not before status.nextLoginTime"
+        )
+    }
+
+    fn denied(&self, at: &str) -> String {
+        format!(
+            "Vault denies {at}: there is no userpass method at this mount (spec.auth.userpass.mount), the user is locked after failed logins, or may not log in from this address (token_bound_cidrs); when that is fixed, ask for a check (annotation appconnections.dev/requestedAt), or the next try is at status.nextLoginTime"
+        )
+    }
+
+    fn source_address(&self, at: &str) -> String {
+        self.denied(at)
+    }
+
+    fn rejected_token(&self) -> String {
+        "Vault accepts the login but not its token: the user's token_bound_cidrs probably exclude this address; the next login is at status.nextLoginTime, or when you ask".to_owned()
+    }
+}
+
+/// Vault's own default path for the method.
+fn default_mount() -> String {
+    "userpass".to_owned()
+}
+
+fn or_default_mount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    null::or(deserializer, default_mount)
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+    use crate::auth::{SecretKeyRef, testing::assert_refusals};
+
+    #[test]
+    fn refusals_are_told_apart_and_the_alias_is_in_lower_case() {
+        let secret_ref = SecretKeyRef { name: "s".to_owned(), key: "password".to_owned() };
+        let written = Userpass {
+            mount: "userpass".to_owned(),
+            username: UserName::Value("Alice".to_owned()),
+            password: Password { secret_ref },
+        };
+        let method = written.parse().expect("valid");
+        assert_refusals(
+            &method,
+            &[
+                (400, "invalid username or password", Some(LoginFault::InvalidCredentials)),
+                (500, "missing password", None),
+                (403, "permission denied", None),
+            ],
+        );
+        let values = ["Alice".into(), "p\"w".into()];
+        let alias = method.lockout_alias(&values).expect("Vault locks users");
+        assert_eq!(alias.expose_secret(), "alice");
+        let request = method.request(&values).expect("a request");
+        assert_eq!(request.path, "auth/userpass/login/Alice");
+        assert_eq!(request.body.as_slice(), br#"{"password":"p\"w"}"#);
+        for name in ["a/b", "..", "a?b", " a", "a%2fb", ""] {
+            let username = UserName::Value(name.to_owned());
+            assert!(Userpass { username, ..written.clone() }.parse().is_err(), "{name:?}");
+        }
+    }
+}
