@@ -23,7 +23,7 @@ test: ## run every check: format, lints, unit tests, chart, and the tests on rea
 demo: ## show the operator at work on real servers; KEEP=1 leaves everything up to play with
 	KEEP='$(KEEP)' hack/demo
 
-bench: ## measure memory and speed with 1,000 connections on real servers
+bench: ## measure memory and speed with 100, 1,000 and 10,000 connections on real servers; writes target/bench/index.html
 	hack/bench
 
 generate: ## write the generated files anew: CRDs, RBAC rules, tables in the docs

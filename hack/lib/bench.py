@@ -1,0 +1,331 @@
+"""Measures the operator with many connections in a bed, and writes a report page. Run by hack/bench; see hack/README.md.
+
+What is measured is the operator's own process, from outside: CPU time, memory and context switches as Linux counts them, and what its
+metrics count. The bare clients here make the floor: as many objects, status patches and logins as the operator needs, and nothing else.
+"""
+
+import base64, http.client, json, os, re, signal, socket, ssl, subprocess, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlparse
+
+from bench_report import write_report
+
+BED, BINARY, OUTPUT = Path(os.environ["BED_DIR"]), sys.argv[1], Path(sys.argv[2])
+SIZES = [int(size) for size in sys.argv[3].split(",")]
+SCENES = sys.argv[4].split(",") if len(sys.argv) > 4 else []
+GROUP = "/apis/appconnections.dev/v1alpha1/namespaces"
+PREFIX = "vault_connection_operator_"
+CLIENTS = 8  # bare clients at once: more do not make two cores faster
+TICK = os.sysconf("SC_CLK_TCK")
+OUTAGE = 60
+
+
+class Client:
+    """A keep-alive HTTP client for each thread."""
+
+    def __init__(self, url, headers, ca=None):
+        self.url, self.headers = urlparse(url), headers
+        self.tls = ssl.create_default_context(cafile=ca) if ca else None
+        self.local = threading.local()
+
+    def call(self, method, path, body=None, expect=(200, 201, 204), kind="application/json"):
+        data = None if body is None else json.dumps(body)
+        for attempt in range(3):
+            try:
+                connection = self.connection()
+                connection.request(method, path, data, {**self.headers, "Content-Type": kind})
+                answer = connection.getresponse()
+                text = answer.read()
+                break
+            except (http.client.HTTPException, OSError):
+                self.local.connection = None
+                if attempt == 2:
+                    raise
+        if answer.status not in expect:
+            raise SystemExit(f"error: {method} {path} was answered with {answer.status}")
+        return json.loads(text) if text else None
+
+    def connection(self):
+        if getattr(self.local, "connection", None) is None:
+            host = (self.url.hostname, self.url.port)
+            plain = self.tls is None
+            self.local.connection = (
+                http.client.HTTPConnection(*host) if plain else http.client.HTTPSConnection(*host, context=self.tls)
+            )
+        return self.local.connection
+
+
+def in_parallel(work, items):
+    start = time.time()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        list(pool.map(work, items))
+    return time.time() - start
+
+
+token = re.search(r"token: (\S+?)}", (BED / "kubeconfig").read_text()).group(1)
+kube = Client(os.environ["BED_APISERVER"], {"Authorization": f"Bearer {token}"}, os.environ["BED_APISERVER_CA"])
+vault = Client(os.environ["BED_VAULT_ADDR"], {"X-Vault-Token": os.environ["BED_VAULT_TOKEN"]})
+
+
+class Operator:
+    """The operator as a process of this machine."""
+
+    def __init__(self):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.address = probe.getsockname()
+        self.begin = time.time()
+        self.log = open(BED / "logs" / "operator.log", "a")
+        self.process = subprocess.Popen(
+            [BINARY, "run", "--allow-address=127.0.0.1", "--allow-plain-http", "--log-format=json"]
+            + [f"--listen-address=127.0.0.1:{self.address[1]}"],
+            env={"KUBECONFIG": str(BED / "demo/operator.kubeconfig"), "BED_DIR": str(BED)},
+            stdout=self.log, stderr=self.log,
+        )
+        self.until(lambda _: True, 120)
+
+    def metrics(self):
+        connection = http.client.HTTPConnection(*self.address, timeout=5)
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+        values = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
+        return {name.removeprefix(PREFIX): float(value) for name, value in values}
+
+    def cpu(self):
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICK
+
+    def memory(self):
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        read = lambda field: int(re.search(rf"{field}:\s+(\d+)", status).group(1)) / 1024
+        return round(read("VmRSS"), 1), round(read("VmHWM"), 1)
+
+    def switches(self):
+        pattern = re.compile(r"^voluntary_ctxt_switches:\s+(\d+)", re.M)
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/status")
+        return sum(int(pattern.search(task.read_text()).group(1)) for task in tasks)
+
+    def until(self, condition, seconds):
+        """Waits until the metrics meet a condition, and tells how long that took."""
+        start = time.time()
+        while time.time() - start < seconds:
+            try:
+                if condition(self.metrics()):
+                    return time.time() - start
+            except OSError:
+                pass
+            if self.process.poll() is not None:
+                raise SystemExit("error: the operator has ended; see logs/operator.log")
+            time.sleep(0.2)
+        print(f"  not within {seconds} s", flush=True)
+        return None
+
+    def stop(self):
+        start = time.time()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+        return time.time() - start
+
+
+def count(metrics, name, **labels):
+    wanted = [f'{key}="{value}"' for key, value in labels.items()]
+    return sum(v for k, v in metrics.items() if k.split("{")[0] == name and all(label in k for label in wanted))
+
+
+def connected(number):
+    return lambda metrics: count(metrics, "connections", state="Connected") >= number
+
+
+class Interval:
+    """What the operator used between two moments."""
+
+    def __init__(self, operator):
+        self.operator, self.start = operator, time.time()
+        self.cpu, self.switches, self.metrics = operator.cpu(), operator.switches(), operator.metrics()
+
+    def end(self, per):
+        after, took = self.operator.metrics(), time.time() - self.start
+        more = lambda name, **labels: int(count(after, name, **labels) - count(self.metrics, name, **labels))
+        resident, peak = self.operator.memory()
+        return {
+            "seconds": round(took, 1),
+            "cpu_ms_each": round(1000 * (self.operator.cpu() - self.cpu) / per, 2),
+            "switches_each": round((self.operator.switches() - self.switches) / per, 1),
+            "resident_mib": resident,
+            "peak_mib": peak,
+            "checks": more("checks_total"),
+            "overdue_writes": more("checks_total", reason="CheckOverdue"),
+            "status_writes": more("status_writes_total"),
+            "health": more("vault_requests_total", operation="health"),
+            "logins": more("vault_requests_total", operation="login"),
+            "lookups": more("vault_requests_total", operation="lookup_self"),
+        }
+
+
+def secret(name, values, labelled=True):
+    labels = {"appconnections.dev/credentials": "true"} if labelled else {}
+    data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "labels": labels}, "data": data}
+
+
+def connection(name, url=os.environ["BED_VAULT_ADDR"], **spec):
+    refer = lambda key: {"secretRef": {"name": "vault-approle", "key": key}}
+    auth = {"appRole": {"roleId": refer("roleId"), "secretId": refer("secretId")}}
+    spec = {"instanceUrl": url, "auth": auth, **spec}
+    metadata = {"name": name}
+    return {"apiVersion": "appconnections.dev/v1alpha1", "kind": "VaultConnection", "metadata": metadata, "spec": spec}
+
+
+def new_pair():
+    role = "/v1/auth/approle/role/long"
+    role_id = vault.call("GET", f"{role}/role-id")["data"]["role_id"]
+    return {"roleId": role_id, "secretId": vault.call("POST", f"{role}/secret-id", {})["data"]["secret_id"]}
+
+
+def tokens():
+    listed = vault.call("LIST", "/v1/auth/token/accessors", expect=(200, 404))
+    return len(listed["data"]["keys"]) if listed and "data" in listed else 0
+
+
+def create(namespace, objects):
+    path = f"{GROUP}/{namespace}/vaultconnections"
+    return in_parallel(lambda body: kube.call("POST", path, body), objects)
+
+
+def namespace(name):
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    kube.call("POST", "/api/v1/namespaces", body, expect=(201, 409))
+
+
+def delete(name):
+    kube.call("DELETE", f"{GROUP}/{name}/vaultconnections")
+
+
+def floor(number):
+    """What the same objects, status patches and logins cost bare clients, without an operator."""
+    namespace("floor")
+    created = create("floor", [connection(f"c-{index}", suspend=True) for index in range(number)])
+    body = {"apiVersion": "appconnections.dev/v1alpha1", "kind": "VaultConnection", "status": {"observedGeneration": 1}}
+    path = f"{GROUP}/floor/vaultconnections/c-{{}}/status?fieldManager=floor&force=true"
+    kind = "application/apply-patch+yaml"
+    named = lambda index: {**body, "metadata": {"name": f"c-{index}", "namespace": "floor"}}
+    patched = in_parallel(lambda i: kube.call("PATCH", path.format(i), named(i), kind=kind), range(number))
+    pair = new_pair()
+    login = {"role_id": pair["roleId"], "secret_id": pair["secretId"]}
+    logged_in = in_parallel(lambda _: vault.call("POST", "/v1/auth/approle/login", login), range(number))
+    delete("floor")
+    return {"create": round(created, 1), "patch": round(patched, 1), "login": round(logged_in, 1)}
+
+
+def steady(operator, number):
+    """One settled re-check of each connection, which is due within a minute."""
+    begin = operator.metrics()
+    interval = Interval(operator)
+    target = count(begin, "checks_total", reason="Connected") + number
+    operator.until(lambda metrics: count(metrics, "checks_total", reason="Connected") >= target, 300)
+    return interval.end(number)
+
+
+def rotation(operator, number):
+    """Another secret id in the Secret that all share."""
+    before = count(operator.metrics(), "vault_requests_total", operation="login", answer="2xx")
+    interval = Interval(operator)
+    kube.call("PUT", "/api/v1/namespaces/bench/secrets/vault-approle", secret("vault-approle", new_pair()))
+    done = lambda metrics: count(metrics, "vault_requests_total", operation="login", answer="2xx") >= before + number
+    operator.until(done, 600)
+    return interval.end(number)
+
+
+def outage(operator, number):
+    """Vault is sealed for a minute, and back."""
+    interval = Interval(operator)
+    vault.call("PUT", "/v1/sys/seal")
+    time.sleep(OUTAGE)
+    during = {**interval.end(number), "outage_seconds": OUTAGE}
+    interval = Interval(operator)
+    vault.call("PUT", "/v1/sys/unseal", {"key": os.environ["BED_VAULT_UNSEAL_KEY"]})
+    operator.until(connected(number), 600)
+    return during, interval.end(number)
+
+
+def slow_neighbour(operator, number):
+    """A tenant with black holes and tarpits: how long a new connection of another one takes, and what the tenant costs."""
+    namespace("slow")
+    namespace("other")
+    kube.call("POST", "/api/v1/namespaces/other/secrets", secret("vault-approle", new_pair()), expect=(201, 409))
+    kube.call("POST", "/api/v1/namespaces/slow/secrets", secret("vault-approle", new_pair()), expect=(201, 409))
+    with socket.create_server(("127.0.0.1", 0), backlog=4096) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        interval = Interval(operator)
+        create("slow", [connection(f"s-{index}", url) for index in range(number)])
+        before, start = count(operator.metrics(), "connections", state="Connected"), time.time()
+        create("other", [connection("newcomer")])
+        operator.until(connected(before + 1), 120)
+        result = {"newcomer_seconds": round(time.time() - start, 1)}
+        time.sleep(30)
+        result |= interval.end(number)
+        delete("slow"), delete("other")
+    return result
+
+
+def foreign_secrets(operator, number):
+    """Large Secrets that no connection names and that have no label."""
+    interval = Interval(operator)
+    path = "/api/v1/namespaces/bench/secrets"
+    for index in range(number):
+        kube.call("POST", path, secret(f"large-{index}", {"data": "x" * 900_000}, labelled=False))
+    time.sleep(2)
+    result = interval.end(number)
+    for index in range(number):
+        kube.call("DELETE", f"{path}/large-{index}")
+    return result
+
+
+def measure(number):
+    rows = {}
+    wanted = lambda scene: not SCENES or scene in SCENES
+
+    def show(scene, result):
+        rows[scene] = result
+        print(f"  {scene}: {json.dumps(result)}", flush=True)
+
+    print(f"{number} connections", flush=True)
+    if wanted("floor"):
+        show("floor", floor(number))
+    namespace("bench")
+    kube.call("DELETE", "/api/v1/namespaces/bench/secrets/vault-approle", expect=(200, 404))
+    kube.call("POST", "/api/v1/namespaces/bench/secrets", secret("vault-approle", new_pair()))
+    others = tokens()
+    operator = Operator()
+    show("idle", dict(zip(("resident_mib", "peak_mib"), operator.memory())))
+    interval = Interval(operator)
+    created = create("bench", [connection(f"c-{index}") for index in range(number)])
+    operator.until(connected(number), 900)
+    show("create", {"created_after": round(created, 1), **interval.end(number)})
+    if wanted("steady"):
+        show("steady", steady(operator, number))
+    if wanted("rotation"):
+        show("rotation", rotation(operator, number))
+    if wanted("outage"):
+        during, after = outage(operator, number)
+        show("outage", during)
+        show("return", after)
+    if wanted("slow"):
+        show("slow tenant", slow_neighbour(operator, max(number // 10, 10)))
+    if wanted("foreign"):
+        show("foreign secrets", foreign_secrets(operator, 50))
+    before = tokens()
+    seconds, left = operator.stop(), tokens()
+    show("shutdown", {"seconds": round(seconds, 1), "tokens_before": before - others, "tokens_left": left - others})
+    if wanted("restart"):
+        operator = Operator()
+        interval = Interval(operator)
+        operator.until(lambda metrics: count(metrics, "checks_total", reason="Connected") >= number, 900)
+        show("restart", interval.end(number))
+        operator.stop()
+    delete("bench")
+    return rows
+
+
+write_report(OUTPUT, {size: measure(size) for size in SIZES}, BINARY)
