@@ -1,6 +1,6 @@
 //! What the operator remembers of a connection between two checks.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
@@ -34,7 +34,8 @@ pub const LOCKOUT_WINDOW: Duration = Duration::from_mins(15);
 /// How many settled checks go by between two looks at the server's health, which tell its version and role.
 pub(super) const CHECKS_BETWEEN_HEALTH: u32 = 10;
 
-/// What the operator remembers of a connection between two checks.
+/// What the operator remembers of a connection between two checks. There is one for each connection, so what is seldom there
+/// has a place of its own, and what is the same is shared.
 #[derive(Debug, Default)]
 pub struct Memory {
     /// The token that is kept.
@@ -45,23 +46,23 @@ pub struct Memory {
     health: Option<Health>,
     checks_since_health: u32,
     /// What Vault accepted last.
-    proven: Option<Basis>,
+    proven: Option<Arc<Basis>>,
     /// When.
     accepted_at: Option<Timestamp>,
     /// What the last check that passed rested on.
-    passed: Option<Basis>,
-    hold: Option<Hold>,
+    passed: Option<Arc<Basis>>,
+    hold: Option<Box<Hold>>,
     /// What was refused last, or could not be tried.
-    denied: Option<Basis>,
+    denied: Option<Box<Basis>>,
     /// Whether a person asks for a login, whatever was refused before.
     requested: bool,
     refused: Vec<Timestamp>,
     /// A tag of the role that they were of.
     role_tag: Option<String>,
     /// A user's token with limited uses, as an earlier process looked it up.
-    limited: Option<(Basis, TokenInfo, Option<Timestamp>)>,
+    limited: Option<Box<(Basis, TokenInfo, Option<Timestamp>)>>,
     /// A user's token that had too few uses for a check: there is nothing left to look at.
-    spent: Option<Basis>,
+    spent: Option<Box<Basis>>,
     opened: Option<Opened>,
     /// The objects that were read last. None when they must be read again.
     read: Option<Versions>,
@@ -88,29 +89,31 @@ struct Hold {
 impl Memory {
     /// What can be known of a target from the status that an earlier process wrote about it.
     pub fn restore(target: &Target, status: &VaultConnectionStatus) -> Self {
-        let basis = Basis::new(target, &versions(&status.credentials));
+        let basis = Arc::new(Basis::new(target, &versions(&status.credentials)));
         let is_true = |condition| conditions::is_true(&status.conditions, condition);
         let authenticated = conditions::find(&status.conditions, ConditionType::Authenticated);
         let denied = authenticated.and_then(|condition| denied_fault(&condition.reason));
         let refused = denied.clone().filter(|fault| *fault != Fault::BudgetSpent);
         let until = status.next_login_time.as_ref();
-        let hold =
-            refused.zip(until).map(|(fault, until)| Hold { basis: basis.clone(), fault, until: until.0 });
+        let hold = refused
+            .zip(until)
+            .map(|(fault, until)| Hold { basis: (*basis).clone(), fault, until: until.0 })
+            .map(Box::new);
         let is_proven = is_true(ConditionType::Authenticated);
         let limited = status.session.as_ref().filter(|session| is_proven && session.uses_left.is_some());
         let end = |session: &crate::api::status::Session| session.expire_time.as_ref().map(|time| time.0);
         Self {
             stability: Stability::restored(status),
             hold,
-            denied: denied.map(|_| basis.clone()),
+            denied: denied.map(|_| Box::new((*basis).clone())),
             spent: authenticated
                 .filter(|condition| condition.reason == Reason::TokenUsesSpent.as_str())
-                .map(|_| basis.clone()),
+                .map(|_| Box::new((*basis).clone())),
             refused: status.refused_login_times.iter().map(|time| time.0).collect(),
             role_tag: status.refused_login_role.clone(),
-            limited: limited.map(|session| (basis.clone(), info(session), end(session))),
+            limited: limited.map(|session| Box::new(((*basis).clone(), info(session), end(session)))),
             accepted_at: status.last_login_time.as_ref().map(|time| time.0),
-            passed: is_true(ConditionType::Ready).then(|| basis.clone()),
+            passed: is_true(ConditionType::Ready).then(|| Arc::clone(&basis)),
             proven: is_proven.then_some(basis),
             ..Self::default()
         }
@@ -150,12 +153,17 @@ impl Memory {
 
     /// Whether something was made from the credential that was last read.
     fn is_current(&self, target: &Target, basis: &Basis) -> bool {
-        self.read.as_ref().is_some_and(|read| Basis::new(target, read) == *basis)
+        self.read.as_ref().is_some_and(|read| basis.is_of(target, read))
     }
 
     /// Notes a check that passed with the credential that was last read.
     pub fn has_passed(&mut self, target: &Target) {
-        self.passed = self.read.as_ref().map(|read| Basis::new(target, read));
+        if self.has_passed_with_current(target) {
+            return;
+        }
+        let proven = self.proven.as_ref().filter(|proven| self.is_current(target, proven)).map(Arc::clone);
+        let current = || self.read.as_ref().map(|read| Arc::new(Basis::new(target, read)));
+        self.passed = proven.or_else(current);
     }
 
     /// Whether the last check that passed rested on the credential that was last read. If not, nothing of it may stand.
@@ -206,7 +214,7 @@ impl Memory {
 
     /// Whether the last login with this basis was accepted.
     pub fn is_proven(&self, basis: &Basis) -> bool {
-        self.proven.as_ref() == Some(basis)
+        self.proven.as_deref() == Some(basis)
     }
 
     /// When Vault last accepted a login.
@@ -216,7 +224,7 @@ impl Memory {
 
     /// Notes a login that Vault accepted.
     pub fn accepted(&mut self, basis: Basis, now: Timestamp) {
-        self.proven = Some(basis);
+        self.proven = Some(Arc::new(basis));
         self.accepted_at = Some(now);
         self.hold = None;
         self.denied = None;
@@ -257,18 +265,18 @@ impl Memory {
     /// Notes why a login with this basis is not to be tried before `until`.
     pub fn denied(&mut self, basis: Basis, fault: Fault, until: Timestamp) {
         self.proven = None;
-        self.denied = Some(basis.clone());
-        self.hold = Some(Hold { basis, fault, until });
+        self.denied = Some(Box::new(basis.clone()));
+        self.hold = Some(Box::new(Hold { basis, fault, until }));
     }
 
     /// Notes that a login with this basis could not be tried, because of others of its role.
     pub fn not_tried(&mut self, basis: Basis) {
-        self.denied = Some(basis);
+        self.denied = Some(Box::new(basis));
     }
 
     /// Whether a login with another basis was refused or could not be tried: somebody has changed the credential since.
     pub fn has_changed(&self, basis: &Basis) -> bool {
-        self.denied.as_ref().is_some_and(|denied| denied != basis)
+        self.denied.as_deref().is_some_and(|denied| denied != basis)
     }
 
     /// Why a login with this basis is not to be tried now, and until when.
@@ -311,18 +319,18 @@ impl Memory {
 
     /// Notes that a user's token had too few uses for a check.
     pub fn has_spent(&mut self, basis: Basis) {
-        self.spent = Some(basis);
+        self.spent = Some(Box::new(basis));
     }
 
     /// Whether this is known of a user's token, and nobody asks to look again.
     pub fn is_spent(&self, basis: &Basis) -> bool {
-        !self.requested && self.spent.as_ref() == Some(basis)
+        !self.requested && self.spent.as_deref() == Some(basis)
     }
 
     /// What an earlier process saw of a user's token with limited uses, so that no use is spent on seeing it again: what Vault
     /// said of it, and its end.
     pub fn limited(&self, basis: &Basis) -> Option<(TokenInfo, Option<Timestamp>)> {
-        let (_, info, end) = self.limited.as_ref().filter(|(limited, _, _)| limited == basis)?;
+        let (_, info, end) = self.limited.as_deref().filter(|(limited, _, _)| limited == basis)?;
         Some((info.clone(), *end))
     }
 }

@@ -79,6 +79,13 @@ impl Basis {
         let versions = versions.map(|(name, version)| (name.clone(), version.clone())).collect();
         Self { target: target.clone(), versions }
     }
+
+    /// Whether it is what [`new`](Self::new) makes of these.
+    pub fn is_of(&self, target: &Target, versions: &Versions) -> bool {
+        let names = target.method.references();
+        let own = versions.iter().filter(|(name, _)| names.contains(name));
+        self.target == *target && self.versions.iter().eq(own)
+    }
 }
 
 // === impl Session ===
@@ -255,7 +262,7 @@ impl Session {
     }
 
     /// When it ends, unless it is renewed; none when it does not end.
-    fn end(&self) -> Option<Timestamp> {
+    pub fn end(&self) -> Option<Timestamp> {
         self.ttl().map(|ttl| self.after(ttl))
     }
 

@@ -14,6 +14,9 @@ use serde::de::DeserializeOwned;
 
 use crate::{controller::watch, telemetry::logs::chain};
 
+/// Where `kubectl apply` keeps a copy of the manifest.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// What a watch tells.
 #[derive(Debug)]
 pub enum Change<O> {
@@ -56,9 +59,10 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let config = watcher::Config::default().timeout(watch::WATCH_SECONDS);
-    let events = watch::announced_with_content(watcher(api, config))
-        .default_backoff()
-        .modify(|object| object.managed_fields_mut().clear());
+    let events = watch::announced_with_content(watcher(api, config)).default_backoff().modify(|object| {
+        object.managed_fields_mut().clear();
+        object.annotations_mut().remove(LAST_APPLIED);
+    });
     let mut listed = Vec::new();
     events.filter_map(move |event| {
         let namespace = || namespace.clone();

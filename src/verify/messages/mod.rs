@@ -75,7 +75,7 @@ pub(super) fn of_fault(fault: &Fault, asked: Asked, desired: &Desired) -> (Reaso
         ),
         Fault::LoginQueued => (
             Reason::LoginQueued,
-            "this login was not tried: it waited for others at this instance until spec.check.timeout was over; raise that, or ask those who run the operator to raise --logins-per-second".to_owned(),
+            "this login was not tried: it waited for others at this instance until spec.check.timeout was over; raise that, or ask those who run the operator to raise --max-logins-per-second".to_owned(),
         ),
         Fault::Missing(missing) => (
             Reason::MissingCapabilities,
