@@ -23,11 +23,11 @@ use vault_connection_operator::{
 };
 
 /// How many connections are checked, and how often.
-const CONNECTIONS: usize = 100;
+const CONNECTIONS: usize = 20;
 const ROUNDS: i64 = 5;
 
 /// How many objects go through the queue, and of how many namespaces they are.
-const QUEUED: usize = 2_000;
+const QUEUED: usize = 400;
 const NAMESPACES: usize = 20;
 
 fn main() {

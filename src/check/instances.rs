@@ -1,17 +1,24 @@
 //! What is known of instances that fail: their connections share one question instead of asking each for itself.
 //!
 //! Only what `sys/health` shows is shared, since nothing else is equal for everybody. A healthy instance leaves no trace
-//! here: each connection asks it for itself. So does a Ready connection when the instance answers that it cannot serve: what another saw
-//! some seconds ago may be over, and nobody loses Ready by that. It shares only what takes long to find out: that no answer comes.
+//! here: each connection asks it for itself. What is shared is never older than a few seconds, and a Ready connection takes it only if it
+//! was seen after its own last check.
+//!
+//! A failing instance is asked every five seconds as long as a connection waits for it, however long it has been failing and however few
+//! they are: [`Instances::probers`] tells whose turn that is. So nobody waits for long once it serves again.
 
 use std::{
-    collections::{HashMap, HashSet},
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
 
 use crate::{
     names::{ConnectionRef, GatewayName, ObjectName},
@@ -22,10 +29,23 @@ use crate::{
 /// How often a failing instance is asked, over all connections to it.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 
+/// How often to look whether a failing instance is to be asked.
+const PROBE_TICK: Duration = Duration::from_millis(500);
+
+/// How many failing instances are asked at one tick, over all of them: who has thousands that fail asks each less often.
+const PROBES_AT_ONCE: usize = 16;
+
+/// The same for those of one Kubernetes namespace, so that no tenant takes the turns of all others.
+const PROBES_OF_NAMESPACE: usize = 4;
+
+/// After that time a question that was begun has ended in any case: the longest `check.timeout`, and some time for the way.
+const LONGEST_QUESTION: Duration = Duration::from_secs(70);
+
 /// The instances that fail.
 #[derive(Debug, Default)]
 pub struct Instances {
     failing: Mutex<HashMap<Arc<Route>, Failing>>,
+    news: Notify,
 }
 
 /// Who wants to know of a failing instance.
@@ -37,6 +57,8 @@ pub struct Asker<'a> {
     pub timeout: Duration,
     /// While it is Ready: when it last had an observation of its own or of another.
     pub ready_since: Option<Instant>,
+    /// Whether it keeps a session, so that it needs no login when the instance serves again.
+    pub has_session: bool,
 }
 
 #[derive(Debug)]
@@ -45,7 +67,8 @@ struct Failing {
     asked: Instant,
     /// When the fault was seen, by somebody who was ready to wait so long.
     seen: (Instant, Duration),
-    waiting: HashSet<ConnectionRef>,
+    /// Who waits for the instance, and whether it keeps a session.
+    waiting: BTreeMap<ConnectionRef, bool>,
 }
 
 // === impl Instances ===
@@ -68,7 +91,7 @@ impl Instances {
         if !fingerprints.serves(asker) {
             return None;
         }
-        fingerprints.waiting.insert(asker.connection.clone());
+        fingerprints.waiting.insert(asker.connection.clone(), asker.has_session);
         Some(fingerprints.fault.clone())
     }
 
@@ -81,13 +104,49 @@ impl Instances {
             fault: fault.clone(),
             asked,
             seen,
-            waiting: HashSet::new(),
+            waiting: BTreeMap::new(),
         });
         (fingerprints.fault, fingerprints.seen) = (fault.clone(), seen);
-        fingerprints.waiting.insert(by.connection.clone());
+        fingerprints.waiting.insert(by.connection.clone(), by.has_session);
+        self.news.notify_one();
     }
 
-    /// Notes that the instance serves, and tells which other connections waited for that.
+    /// Waits until failing instances are to be asked again, and tells which connections are to do that.
+    pub async fn probers(&self) -> Vec<ConnectionRef> {
+        loop {
+            if self.lock().is_empty() {
+                self.news.notified().await;
+            }
+            sleep(PROBE_TICK).await;
+            let probers = self.take_probers();
+            if !probers.is_empty() {
+                return probers;
+            }
+        }
+    }
+
+    /// One connection for each instance that is to be asked now. It no longer waits, until it has asked; should it be gone, another
+    /// one is next.
+    fn take_probers(&self) -> Vec<ConnectionRef> {
+        let mut failing = self.lock();
+        forget_unused(&mut failing);
+        let mut due: Vec<_> = failing.values_mut().filter(|it| it.is_probe_due()).collect();
+        due.sort_by_key(|it| it.asked);
+        let mut of_namespace: HashMap<String, usize> = HashMap::new();
+        let mut probers = Vec::new();
+        for instance in due {
+            let Some((connection, _)) = instance.waiting.first_key_value() else { continue };
+            let taken = of_namespace.entry(connection.namespace.clone()).or_default();
+            if *taken < PROBES_OF_NAMESPACE && probers.len() < PROBES_AT_ONCE {
+                *taken += 1;
+                probers.extend(instance.waiting.pop_first().map(|(connection, _)| connection));
+            }
+        }
+        probers
+    }
+
+    /// Notes that the instance serves, and tells which other connections waited for that: first those that keep a session, which
+    /// are done soonest.
     pub fn serves(&self, way: &Route, connection: &ConnectionRef) -> Vec<ConnectionRef> {
         let fingerprints = {
             let mut failing = self.lock();
@@ -97,7 +156,9 @@ impl Instances {
         let mut waiting =
             fingerprints.map(|mut fingerprints| mem::take(&mut fingerprints.waiting)).unwrap_or_default();
         waiting.remove(connection);
-        waiting.into_iter().collect()
+        let mut waiting: Vec<_> = waiting.into_iter().collect();
+        waiting.sort_by_key(|(_, has_session)| Reverse(*has_session));
+        waiting.into_iter().map(|(connection, _)| connection).collect()
     }
 
     /// Forgets what was seen through a gateway that works again.
@@ -122,9 +183,15 @@ impl Failing {
     /// Whether what was seen says as much as this connection would see.
     fn serves(&self, asker: &Asker<'_>) -> bool {
         let (seen, timeout) = self.seen;
-        let is_silent = matches!(self.fault, Fault::Transport(_));
         let is_patient = timeout >= asker.timeout || self.fault != Fault::Transport(TransportFault::TimedOut);
-        is_patient && asker.ready_since.is_none_or(|last| is_silent && seen > last)
+        is_patient && asker.ready_since.is_none_or(|last| seen > last)
+    }
+
+    /// Whether somebody is to ask now: nobody does, and the server wants no longer rest.
+    fn is_probe_due(&self) -> bool {
+        let rest = ASK_EVERY.max(self.fault.retry_after().unwrap_or_default());
+        let is_answered = self.seen.0 >= self.asked || self.asked.elapsed() >= LONGEST_QUESTION;
+        is_answered && self.asked.elapsed() >= rest
     }
 }
 
@@ -158,7 +225,7 @@ mod tests {
     }
 
     fn asker(connection: &ConnectionRef) -> Asker<'_> {
-        Asker { connection, timeout: Duration::from_secs(10), ready_since: None }
+        Asker { connection, timeout: Duration::from_secs(10), ready_since: None, has_session: false }
     }
 
     #[tokio::test(start_paused = true)]
@@ -180,18 +247,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_ready_connection_asks_for_itself_unless_no_answer_comes() {
+    async fn a_ready_connection_takes_only_what_was_seen_after_its_own_last_check() {
         let (a, b, way) = (connection("a"), connection("b"), way());
         let ready = |last| Asker { ready_since: Some(last), ..asker(&b) };
         let before = Instant::now();
         tokio::time::advance(Duration::from_secs(1)).await;
-        for (fault, shared) in
-            [(Fault::Server(ServerFault::Sealed), false), (Fault::Transport(TransportFault::TimedOut), true)]
-        {
+        for fault in [Fault::Server(ServerFault::Sealed), Fault::Transport(TransportFault::TimedOut)] {
             let instances = Instances::default();
             instances.failed(&way, &asker(&a), &fault, Instant::now());
             tokio::time::advance(Duration::from_secs(1)).await;
-            assert_eq!(instances.known_fault(&way, &ready(before)).is_some(), shared, "{fault:?}");
+            assert_eq!(instances.known_fault(&way, &ready(before)), Some(fault.clone()));
             let later = instances.known_fault(&way, &ready(Instant::now()));
             assert_eq!(later, None, "it has looked since");
         }
@@ -232,5 +297,92 @@ mod tests {
         instances.failed(&last, &asker(&connection("a")), &sealed, Instant::now());
         assert_eq!(instances.lock().len(), 1);
         assert!(instances.is_failing(&last));
+    }
+
+    /// The connections that are to ask in a number of ticks, each of which finds the instance failing.
+    async fn ask_for(instances: &Instances, way: &Arc<Route>, ticks: u32, fault: &Fault) -> Vec<String> {
+        let mut asked = Vec::new();
+        for _ in 0..ticks {
+            tokio::time::advance(PROBE_TICK).await;
+            for prober in instances.take_probers() {
+                assert_eq!(instances.known_fault(way, &asker(&prober)), None, "it is to ask");
+                instances.failed(way, &asker(&prober), fault, Instant::now());
+                asked.push(prober.name);
+            }
+        }
+        asked
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failing_instance_is_asked_every_five_seconds_however_long_it_fails_and_however_many_wait() {
+        const MINUTES: u32 = 60;
+        let sealed = Fault::Server(ServerFault::Sealed);
+        for waiting in [1, 3, 100] {
+            let (instances, way) = (Instances::default(), way());
+            instances.failed(&way, &asker(&connection("0")), &sealed, Instant::now());
+            for name in 1..waiting {
+                instances.known_fault(&way, &asker(&connection(&name.to_string())));
+            }
+            let asked = ask_for(&instances, &way, MINUTES * 120, &sealed).await;
+            assert_eq!(asked.len(), 60 * 12, "{waiting} wait");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_asked_to_wait_longer_is_left_alone_until_then() {
+        let (instances, way) = (Instances::default(), way());
+        let busy = Fault::Server(ServerFault::RateLimited { retry_after: Some(Duration::from_secs(30)) });
+        instances.failed(&way, &asker(&connection("a")), &busy, Instant::now());
+        assert_eq!(ask_for(&instances, &way, 120, &busy).await.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_under_way_is_not_asked_again_and_one_that_is_gone_stops_nobody() {
+        let (instances, way) = (Instances::default(), way());
+        let sealed = Fault::Server(ServerFault::Sealed);
+        instances.failed(&way, &asker(&connection("a")), &sealed, Instant::now());
+        instances.known_fault(&way, &asker(&connection("b")));
+        tokio::time::advance(ASK_EVERY).await;
+        assert_eq!(instances.take_probers(), [connection("a")], "it was deleted, and asks nobody");
+        assert_eq!(instances.take_probers(), [connection("b")]);
+        assert_eq!(instances.known_fault(&way, &asker(&connection("b"))), None);
+        instances.known_fault(&way, &asker(&connection("c")));
+        tokio::time::advance(ASK_EVERY * 2).await;
+        assert_eq!(instances.take_probers(), [], "b still waits for an answer");
+        instances.failed(&way, &asker(&connection("b")), &sealed, Instant::now() - ASK_EVERY * 2);
+        assert_eq!(instances.take_probers(), [connection("b")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tenant_with_many_failing_instances_takes_a_bounded_number_of_turns() {
+        let (instances, sealed) = (Instances::default(), Fault::Server(ServerFault::Sealed));
+        let ways: Vec<_> = (0..100)
+            .map(|index| {
+                let name = ServerName::parse(&format!("vault-{index}.internal")).ok();
+                Arc::new(Route { server_name: name, ..Route::clone(&way()) })
+            })
+            .collect();
+        for (index, way) in ways.iter().enumerate() {
+            instances.failed(way, &asker(&connection(&index.to_string())), &sealed, Instant::now());
+        }
+        let other = ConnectionRef { namespace: "other".to_owned(), name: "a".to_owned() };
+        let kept = way();
+        instances.failed(&kept, &asker(&other), &sealed, Instant::now());
+        tokio::time::advance(ASK_EVERY).await;
+        let probers = instances.take_probers();
+        assert_eq!(probers.len(), PROBES_OF_NAMESPACE + 1);
+        assert!(probers.contains(&other));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_keep_a_session_go_first() {
+        let (instances, way) = (Instances::default(), way());
+        let sealed = Fault::Server(ServerFault::Sealed);
+        for (name, has_session) in [("a", false), ("b", true), ("c", false), ("d", true)] {
+            let connection = connection(name);
+            instances.failed(&way, &Asker { has_session, ..asker(&connection) }, &sealed, Instant::now());
+        }
+        let order = instances.serves(&way, &connection("c"));
+        assert_eq!(order, ["b", "d", "a"].map(connection));
     }
 }

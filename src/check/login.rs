@@ -372,7 +372,7 @@ impl<R: References> Check<'_, R> {
 
     fn leave(&mut self, session: Session) {
         let link = self.state.link.as_ref().filter(|_| session.is_ours_to_revoke());
-        self.leftovers.extend(link.map(|link| link.leftover(session.token)));
+        self.leftovers.extend(link.map(|link| link.leftover(session)));
     }
 }
 

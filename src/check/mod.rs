@@ -13,7 +13,10 @@ pub mod instances;
 mod login;
 mod steps;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use k8s_openapi::jiff::Timestamp;
 use secrecy::SecretString;
@@ -27,6 +30,7 @@ use crate::{
     references::{References, ledger::Ledger},
     session::{
         logins::Logins,
+        pace::Sign,
         shutdown::{self, Stake},
     },
     spec::Desired,
@@ -87,6 +91,17 @@ pub struct Leftover {
     pub rules: Arc<Rules>,
     /// The token itself.
     pub token: SecretString,
+    /// When it ends by itself; none if it never does.
+    pub ends: Option<Timestamp>,
+}
+
+/// Why a token was not revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotRevoked {
+    /// Nothing may be sent to where it was issued any more: the address policy changed.
+    NotAllowed,
+    /// Vault could not be reached, or refused.
+    Fault(Fault),
 }
 
 // === impl Checker ===
@@ -100,25 +115,35 @@ impl<R: References> Checker<R> {
     /// Ends tokens of a namespace that are no longer needed, as far as `deadline` allows. A token that stays ends by its
     /// own life.
     pub async fn revoke(&self, namespace: &str, leftovers: Vec<Leftover>, deadline: Instant) {
-        for Leftover { client, rules, token } in leftovers {
-            // Where it was issued may have become a place that nothing may be sent to.
-            if self.dialer.rules_for(namespace) != rules {
-                tracing::warn!(
+        for leftover in leftovers {
+            match self.revoke_one(namespace, leftover, deadline).await {
+                Ok(()) => {}
+                Err(NotRevoked::NotAllowed) => tracing::warn!(
                     "a token of ours is not revoked, since the address policy changed; it ends by its TTL"
-                );
-                continue;
-            }
-            let answer =
-                self.ask(&client, token::revoke(), Some(&token), deadline).await.map_err(Fault::from);
-            let outcome =
-                answer.and_then(|answer| token::refusal(&answer, Operation::RevokeSelf).map_err(Fault::from));
-            if let Err(fault) = outcome {
-                tracing::warn!(
+                ),
+                Err(NotRevoked::Fault(fault)) => tracing::warn!(
                     fault = fault.as_str(),
                     "a token of ours could not be revoked; it ends by its TTL"
-                );
+                ),
             }
         }
+    }
+
+    /// Ends one token of a namespace.
+    pub async fn revoke_one(
+        &self,
+        namespace: &str,
+        Leftover { client, rules, token, ends: _ }: Leftover,
+        deadline: Instant,
+    ) -> Result<(), NotRevoked> {
+        // Where it was issued may have become a place that nothing may be sent to.
+        if self.dialer.rules_for(namespace) != rules {
+            return Err(NotRevoked::NotAllowed);
+        }
+        let answer = self.ask(&client, token::revoke(), Some(&token), deadline).await.map_err(Fault::from);
+        let outcome =
+            answer.and_then(|answer| token::refusal(&answer, Operation::RevokeSelf).map_err(Fault::from));
+        outcome.map_err(NotRevoked::Fault)
     }
 
     /// Sends a request, and counts it.
@@ -143,11 +168,22 @@ impl<R: References> Checker<R> {
         let answered = shutdown::answer(stake, client.send(request, token, deadline)).await;
         // The operator stops: this is as good as no answer, and the check is not judged.
         let outcome = answered.unwrap_or(Err(TransportFault::TimedOut));
+        if operation == Operation::Login {
+            self.logins.saw(client.instance(), sign(outcome.as_ref().ok(), started.elapsed()));
+        }
         self.metrics.vault_asked(
             operation,
             outcome.as_ref().ok().map(|answer| answer.status),
             started.elapsed(),
         );
         outcome
+    }
+}
+
+/// What the answer to a login shows of the server.
+fn sign(answer: Option<&Answer>, took: Duration) -> Sign {
+    match answer {
+        Some(answer) if answer.status != 429 && answer.status < 500 => Sign::Answered(took),
+        Some(_) | None => Sign::Overloaded,
     }
 }

@@ -155,7 +155,7 @@ impl CheckState {
         self.memory.stability.reset();
         let session = self.memory.session.take().filter(Session::is_ours_to_revoke);
         let link = self.link.take();
-        session.zip(link).map(|(session, link)| link.leftover(session.token)).into_iter().collect()
+        session.zip(link).map(|(session, link)| link.leftover(session)).into_iter().collect()
     }
 }
 
@@ -163,8 +163,9 @@ impl CheckState {
 
 impl Link {
     /// A token that was issued over this way.
-    pub(super) fn leftover(&self, token: SecretString) -> Leftover {
-        Leftover { client: self.client.clone(), rules: Arc::clone(&self.way.rules), token }
+    pub(super) fn leftover(&self, session: Session) -> Leftover {
+        let (client, rules) = (self.client.clone(), Arc::clone(&self.way.rules));
+        Leftover { client, rules, ends: session.end(), token: session.token }
     }
 }
 
@@ -287,6 +288,7 @@ impl<R: References> Check<'_, R> {
             connection,
             timeout: self.subject.desired.timeout,
             ready_since: self.state.looked_at.filter(|_| self.subject.is_ready),
+            has_session: self.state.memory.session.is_some(),
         };
         // What another connection sees of a failing instance saves this one from waiting for no answer, too.
         if !self.state.memory.needs_health() && !instances.is_failing(&way) {

@@ -5,10 +5,13 @@ mod hardening;
 mod run;
 mod stop;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io, net::SocketAddr, path::PathBuf, process::ExitCode, thread::available_parallelism, time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use kube::core::Duration as KubeDuration;
+use tokio::runtime::{Builder, Runtime};
 use tracing::Level;
 
 use crate::{
@@ -19,6 +22,7 @@ use crate::{
         entry::Grant,
         policy_file::{PolicyFileError, PolicyHandle},
     },
+    session::pace::Bounds,
     telemetry::logs::{LogFormat, chain},
 };
 
@@ -56,15 +60,24 @@ struct RunArgs {
     /// How many connections are checked at the same time.
     #[arg(long, default_value_t = 64, value_parser = value_parser!(u16).range(1..=1024))]
     concurrency: u16,
-    /// How many logins are made at one instance within a second.
-    #[arg(long, default_value_t = 50, value_parser = value_parser!(u32).range(1..=1000))]
-    logins_per_second: u32,
+    /// How many logins are made at one instance within a second, to begin with; 50 by default. Without
+    /// --max-logins-per-second, also at most.
+    #[arg(long, value_parser = value_parser!(u32).range(1..=1000))]
+    logins_per_second: Option<u32>,
+    /// How many logins are made at one instance within a second at most, as long as it answers quickly; 600 by default. One
+    /// that gets slow, fails or asks to wait (429) is spared.
+    #[arg(long, value_parser = value_parser!(u32).range(1..=1000))]
+    max_logins_per_second: Option<u32>,
     /// How many refused logins lock a role of your servers, if they are tuned to fewer than Vault's default of 5.
     #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..=1000))]
     lockout_threshold: u32,
     /// How often the times in an unchanged status are written, such as 30m.
     #[arg(long, default_value = "30m", value_parser = duration, value_name = "DURATION")]
     heartbeat: Duration,
+    /// How long the shutdown may take, most of it to revoke the sessions that are kept. Let the pod's
+    /// terminationGracePeriodSeconds be five seconds longer.
+    #[arg(long, default_value = "25s", value_parser = shutdown_timeout, value_name = "DURATION")]
+    shutdown_timeout: Duration,
     /// Work only while holding a Lease of this name in the operator's own namespace, so that several replicas can run.
     #[arg(long, value_name = "NAME")]
     lease: Option<String>,
@@ -162,7 +175,7 @@ pub fn main() -> ExitCode {
         // Whoever forbids that much to the process hardly lets it be dumped.
         eprintln!("warning: core dumps could not be forbidden: {error}");
     }
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return failure(&error, 1),
     };
@@ -206,6 +219,38 @@ impl AddressArgs {
     }
 }
 
+/// The threads that everything runs on. More than some have nothing to do: each only costs memory and wakes the others.
+fn runtime() -> io::Result<Runtime> {
+    const MAX_THREADS: usize = 4;
+    let cores = available_parallelism().map_or(1, usize::from);
+    Builder::new_multi_thread().worker_threads(cores.min(MAX_THREADS)).enable_all().build()
+}
+
+// === impl RunArgs ===
+
+impl RunArgs {
+    /// How fast logins may follow each other. Whoever gives one bound means it.
+    fn pace(&self) -> Bounds {
+        const START: u32 = 50;
+        const MAX: u32 = 600;
+        match (self.logins_per_second, self.max_logins_per_second) {
+            (None, None) => Bounds::new(START, MAX),
+            (Some(start), None) => Bounds::new(start, start),
+            (None, Some(max)) => Bounds::new(START.min(max), max),
+            (Some(start), Some(max)) => Bounds::new(start.min(max), max),
+        }
+    }
+}
+
+/// A time for the shutdown: shorter than five seconds nothing can be revoked, and nobody lets a pod end for an hour.
+fn shutdown_timeout(text: &str) -> Result<Duration, String> {
+    const SECONDS: std::ops::RangeInclusive<u64> = 5..=3600;
+    duration(text)
+        .ok()
+        .filter(|duration| SECONDS.contains(&duration.as_secs()))
+        .ok_or_else(|| "write a duration from 5s to 1h".to_owned())
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed: Option<KubeDuration> = text.parse().ok();
     parsed
@@ -218,6 +263,23 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_gives_one_bound_for_logins_means_it() {
+        let pace = |args: &[&str]| {
+            let line = ["vault-connection-operator", "run"].into_iter().chain(args.iter().copied());
+            match Cli::try_parse_from(line).expect("good flags").command {
+                Command::Run(args) => args.pace(),
+                Command::Check(_) => panic!("this is run"),
+            }
+        };
+        let bounds = |start, max| Bounds { start, max };
+        assert_eq!(pace(&[]), bounds(50, 600));
+        assert_eq!(pace(&["--logins-per-second=10"]), bounds(10, 10));
+        assert_eq!(pace(&["--max-logins-per-second=20"]), bounds(20, 20));
+        assert_eq!(pace(&["--logins-per-second=10", "--max-logins-per-second=100"]), bounds(10, 100));
+        assert_eq!(pace(&["--logins-per-second=100", "--max-logins-per-second=10"]), bounds(10, 10));
+    }
 
     #[test]
     fn bad_flags_are_refused() {
@@ -233,6 +295,8 @@ mod tests {
         );
         assert_eq!(kind(&["run", "--heartbeat=0s"]), Some(ErrorKind::ValueValidation));
         assert_eq!(kind(&["run", "--concurrency=0"]), Some(ErrorKind::ValueValidation));
+        assert_eq!(kind(&["run", "--shutdown-timeout=5s"]), None);
+        assert_eq!(kind(&["run", "--shutdown-timeout=4s"]), Some(ErrorKind::ValueValidation));
         assert_eq!(kind(&["run", "--allow-address=https://x"]), Some(ErrorKind::ValueValidation));
         assert_eq!(kind(&["run", "--allow-address=team-*=10.0.0.0/8:8200"]), None);
         assert_eq!(kind(&["run", "--allow-address=Team=10.0.0.7"]), Some(ErrorKind::ValueValidation));

@@ -28,12 +28,13 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("failed to listen on {} (--listen-address)", args.listen_address))?;
     let stop = stop::signal()?;
-    stop::end_in_any_case().context("failed to start a thread")?;
+    stop::end_in_any_case(args.shutdown_timeout).context("failed to start a thread")?;
     let fence = if args.lease.is_some() { Fence::closed() } else { Fence::open() };
     let cluster = Cluster::infer(fence.clone()).await?;
     probe(&cluster, &args.watch_namespaces).await?;
 
     let metrics = Metrics::new(!args.no_object_metrics);
+    let pace = args.pace();
     let plain_http = args.addresses.allow_plain_http;
     let policy = args.addresses.policy(cluster.api_servers().await)?;
     let readiness = Readiness::default();
@@ -41,7 +42,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
         references: cluster.clone(),
         dialer: Dialer::behind(fence.clone(), policy.clone(), plain_http, Arc::new(SystemNames)),
         instances: Instances::default(),
-        logins: Logins::new(args.logins_per_second, Limits::below(args.lockout_threshold)),
+        logins: Logins::adaptive(pace, Limits::below(args.lockout_threshold)),
         metrics: metrics.clone(),
     };
     let pod = env::var("POD_NAME").ok();
@@ -59,7 +60,11 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
     });
     let registry = Arc::clone(&context.registry);
     let followed = controller::policy::follow(policy, registry, metrics.clone());
-    let settings = Settings { namespaces: args.watch_namespaces, concurrency: args.concurrency };
+    let settings = Settings {
+        namespaces: args.watch_namespaces,
+        concurrency: args.concurrency,
+        shutdown_timeout: args.shutdown_timeout,
+    };
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         namespaces = settings.namespaces.join(","),

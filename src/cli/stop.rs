@@ -1,8 +1,8 @@
 //! The end of the process.
 //!
 //! ```text
-//!   SIGTERM ─┬─▶ the operator ends by itself                         within 5 s
-//!            └─▶ a thread of its own waits, and ends it in any case  after 6 s
+//!   SIGTERM ─┬─▶ the operator ends by itself                         within --shutdown-timeout
+//!            └─▶ a thread of its own waits, and ends it in any case  a second later
 //! ```
 
 use std::{future::Future, io, process, thread, time::Duration};
@@ -13,9 +13,8 @@ use tokio::{
     signal::unix::{SignalKind, signal as listen},
 };
 
-/// When the process ends in any case: later than the 5 s that it has by itself, and earlier than the 10 s after which the
-/// kubelet kills it.
-const IN_ANY_CASE: Duration = Duration::from_secs(6);
+/// How much later than it should the process ends in any case. The chart lets the kubelet wait some seconds longer.
+const IN_ANY_CASE: Duration = Duration::from_secs(1);
 
 /// Resolves at the first SIGTERM or SIGINT.
 pub(super) fn signal() -> anyhow::Result<impl Future<Output = ()>> {
@@ -30,12 +29,12 @@ pub(super) fn signal() -> anyhow::Result<impl Future<Output = ()>> {
 }
 
 /// Ends the process some time after the first signal, also when no thread of the operator is free to hear it.
-pub(super) fn end_in_any_case() -> io::Result<()> {
+pub(super) fn end_in_any_case(shutdown_timeout: Duration) -> io::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let wait = move || {
         let heard = runtime.block_on(async {
             signal()?.await;
-            tokio::time::sleep(IN_ANY_CASE).await;
+            tokio::time::sleep(shutdown_timeout + IN_ANY_CASE).await;
             anyhow::Ok(())
         });
         if heard.is_ok() {

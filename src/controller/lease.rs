@@ -86,18 +86,27 @@ impl Candidate {
         tracing::info!(lease = self.name, identity = self.identity, "this replica leads");
         let (end, ended) = oneshot::channel::<()>();
         let mut work = pin!(work(ended.map(drop).boxed()));
+        let mut kept = pin!(self.keep(claimed));
         let lost = tokio::select! {
             () = &mut work => {
                 self.release().await;
                 return Ok(());
             }
             () = stop => false,
-            () = self.keep(claimed) => true,
+            () = &mut kept => true,
         };
         drop(end);
-        work.await;
         if lost {
+            work.await;
             return Err(Lost(self.name.clone()));
+        }
+        // To revoke many sessions can take longer than a renewal lasts.
+        tokio::select! {
+            () = &mut work => {}
+            () = &mut kept => {
+                work.await;
+                return Err(Lost(self.name.clone()));
+            }
         }
         self.release().await;
         Ok(())

@@ -20,6 +20,7 @@ pub mod lease;
 pub mod policy;
 pub mod published;
 pub mod registry;
+pub mod shutdown;
 pub mod snapshot;
 pub mod watch;
 
@@ -29,10 +30,7 @@ use futures::{StreamExt, future, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, api::PartialObjectMeta};
 use serde::de::DeserializeOwned;
-use tokio::{
-    sync::mpsc::{UnboundedSender, unbounded_channel},
-    time::Instant,
-};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -46,16 +44,9 @@ use self::{
     registry::Change,
 };
 use crate::{
-    names::{ConnectionRef, ObjectKind},
+    names::ObjectKind,
     telemetry::serve::{Readiness, Stage},
 };
-
-/// How long the end of kept sessions may take when the operator stops, after up to 2.5 s for what is under way: together
-/// less than the 5 s that are promised.
-const REVOKE: Duration = Duration::from_secs(2);
-
-/// How many sessions are ended at once when the operator stops.
-const REVOKE_AT_ONCE: usize = 64;
 
 /// How many gateways are checked at once. Each check waits for its slowest endpoint, and costs next to nothing else.
 const GATEWAYS_AT_ONCE: u16 = 16;
@@ -66,9 +57,11 @@ pub struct Settings {
     pub namespaces: Vec<String>,
     /// How many connections are looked at at once.
     pub concurrency: u16,
+    /// How long the shutdown may take.
+    pub shutdown_timeout: Duration,
 }
 
-/// Runs until `stop` resolves, then finishes or gives up what is under way and ends every session of ours.
+/// Runs until `stop` resolves, then finishes or gives up what is under way and revokes every session of ours.
 pub async fn run(
     context: Arc<Context>,
     settings: Settings,
@@ -103,10 +96,20 @@ pub async fn run(
         tracing::info!("stopping");
         stopping.cancel();
     };
-    let background = future::join3(followed, ready, stopped);
+    let background = future::join4(followed, ready, stopped, probe_failing(&context));
     // The watches of objects never end by themselves; the reconciles end with the stop.
     future::select(pin!(reconciled), pin!(background)).await;
-    revoke_all(&context).await;
+    let budget = settings.shutdown_timeout.saturating_sub(shutdown::RUNS_END);
+    shutdown::revoke_all(&context, budget).await;
+}
+
+/// Has failing instances asked again while somebody waits for them.
+async fn probe_failing(context: &Context) {
+    loop {
+        for connection in context.checker.instances.probers().await {
+            context.registry.trigger(connection);
+        }
+    }
 }
 
 fn scheduler<K: engine::Kind>(
@@ -154,16 +157,6 @@ async fn follow_objects(context: &Context, namespace: Option<String>, changed: U
         ),
     )
     .await;
-}
-
-/// Ends every kept session of ours, as far as time allows.
-async fn revoke_all(context: &Context) {
-    let deadline = Instant::now() + REVOKE;
-    let forget = |connection: ConnectionRef| async move {
-        // A check that was given up may still hold its record; then there is nothing to take.
-        let _ = tokio::time::timeout_at(deadline, connection::forget(&connection, context)).await;
-    };
-    stream::iter(context.registry.connections(None)).for_each_concurrent(REVOKE_AT_ONCE, forget).await;
 }
 
 fn api<K>(context: &Context, namespace: Option<&str>) -> Api<K>

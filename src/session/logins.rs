@@ -18,11 +18,12 @@ use super::{
     account::{Fingerprint, Limits},
     decide::{Attempt, Decision},
     ledger::{Ledger, LoginOutcome, Roles},
+    pace::{Bounds, Pace, Sign},
 };
 use crate::{
     api::status::VaultConnectionStatus,
     auth::LoginFault,
-    names::{ConnectionRef, MountPath},
+    names::{ConnectionRef, InstanceUrl, MountPath},
     spec::Target,
     verify::{memory::Memory, observation::Fault},
 };
@@ -38,8 +39,9 @@ pub struct Logins {
     news: Notify,
     /// How many first lists are still to come, and how long to wait for them.
     first_lists: Mutex<Option<(usize, Instant)>>,
-    spacing: Duration,
-    next_slots: Mutex<HashMap<String, Instant>>,
+    bounds: Bounds,
+    /// The pace at each instance.
+    paces: Mutex<HashMap<String, Pace>>,
 }
 
 /// The right to make one login. Dropped without an answer, it counts as one that Vault may have refused.
@@ -72,12 +74,17 @@ pub enum NoPermit {
 impl Logins {
     /// Allows so many logins a second at one instance; zero counts as one.
     pub fn new(per_second: u32, limits: Limits) -> Self {
+        Self::adaptive(Bounds::new(per_second, per_second), limits)
+    }
+
+    /// Allows as many logins a second at one instance as it can take, within bounds.
+    pub fn adaptive(bounds: Bounds, limits: Limits) -> Self {
         Self {
             ledger: Mutex::new(Ledger::new(limits)),
             news: Notify::new(),
             first_lists: Mutex::default(),
-            spacing: Duration::from_secs(1) / per_second.max(1),
-            next_slots: Mutex::default(),
+            bounds,
+            paces: Mutex::default(),
         }
     }
 
@@ -175,18 +182,24 @@ impl Logins {
         lists.filter(|(count, end)| *count > 0 && Instant::now() < *end).map(|(_, end)| end)
     }
 
+    /// Notes what the answer to a login shows of an instance.
+    pub fn saw(&self, instance: &InstanceUrl, sign: Sign) {
+        if let Some(pace) = lock(&self.paces).get_mut(instance.as_str()) {
+            pace.saw(sign, Instant::now().into_std());
+        }
+    }
+
     /// Takes the next free moment at an instance, if there is one before the deadline.
     fn slot(&self, target: &Target, deadline: Instant) -> Option<Instant> {
-        let now = Instant::now();
+        let now = Instant::now().into_std();
         let instance = target.instance.as_str();
-        let mut slots = lock(&self.next_slots);
-        let slot = slots.get(instance).copied().unwrap_or(now).max(now);
-        slots.retain(|_, next| *next > now);
-        if slot > deadline {
-            return None;
+        let mut paces = lock(&self.paces);
+        if !paces.contains_key(instance) {
+            paces.retain(|_, pace| !pace.is_idle(now));
+            paces.insert(instance.to_owned(), Pace::new(self.bounds, now));
         }
-        slots.insert(instance.to_owned(), slot + self.spacing);
-        Some(slot)
+        let slot = paces.get_mut(instance)?.take(now, deadline.into_std())?;
+        Some(Instant::from_std(slot))
     }
 }
 

@@ -15,5 +15,6 @@ pub mod account;
 pub mod decide;
 pub mod ledger;
 pub mod logins;
+pub mod pace;
 pub mod restored;
 pub mod shutdown;

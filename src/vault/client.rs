@@ -50,6 +50,16 @@ impl Client {
         Self { http, instance: way.instance.clone(), namespace, tenant: tenant.into() }
     }
 
+    /// Tells clients apart that go different ways to an instance.
+    pub fn way_id(&self) -> usize {
+        Arc::as_ptr(&self.http).addr()
+    }
+
+    /// Where it sends requests.
+    pub fn instance(&self) -> &InstanceUrl {
+        &self.instance
+    }
+
     /// Sends a request and reads the answer whole.
     pub async fn send(
         &self,

@@ -163,3 +163,23 @@ async fn the_operator_stops_in_time_whatever_its_instances_do() {
     assert_eq!((status.code(), vault.sessions()), (Some(0), 0));
     assert!(took < STOP, "it took {took:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_are_left_at_the_stop_are_counted_and_a_silent_instance_is_soon_given_up() {
+    const SESSIONS: usize = 120;
+    let (cluster, mute) = (Cluster::new("stop-left").await, FakeVault::new().await);
+    give_credentials(&cluster).await;
+    let operator = Operator::start(&cluster).await;
+    let spec = specs::app_role(&mute.url, "approle", "credentials");
+    let names: Vec<_> = (0..SESSIONS).map(|number| format!("kept-{number}")).collect();
+    let connected = names.iter().map(|name| cluster.connect(name, &spec));
+    stream::iter(connected).buffer_unordered(APPLIED_AT_ONCE).collect::<Vec<_>>().await;
+    eventually("every session is kept", PATIENCE, async || (mute.sessions() == SESSIONS).then_some(())).await;
+    for name in &names {
+        cluster.wait(name, "Ready", PATIENCE, is_ready).await;
+    }
+    mute.misbehave(Ask::RevokeSelf, Misdeed::Silence);
+    let log = String::from_utf8(operator.said_at_end()).expect("a log is text");
+    assert!(log.contains(&format!("revoked=0 left={SESSIONS}")), "{log}");
+    assert!(mute.asked(Ask::RevokeSelf) <= SESSIONS / 2, "{} were asked", mute.asked(Ask::RevokeSelf));
+}

@@ -57,6 +57,7 @@ mod overdue;
 mod rebinding;
 mod replicas;
 mod rotation;
+mod scale;
 mod secrets;
 mod secrets_in_memory;
 mod security_table;

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 use tokio::sync::Notify;
 
@@ -87,6 +88,11 @@ impl Kind for Connections {
 
     fn revision(object: &Guarded) -> (String, i64) {
         (object.uid().unwrap_or_default(), object.meta().generation.unwrap_or_default())
+    }
+
+    fn last_check(object: &Guarded) -> Option<Timestamp> {
+        let status = object.0.as_ref().ok()?.status.as_ref()?;
+        status.last_check_time.as_ref().map(|time| time.0)
     }
 
     fn seen(&self, key: &ConnectionRef, object: &Guarded) {

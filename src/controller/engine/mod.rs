@@ -25,6 +25,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use k8s_openapi::jiff::Timestamp;
+
 use self::queue::{Lane, Priority};
 use crate::{cluster::ClusterError, references::dependents::Owner};
 
@@ -63,6 +65,9 @@ pub trait Kind: Send + Sync + 'static {
 
     /// What a person changes to have a run that panicked tried again at once: its uid and the generation of its spec.
     fn revision(object: &Self::Object) -> (String, i64);
+
+    /// When it was last checked, as far as its status tells. At the start, whoever waits longest is first.
+    fn last_check(object: &Self::Object) -> Option<Timestamp>;
 
     /// Is told each state of an object before it is reconciled because of it.
     fn seen(&self, key: &Self::Key, object: &Self::Object);

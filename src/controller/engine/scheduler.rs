@@ -230,7 +230,7 @@ impl<K: Kind> Scheduler<K> {
     fn change(&mut self, change: Change<K::Object>) {
         match change {
             Change::Listed { namespace, objects } => self.list(namespace.as_deref(), objects),
-            Change::Applied(object) => self.apply(object),
+            Change::Applied(object) => self.apply(object, Instant::now()),
             Change::Deleted(object) => self.delete(&K::key(&object)),
             Change::Failed { namespace, failure, message } => {
                 tracing::warn!(
@@ -249,7 +249,7 @@ impl<K: Kind> Scheduler<K> {
         }
     }
 
-    fn list(&mut self, namespace: Option<&str>, objects: Vec<K::Object>) {
+    fn list(&mut self, namespace: Option<&str>, mut objects: Vec<K::Object>) {
         let listed: BTreeSet<_> = objects.iter().map(K::key).collect();
         let is_gone = |key: &&K::Key| {
             namespace.is_none_or(|namespace| namespace == key.namespace()) && !listed.contains(*key)
@@ -259,14 +259,18 @@ impl<K: Kind> Scheduler<K> {
         for key in &gone {
             self.delete(key);
         }
+        // They are due in this order, so that after a start the oldest Ready is earned anew first.
+        objects.sort_by_key(K::last_check);
+        let (now, mut places) = (Instant::now(), (0..objects.len() as u64).rev());
         for object in objects {
-            self.apply(object);
+            let earlier = Duration::from_nanos(places.next().unwrap_or_default());
+            self.apply(object, now.checked_sub(earlier).unwrap_or(now));
         }
         self.metrics.listed(K::NAME, namespace, true);
         self.kind.listed(namespace, Listing::Complete);
     }
 
-    fn apply(&mut self, object: K::Object) {
+    fn apply(&mut self, object: K::Object, due: Instant) {
         let key = K::key(&object);
         let kind = Arc::clone(&self.kind);
         // This is the engine's own task: an object that makes us panic here must not end it.
@@ -282,7 +286,7 @@ impl<K: Kind> Scheduler<K> {
             self.panic(&key);
         }
         self.expiries.set(key.clone(), self.kind.expires(&key).map(Instant::from_std));
-        self.push(&key, Instant::now());
+        self.push(&key, due);
     }
 
     fn delete(&mut self, key: &K::Key) {
@@ -410,6 +414,8 @@ mod tests {
         time::{advance, sleep},
     };
 
+    use k8s_openapi::jiff::Timestamp;
+
     use super::*;
     use crate::{
         controller::engine::queue::Priority,
@@ -464,6 +470,11 @@ mod tests {
 
         fn revision((_, generation): &Thing) -> (String, i64) {
             ("u".to_owned(), *generation)
+        }
+
+        fn last_check((name, _): &Thing) -> Option<Timestamp> {
+            let second = name.strip_prefix("checked at ")?;
+            Some(Timestamp::from_second(second.parse().ok()?).expect("small"))
         }
 
         fn seen(&self, _: &ConnectionRef, (name, _): &Thing) {
@@ -690,6 +701,15 @@ mod tests {
             scene.running.await.expect("it ends");
             assert_eq!(begin.elapsed(), longest, "{name}");
             assert!(scene.done.try_recv().is_err(), "nothing new is begun");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_list_holds_is_done_in_the_order_of_the_last_checks() {
+        let mut scene = Scene::new(1);
+        scene.list(&["checked at 30", "checked at 200", "checked at 1", "new", "checked at 4"]);
+        for name in ["new", "checked at 1", "checked at 4", "checked at 30", "checked at 200"] {
+            assert_eq!(scene.next().await, ("reconcile", name));
         }
     }
 }

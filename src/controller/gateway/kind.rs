@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 
 use super::{GatewayContext, GuardedGateway, expire, forget, reconcile, report_panic};
@@ -39,6 +40,11 @@ impl Kind for GatewayContext {
 
     fn revision(object: &GuardedGateway) -> (String, i64) {
         (object.uid().unwrap_or_default(), object.meta().generation.unwrap_or_default())
+    }
+
+    /// All of them are checked within seconds.
+    fn last_check(_: &GuardedGateway) -> Option<Timestamp> {
+        None
     }
 
     fn seen(&self, name: &GatewayName, object: &GuardedGateway) {
