@@ -22,7 +22,7 @@ pub(super) fn removal(ours: &Value, found: &Value) -> Option<Value> {
         };
         patch.extend(change.map(|change| (key.clone(), change)));
     }
-    (!patch.is_empty()).then(|| Value::Object(patch))
+    (!patch.is_empty()).then_some(Value::Object(patch))
 }
 
 /// The conditions without those of our types that we did not write. None: there are none of these.
