@@ -128,7 +128,7 @@ async fn revoke(context: &Context, tokens: Vec<Kept>, permits: &Semaphore, deadl
                     silences.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(NotRevoked::Fault(fault)) => {
-                    tracing::debug!(fault = fault.as_str(), "a session was not revoked")
+                    tracing::debug!(fault = fault.as_str(), "a session was not revoked");
                 }
                 Err(NotRevoked::NotAllowed) => {
                     tracing::debug!("a session was not revoked: the address policy changed");
