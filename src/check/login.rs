@@ -166,7 +166,7 @@ impl<R: References> Check<'_, R> {
         let checker = self.checker;
         let Subject { connection, now, .. } = *self.subject;
         let credential = values.proof().map_or(0, |proof| checker.logins.fingerprint(proof));
-        let attempt = Attempt { connection, basis, credential };
+        let attempt = Attempt { connection, basis, credential, answered: self.answered };
         let memory = &mut self.state.memory;
         let permit = match checker.logins.permit(memory, &attempt, roles, now, self.deadline).await {
             Ok(permit) => permit,

@@ -94,6 +94,8 @@ pub(super) struct Check<'a, R> {
     pub(super) deadline: Instant,
     /// What was read of the objects, until a login takes it.
     pub(super) read: Option<(Resolved, Versions)>,
+    /// When Vault last answered.
+    pub(super) answered: Option<Timestamp>,
     /// What was seen so far.
     pub(super) seen: Observation,
     /// Tokens that are no longer needed.
@@ -115,6 +117,7 @@ pub(super) async fn observe<R: References>(
         rules: checker.dialer.rules_for(&subject.connection.namespace),
         deadline: deadline(subject),
         read: None,
+        answered: None,
         seen: Observation::default(),
         leftovers: Vec::new(),
         waited: Vec::new(),
@@ -335,6 +338,7 @@ impl<R: References> Check<'_, R> {
     ) -> Result<Answer, TransportFault> {
         self.seen.asked.asks(request.operation);
         let answer = self.checker.ask(client, request, token, self.deadline).await?;
+        self.answered = Some(Timestamp::now());
         self.seen.asked.answers();
         self.seen.certificate_end.clone_from(&answer.certificate_end);
         Ok(answer)

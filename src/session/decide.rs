@@ -17,6 +17,8 @@ pub struct Attempt<'a> {
     pub basis: &'a Basis,
     /// The credential.
     pub credential: Fingerprint,
+    /// When the instance last answered something of the same check.
+    pub answered: Option<Timestamp>,
 }
 
 /// Refused logins of earlier processes, as far as they may concern a role.
@@ -162,7 +164,12 @@ fn room(
     }
     // Those under way may all be lost with the server. One more must be left then, by which the role comes back after the outage.
     let reserve = usize::from(!account.under_way().is_empty());
-    let is_full = certain.iter().any(|(times, limit)| times.len() + account.under_way().len() >= *limit)
+    // After a login that got no answer, the instance must have shown that it answers again.
+    let lost =
+        account.counting(now).filter(|it| matches!(it.answer, Answer::Missing(_))).map(|it| it.at).max();
+    let is_silent = lost.is_some_and(|lost| attempt.answered.is_none_or(|answered| answered <= lost));
+    let is_full = is_silent
+        || certain.iter().any(|(times, limit)| times.len() + account.under_way().len() >= *limit)
         || worst.len() + restored.of_any.len() + account.under_way().len() + reserve >= limits.changed;
     if is_full { Decision::Wait } else { Decision::Try }
 }
@@ -207,7 +214,8 @@ mod tests {
 
     fn decided(memory: &Memory, account: &Account, restored: &Restored) -> Decision {
         let (connection, basis) = (connection(), basis("1"));
-        let attempt = Attempt { connection: &connection, basis: &basis, credential: RIGHT };
+        let attempt =
+            Attempt { connection: &connection, basis: &basis, credential: RIGHT, answered: Some(at(50)) };
         decide(memory, &attempt, &[account], &Rules { limits: Limits::default(), restored }, at(100))
     }
 
@@ -322,6 +330,25 @@ mod tests {
     }
 
     #[test]
+    fn after_a_login_without_an_answer_the_instance_must_answer_something_first() {
+        let mut account = Account::default();
+        account.refuse(Refusal {
+            at: at(50),
+            namespace: "mine".to_owned(),
+            answer: Answer::Missing(RIGHT),
+            is_forgiven: false,
+        });
+        let (connection, basis) = (connection(), basis("1"));
+        let rules = Rules { limits: Limits::default(), restored: &Restored::default() };
+        for (answered, expected) in
+            [(None, Decision::Wait), (Some(at(50)), Decision::Wait), (Some(at(51)), Decision::Try)]
+        {
+            let attempt = Attempt { connection: &connection, basis: &basis, credential: RIGHT, answered };
+            assert_eq!(decide(&proven(), &attempt, &[&account], &rules, at(100)), expected, "{answered:?}");
+        }
+    }
+
+    #[test]
     fn a_login_without_an_answer_counts_once_its_credential_was_refused() {
         let mut account = Account::default();
         let refusal =
@@ -383,7 +410,8 @@ mod tests {
     #[test]
     fn each_account_must_permit_it() {
         let (connection, basis) = (connection(), basis("1"));
-        let attempt = Attempt { connection: &connection, basis: &basis, credential: RIGHT };
+        let attempt =
+            Attempt { connection: &connection, basis: &basis, credential: RIGHT, answered: Some(at(50)) };
         let restored = Restored::default();
         let rules = Rules { limits: Limits::default(), restored: &restored };
         let (free, spent) = (refused(&[]), refused(&[("mine", 2), ("mine", 3)]));

@@ -444,7 +444,7 @@ mod tests {
             self.ledger.recall(&tenant.name, &roles, None);
             let (basis, name) = (tenant.basis(), tenant.name.clone());
             let credential = self.ledger.fingerprint(&format!("{index}-{}", tenant.secret).into());
-            let attempt = Attempt { connection: &name, basis: &basis, credential };
+            let attempt = Attempt { connection: &name, basis: &basis, credential, answered: Some(self.now) };
             let decision = self.ledger.decide(&tenant.memory, &attempt, &roles, self.now);
             tenant.memory.answer_request();
             match decision {
@@ -550,7 +550,7 @@ mod tests {
         let (target, name) = (target(instance), connection(namespace, 99));
         let roles = roles(ledger, namespace, &target, "role");
         let basis = Basis { target, versions: versions("1") };
-        let attempt = Attempt { connection: &name, basis: &basis, credential: 99 };
+        let attempt = Attempt { connection: &name, basis: &basis, credential: 99, answered: None };
         ledger.decide(&Memory::default(), &attempt, &roles, at(1))
     }
 
@@ -617,7 +617,7 @@ mod tests {
         let mut decide_for = |role_id: &str| {
             let (name, roles) = (connection("d", 99), roles(&ledger, "d", &desired.target, role_id));
             let basis = Basis { target: desired.target.clone(), versions: versions("1") };
-            let attempt = Attempt { connection: &name, basis: &basis, credential: 99 };
+            let attempt = Attempt { connection: &name, basis: &basis, credential: 99, answered: None };
             ledger.decide(&Memory::default(), &attempt, &roles, at(2))
         };
         assert!(matches!(decide_for("role"), Decision::Hold { .. }));

@@ -286,7 +286,12 @@ mod tests {
             credential: Fingerprint,
             patience: Duration,
         ) -> Result<LoginPermit<'_>, NoPermit> {
-            let attempt = Attempt { connection: &self.connection, basis: &self.basis, credential };
+            let attempt = Attempt {
+                connection: &self.connection,
+                basis: &self.basis,
+                credential,
+                answered: Some(Timestamp::now()),
+            };
             let deadline = Instant::now() + patience;
             self.logins.permit(&Memory::default(), &attempt, Some(&self.roles), at(0), deadline).await
         }

@@ -306,7 +306,7 @@ impl Model {
         };
         let held =
             |fault, until| Observation { fault: Some(fault), no_login_before: Some(until), ..seen.clone() };
-        let attempt = Attempt { connection: &name, basis: &basis, credential };
+        let attempt = Attempt { connection: &name, basis: &basis, credential, answered: Some(now) };
         match ledger.decide(memory, &attempt, &roles, now) {
             Decision::Try => {}
             Decision::Wait => return Ok(Observation { fault: Some(Fault::LoginQueued), ..seen }),
