@@ -1,4 +1,4 @@
-//! ServiceAccounts: whether their owners agree, and their tokens, which are requested for one login each.
+//! Service accounts: whether their owners agree, and their tokens, which are requested for one login each.
 
 use std::{collections::BTreeMap, fs};
 

@@ -86,8 +86,7 @@ impl Behaviour {
                 drip(&mut stream, b"x: y\r\n").await?;
             }
             Self::HeaderBomb => {
-                let headers: String =
-                    (0..5000).map(|number| format!("x-{number}: {}\r\n", "y".repeat(1000))).collect();
+                let headers = format!("x: {}\r\n", "y".repeat(1000)).repeat(5000);
                 stream.write_all(format!("{head}{headers}\r\n").as_bytes()).await?;
             }
             Self::Endless => {

@@ -1,4 +1,4 @@
-//! Logins with tokens of ServiceAccounts, against the bed's own API server and OpenBao.
+//! Logins with tokens of service accounts, against the bed's own API server and OpenBao.
 
 use k8s_openapi::api::{core::v1::ServiceAccount, rbac::v1::ClusterRoleBinding};
 use kube::{
@@ -16,7 +16,7 @@ use crate::support::{
     wait::{PATIENCE, eventually},
 };
 
-/// Mounts the method, which has tokens reviewed by the bed's API server, with a role; and makes the ServiceAccounts. Returns the
+/// Mounts the method, which has tokens reviewed by the bed's API server, with a role; and makes the service accounts. Returns the
 /// mount, and what lets it review.
 async fn kubernetes(stage: &Stage) -> (String, ClusterRoleBinding) {
     let namespace = &stage.cluster.namespace;

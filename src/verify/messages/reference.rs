@@ -3,7 +3,7 @@
 use super::slip;
 use crate::{
     api::{CREDENTIALS_LABEL, CREDENTIALS_LABEL_VALUE, condition::Reason},
-    names::ObjectKind,
+    names::{ObjectKind, ObjectName},
     references::{
         anchors::BundleFault,
         resolve::{MAX_CREDENTIAL_BYTES, Problem, ReferenceFault},
@@ -26,30 +26,7 @@ pub(in crate::verify) fn of_reference(fault: &ReferenceFault) -> (Reason, String
     let label = format!("{CREDENTIALS_LABEL}: {CREDENTIALS_LABEL_VALUE:?}");
     let value = format!("{field}: the value of key {key:?} in {object}");
     match &fault.problem {
-        Problem::Missing => match object.kind {
-            ObjectKind::Secret => (
-                Reason::SecretNotFound,
-                format!(
-                    "{field} names {object}, which does not exist in this namespace: create it with the label {label}"
-                ),
-            ),
-            ObjectKind::ConfigMap => (
-                Reason::ConfigMapNotFound,
-                format!("{field} names {object}, which does not exist in this namespace: create it"),
-            ),
-            ObjectKind::ServiceAccount => (
-                Reason::ServiceAccountNotFound,
-                format!(
-                    "{field} names {object}, which does not exist in this namespace: create it with the label {label}"
-                ),
-            ),
-            ObjectKind::VaultGateway => (
-                Reason::GatewayNotFound,
-                format!(
-                    "{field} names {object}, which does not exist in this namespace: create it; the instance is never dialled without it"
-                ),
-            ),
-        },
+        Problem::Missing => missing(field, object, &label),
         Problem::NotLabelled if object.kind == ObjectKind::ServiceAccount => (
             Reason::ServiceAccountNotLabelled,
             format!(
@@ -117,6 +94,34 @@ pub(in crate::verify) fn of_reference(fault: &ReferenceFault) -> (Reason, String
         Problem::InvalidCertificate(why) => {
             (Reason::InvalidCertificate, format!("{value} {}", of_bundle(*why)))
         }
+    }
+}
+
+/// An object that does not exist.
+fn missing(field: &str, object: &ObjectName, label: &str) -> (Reason, String) {
+    match object.kind {
+        ObjectKind::Secret => (
+            Reason::SecretNotFound,
+            format!(
+                "{field} names {object}, which does not exist in this namespace: create it with the label {label}"
+            ),
+        ),
+        ObjectKind::ConfigMap => (
+            Reason::ConfigMapNotFound,
+            format!("{field} names {object}, which does not exist in this namespace: create it"),
+        ),
+        ObjectKind::ServiceAccount => (
+            Reason::ServiceAccountNotFound,
+            format!(
+                "{field} names {object}, which does not exist in this namespace: create it with the label {label}"
+            ),
+        ),
+        ObjectKind::VaultGateway => (
+            Reason::GatewayNotFound,
+            format!(
+                "{field} names {object}, which does not exist in this namespace: create it; the instance is never dialled without it"
+            ),
+        ),
     }
 }
 

@@ -92,15 +92,15 @@ impl Stage {
     }
 
     pub async fn connect(&self, name: &str, auth: Value) {
-        self.cluster.connect(name, &self.spec(auth)).await;
+        self.cluster.connect(name, &self.spec(&auth)).await;
     }
 
-    pub fn spec(&self, auth: Value) -> Value {
+    pub fn spec(&self, auth: &Value) -> Value {
         json!({"instanceUrl": self.vault.address, "auth": auth})
     }
 }
 
-/// A reference to a ServiceAccount, whose token is for this audience.
+/// A reference to a service account, whose token is for this audience.
 pub fn account_ref(name: &str, audience: &str) -> Value {
     json!({"name": name, "audiences": [audience]})
 }
