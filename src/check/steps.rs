@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::{Checked, Checker, Leftover, Subject, instances::Asker};
 use crate::{
-    names::{ConnectionRef, ObjectKind, ObjectName},
+    names::{ConnectionRef, ObjectName},
     network::{address_policy::Rules, faults::TransportFault, route::Route},
     references::{
         Lookup, References, Versions,
@@ -213,7 +213,7 @@ impl<R: References> Check<'_, R> {
         let versions = resolve::versions(&objects);
         lock().rest_on(versions.clone());
         self.seen.versions = versions.clone();
-        self.state.read_again = is_unwatched(&objects).then(|| now + CONFIG_MAP_POLL);
+        self.state.read_again = resolve::is_unwatched(&objects).then(|| now + CONFIG_MAP_POLL);
         // The time that Kubernetes took is not Vault's.
         self.deadline = deadline(self.subject);
         if self.subject.deadline.is_some_and(|deadline| deadline < Instant::now() + stability::SHORTEST_LOOK)
@@ -384,16 +384,6 @@ impl<R: References> Check<'_, R> {
 fn deadline(subject: &Subject<'_>) -> Instant {
     let full = Instant::now() + subject.desired.timeout;
     subject.deadline.map_or(full, |deadline| full.min(deadline))
-}
-
-/// Whether an object was read whose changes no watch tells.
-fn is_unwatched(objects: &Lookups) -> bool {
-    objects.iter().any(|(name, lookup)| match name.kind {
-        ObjectKind::ConfigMap => !matches!(lookup, Lookup::Found(object) if object.labelled),
-        // The chart has no right to watch them.
-        ObjectKind::ServiceAccount => true,
-        ObjectKind::Secret | ObjectKind::VaultGateway => false,
-    })
 }
 
 // === impl Halt ===

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     auth::{Input, Method, Purpose, SecretKeyRef, ServiceAccountRef, Source},
-    names::ObjectName,
+    names::{ObjectKind, ObjectName},
     spec::Target,
 };
 
@@ -281,6 +281,16 @@ fn found<'a>(
         Some(Lookup::Missing) | None => Problem::Missing,
     };
     Err(ReferenceFault { field: field.to_owned(), source: Some((object.clone(), key.to_owned())), problem })
+}
+
+/// Whether an object was read whose changes no watch reports.
+pub fn is_unwatched(objects: &Lookups) -> bool {
+    objects.iter().any(|(name, lookup)| match name.kind {
+        ObjectKind::ConfigMap => !matches!(lookup, Lookup::Found(object) if object.labelled),
+        // The chart has no right to watch them.
+        ObjectKind::ServiceAccount => true,
+        ObjectKind::Secret | ObjectKind::VaultGateway => false,
+    })
 }
 
 #[cfg(test)]
