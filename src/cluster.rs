@@ -156,6 +156,13 @@ impl Cluster {
         Ok(Self { client, unfenced, url, own_namespace, own_audiences })
     }
 
+    /// A cluster that is reached by a client of the caller's own, without a fence.
+    pub fn with_client(client: Client, url: http::Uri) -> Self {
+        let own_namespace = client.default_namespace().to_owned();
+        let own_audiences: [String; 0] = [];
+        Self { unfenced: client.clone(), client, url, own_namespace, own_audiences: Arc::new(own_audiences) }
+    }
+
     /// The client, for watches and events.
     pub fn client(&self) -> Client {
         self.client.clone()

@@ -8,6 +8,10 @@ mod log_reference;
 mod logins;
 mod manifests;
 mod monitoring;
+mod reconcile;
 mod recorded;
+#[path = "../it/support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the tests on real servers need more of it")]
+mod support;
 #[path = "../manifests/table.rs"]
 mod table;

@@ -50,8 +50,7 @@ fn the_code_of_the_operator_holds_no_module_that_is_a_test_alone() {
 fn every_table_and_every_document_is_used() {
     let rust: String =
         RUST.iter().flat_map(|folder| files(folder, ".rs")).map(|source| source.text).collect();
-    let scripts: String = ["hack/bed", "hack/bench", "hack/demo", "hack/test"].map(read).concat();
-    let scripts = files("hack/lib", ".sh").into_iter().fold(scripts, |all, source| all + &source.text);
+    let scripts: String = files("hack", "").into_iter().map(|source| source.text).collect();
     for Source { path, .. } in files("testdata", "").into_iter().chain(files("tests", ".yaml")) {
         // A script reads some folders whole.
         let (folder, name) = path.rsplit_once('/').expect("it stands in a folder");

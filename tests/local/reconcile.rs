@@ -1,0 +1,193 @@
+//! The real reconcile of a connection in this process: a Kubernetes API in memory, and a Vault of ours on loopback.
+//!
+//! ```text
+//!   object ─▶ Kind::reconcile ─▶ FakeVault      requests counted
+//!                  └───────────▶ ApiServer      reads, status writes and events counted
+//! ```
+//!
+//! What a real API server and a real Vault make of the same is in `tests/it`; here a whole history takes milliseconds.
+
+mod api_server;
+
+use std::{sync::Arc, time::Duration};
+
+use kube::runtime::events::{Recorder, Reporter};
+use serde_json::{Value, json};
+use vault_connection_operator::{
+    check::{Checker, instances::Instances},
+    cluster::Cluster,
+    controller::{
+        connection::{Context, kind::Connections},
+        engine::{Kind, Listing, Requeue},
+    },
+    names::{ConnectionRef, ObjectName},
+    network::{
+        address_policy::{AddressPolicy, Contact},
+        connect::SystemNames,
+        dial::Dialer,
+        policy_file::PolicyHandle,
+    },
+    references::Version,
+    session::{account::Limits, logins::Logins},
+    telemetry::metrics::Metrics,
+};
+
+use self::api_server::{ApiServer, NAME, NAMESPACE};
+use crate::support::fakes::vault::{Ask, FakeVault, ROLE_ID, SECRET_ID};
+
+/// The Secret that the connection names.
+const SECRET: &str = "vault-approle";
+
+/// An operator with one connection, and all that it talks to.
+struct Stage {
+    vault: FakeVault,
+    api: ApiServer,
+    context: Arc<Context>,
+    connections: Arc<Connections>,
+}
+
+// === impl Stage ===
+
+impl Stage {
+    async fn new() -> Self {
+        let vault = FakeVault::new().await;
+        let api = ApiServer::new(&spec(&vault.url));
+        api.write_secret(SECRET, &[("roleId", ROLE_ID), ("secretId", SECRET_ID)]);
+        let cluster = Cluster::with_client(api.client(), "http://api.invalid".parse().expect("a URL"));
+        let allow = vec!["127.0.0.0/8".parse().expect("an entry")];
+        let policy = PolicyHandle::fixed(AddressPolicy::new(allow, Vec::new(), Contact::default()));
+        let reporter = Reporter { controller: "test".to_owned(), instance: None };
+        let context = Arc::new(Context {
+            recorder: Recorder::new(cluster.client(), reporter),
+            checker: Checker {
+                references: cluster.clone(),
+                dialer: Dialer::new(policy, true, Arc::new(SystemNames)),
+                instances: Instances::default(),
+                logins: Logins::new(50, Limits::default()),
+                metrics: Metrics::new(true),
+            },
+            cluster,
+            registry: Arc::default(),
+            heartbeat: Duration::from_mins(30),
+        });
+        context.checker.logins.expect_lists(1);
+        let connections = Arc::new(Connections::new(Arc::clone(&context), &[None]));
+        connections.listed(None, Listing::Complete);
+        Self { vault, api, context, connections }
+    }
+
+    /// One that has made its first check.
+    async fn ready() -> Self {
+        let stage = Self::new().await;
+        stage.reconcile().await;
+        assert_eq!(stage.ready_is(), ("True".to_owned(), "Connected".to_owned()));
+        stage
+    }
+
+    /// What the engine does when the watch brings the object.
+    async fn reconcile(&self) -> Requeue {
+        let object = self.api.connection();
+        self.connections.seen(&key(), &object);
+        Arc::clone(&self.connections).reconcile(object).await.expect("the API server answers")
+    }
+
+    /// Writes the Secret, and lets the operator see that it has settled.
+    fn rotate(&self, secret_id: &str) {
+        let resource_version = self.api.write_secret(SECRET, &[("roleId", ROLE_ID), ("secretId", secret_id)]);
+        let version = Version { uid: format!("uid-of-{SECRET}"), resource_version };
+        let registry = &self.context.registry;
+        let changes = registry.saw(NAMESPACE, &ObjectName::secret(SECRET), Some(&version));
+        assert_eq!(changes.len(), 1, "the connection was registered for it");
+        registry.settled(key());
+    }
+
+    fn logins(&self) -> usize {
+        self.vault.asked(Ask::Login)
+    }
+
+    fn ready_is(&self) -> (String, String) {
+        self.api.condition("Ready")
+    }
+}
+
+fn key() -> ConnectionRef {
+    ConnectionRef { namespace: NAMESPACE.to_owned(), name: NAME.to_owned() }
+}
+
+fn spec(url: &str) -> Value {
+    let key = |key: &str| json!({"secretRef": {"name": SECRET, "key": key}});
+    json!({"instanceUrl": url, "auth": {"appRole": {"roleId": key("roleId"), "secretId": key("secretId")}}})
+}
+
+#[tokio::test]
+async fn the_first_check_is_three_requests_and_one_write_and_a_settled_one_is_none() {
+    let stage = Stage::ready().await;
+    assert_eq!((stage.vault.asked_in_all(), stage.api.counts()), (3, (2, 1)), "one read, one write");
+    assert!(stage.api.events().is_empty(), "{:?}", stage.api.events());
+    let Requeue::After(wait) = stage.reconcile().await else { panic!("there is a next check") };
+    assert!(wait <= Duration::from_mins(2), "{wait:?}");
+    assert_eq!((stage.vault.asked_in_all(), stage.api.counts()), (3, (2, 1)), "nothing was due");
+}
+
+#[tokio::test]
+async fn two_reconciles_at_once_share_one_login() {
+    let stage = Stage::new().await;
+    tokio::join!(stage.reconcile(), stage.reconcile());
+    assert_eq!((stage.logins(), stage.api.counts().1), (1, 1));
+}
+
+#[tokio::test]
+async fn a_refused_secret_id_ends_ready_at_once_and_is_tried_once() {
+    let stage = Stage::ready().await;
+    stage.rotate("wrong");
+    stage.reconcile().await;
+    assert_eq!(stage.ready_is(), ("False".to_owned(), "InvalidCredentials".to_owned()));
+    assert_eq!(stage.api.events(), ["InvalidCredentials"]);
+    assert_eq!(stage.logins(), 2);
+    for _ in 0..3 {
+        stage.context.registry.trigger(key());
+        stage.reconcile().await;
+    }
+    assert_eq!(stage.logins(), 2, "the same pair is not tried again");
+    stage.rotate(SECRET_ID);
+    let Requeue::After(wait) = stage.reconcile().await else { panic!("the change is tried") };
+    assert!(wait <= Duration::from_secs(10), "changes one after the other are some seconds apart: {wait:?}");
+}
+
+#[tokio::test]
+async fn a_status_that_meets_a_change_is_written_after_it() {
+    let stage = Stage::new().await;
+    let object = stage.api.connection();
+    stage.connections.seen(&key(), &object);
+    stage.api.change(|connection| connection["metadata"]["labels"] = json!({"team": "a"}));
+    Arc::clone(&stage.connections).reconcile(object).await.expect("a conflict is no failure");
+    assert_eq!(stage.api.counts().1, 0);
+    stage.reconcile().await;
+    assert_eq!((stage.ready_is().0.as_str(), stage.api.counts().1), ("True", 1));
+    assert_eq!(stage.logins(), 1, "the verdict stands; only its write was to be made again");
+}
+
+#[tokio::test]
+async fn who_is_suspended_or_deleted_leaves_no_session() {
+    let suspend: fn(&mut Value) = |connection| connection["spec"]["suspend"] = json!(true);
+    let delete: fn(&mut Value) =
+        |connection| connection["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    for change in [suspend, delete] {
+        let stage = Stage::new().await;
+        stage.api.change(|connection| connection["spec"]["check"] = json!({"interval": "10s"}));
+        stage.reconcile().await;
+        stage.api.change(change);
+        assert_eq!(stage.reconcile().await, Requeue::OnChange);
+        assert_eq!((stage.logins(), stage.vault.sessions()), (1, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_reported_and_the_next_check_begins_anew() {
+    let stage = Stage::ready().await;
+    let (connections, object) = (Arc::clone(&stage.connections), stage.api.connection());
+    connections.report_panic(object, Duration::from_secs(10)).await.expect("the API server answers");
+    assert_eq!(stage.ready_is().1, "InternalError");
+    stage.reconcile().await;
+    assert_eq!((stage.ready_is().0.as_str(), stage.logins()), ("True", 2));
+}
