@@ -186,7 +186,8 @@ async fn who_is_suspended_or_deleted_leaves_no_session() {
 async fn a_panic_is_reported_and_the_next_check_begins_anew() {
     let stage = Stage::ready().await;
     let (connections, object) = (Arc::clone(&stage.connections), stage.api.connection());
-    connections.report_panic(object, Duration::from_secs(10)).await.expect("the API server answers");
+    let report = connections.report_panic(object, Duration::from_secs(10));
+    Box::pin(report).await.expect("the API server answers");
     assert_eq!(stage.ready_is().1, "InternalError");
     stage.reconcile().await;
     assert_eq!((stage.ready_is().0.as_str(), stage.logins()), ("True", 2));

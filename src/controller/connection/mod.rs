@@ -14,6 +14,7 @@
 //! An `Err` means that the Kubernetes API failed us. Everything else is an observation. Two things need no reconcile,
 //! and wait for none: the end of a Ready that was not earned anew in time, and the report of a panic.
 
+mod check;
 pub mod kind;
 pub mod publish;
 pub mod state;
@@ -27,35 +28,21 @@ use k8s_openapi::{api::core::v1::ObjectReference, jiff::Timestamp};
 use kube::{Resource, ResourceExt, core::DeserializeGuard, runtime::events::Recorder};
 use tokio::time::Instant;
 
-use self::{
-    publish::is_ready,
-    state::{ConnectionState, LastCheck},
-};
+use self::state::{ConnectionState, LastCheck};
 use super::{
-    engine::{Requeue, scheduler::RETRY},
+    engine::Requeue,
     events::tell,
     registry::{Entry, Registry},
 };
 use crate::{
-    api::{
-        REQUESTED_AT,
-        condition::{ConditionType, Reason},
-        connection::VaultConnection,
-    },
-    check::{CheckState, Checked, Checker, Leftover, Subject},
+    api::{REQUESTED_AT, condition::ConditionType, connection::VaultConnection},
+    check::{Checker, Leftover},
     cluster::{self, Cluster, ClusterError},
     conditions,
     names::{ConnectionRef, ObjectName},
     references::{Version, ledger::Freshness},
-    session::shutdown,
     spec::Desired,
-    verify::{
-        events, judge,
-        observation::{Fault, Observation},
-        report,
-        schedule::{self, Cause},
-        stability,
-    },
+    verify::{events, report, schedule},
 };
 
 /// A connection as the API server has it, readable or not.
@@ -215,126 +202,6 @@ impl<'a> Reconcile<'a> {
         }
         self.report_long_request(state).await;
         Ok(again(state, postponed.filter(|_| due.is_none())))
-    }
-
-    async fn check(
-        &self,
-        state: &mut ConnectionState,
-        desired: &Desired,
-        cause: Cause,
-        outdated: bool,
-    ) -> Result<(), ClusterError> {
-        let started = Instant::now();
-        let status = self.status().await;
-        if cause == Cause::Started {
-            state.recall(&desired.target, &status, self.generation);
-        }
-        if cause.is_extra() {
-            state.last_extra = Some(self.now);
-        }
-        if cause == Cause::Requested {
-            state.too_long_reported = false;
-            state.check.memory.request();
-        }
-        let subject = Subject {
-            connection: &self.connection,
-            desired,
-            ledger: &self.entry.ledger,
-            stale: outdated,
-            is_ready: is_ready(&status, self.generation),
-            register: &|names| self.register(names),
-            now: self.now,
-            deadline: state
-                .time_left(desired.interval, self.now)
-                .filter(|_| is_ready(&status, self.generation))
-                .map(|left| started + left),
-        };
-        let Checked { observation, mut leftovers, waited } =
-            match self.context.checker.check(&subject, &mut state.check).await {
-                Ok(checked) => checked,
-                Err(error) => {
-                    self.end_overdue(state, desired, Timestamp::now() + RETRY).await?;
-                    return Err(error);
-                }
-            };
-        if shutdown::is_stopping() {
-            // What was seen may come from that. The next operator looks again.
-            if shutdown::is_gone() {
-                leftovers.extend(state.check.abandon());
-                state.check = CheckState::default();
-            }
-            self.revoke(leftovers).await;
-            return Ok(());
-        }
-        for connection in waited {
-            self.context.registry.trigger(connection);
-        }
-        let reason = judge::reason(desired, &observation);
-        self.context.checker.metrics.checked(reason, started.elapsed());
-        tracing::debug!(
-            connection = %self.connection,
-            cause = cause.as_str(),
-            reason = reason.map(Reason::as_str),
-            milliseconds = started.elapsed().as_millis(),
-            "checked"
-        );
-        if observation.fault.is_none() {
-            self.entry.snapshot().earned(desired.interval, std::time::Instant::now());
-        }
-        // A Ready that another credential earned has nothing to say for this one.
-        let was_ready = is_ready(&self.status().await, self.generation)
-            && state.check.memory.has_passed_with_current(&desired.target);
-        let run = stability::Timing { began: self.now, ended: Timestamp::now(), was_ready };
-        let outcome = match state.check.memory.stability.weigh(&run, desired, &observation) {
-            Some(wait) => {
-                self.note(state, wait);
-                Ok(())
-            }
-            None => self.conclude(state, desired, &observation, run.ended).await,
-        };
-        let credential_ends = observation.login.as_ref().and_then(|login| login.ends_soon);
-        let next = state.checked.as_ref().map(|checked| checked.next);
-        self.context.checker.metrics.objects().checked(&self.connection, run.ended, next, credential_ends);
-        self.revoke(leftovers).await;
-        outcome
-    }
-
-    /// Ends a Ready that no look at `next` could earn anew in time.
-    async fn end_overdue(
-        &self,
-        state: &ConnectionState,
-        desired: &Desired,
-        next: Timestamp,
-    ) -> Result<(), ClusterError> {
-        let memory = &state.check.memory;
-        if !memory.stability.is_overdue(desired.interval, next) {
-            return Ok(());
-        }
-        let overdue = Observation {
-            fault: Some(Fault::Overdue),
-            versions: memory.versions(),
-            refused: memory.refused_lately(self.now),
-            ..Observation::default()
-        };
-        let around = self.circumstances(Timestamp::now());
-        let next = |status: &_| report::checked(status, &around, desired, &overdue).0;
-        self.publish(|status| is_ready(status, self.generation).then(|| next(status))).await
-    }
-
-    async fn conclude(
-        &self,
-        state: &mut ConnectionState,
-        desired: &Desired,
-        observation: &Observation,
-        now: Timestamp,
-    ) -> Result<(), ClusterError> {
-        let around = self.circumstances(now);
-        self.publish(|status| {
-            let (status, wait) = report::checked(status, &around, desired, observation);
-            self.note(state, wait);
-            Some(status)
-        })
-        .await
     }
 
     async fn suspend(&self, state: &mut ConnectionState, desired: &Desired) -> Result<Requeue, ClusterError> {
