@@ -3,6 +3,7 @@
 //! Every call has a deadline: kube's own client would retry for minutes inside one call.
 
 mod foreign;
+mod metadata;
 mod service_account;
 
 use std::{
@@ -35,6 +36,8 @@ use crate::{
     network::fence::Fence,
     references::{Lookup, Object, References, TokenAnswer, Version, gateway},
 };
+
+pub use self::metadata::{is_labelled, spec_version, version};
 
 /// The owner of the fields that we write: <https://kubernetes.io/docs/reference/using-api/server-side-apply/>.
 pub const FIELD_MANAGER: &str = "vault-connection-operator";
@@ -307,10 +310,10 @@ impl Cluster {
         let Some(config_map) = config_maps.get_opt(name).await? else { return Ok(Lookup::Missing) };
         let version = version(&config_map.metadata);
         let labelled = is_labelled(&config_map.metadata);
-        let binary =
-            config_map.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
-        let text =
-            config_map.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
+        let (text, binary) =
+            (config_map.data.unwrap_or_default(), config_map.binary_data.unwrap_or_default());
+        let text = text.into_iter().map(|(key, value)| (key, value.into_bytes()));
+        let binary = binary.into_iter().map(|(key, value)| (key, value.0));
         Ok(Lookup::Found(Object {
             version,
             labelled,
@@ -369,26 +372,6 @@ impl From<kube::Error> for ReadFault {
             error => Self::Refused(error),
         }
     }
-}
-
-/// Whether an object carries the label that lets connections use it, and us watch it.
-pub fn is_labelled(metadata: &ObjectMeta) -> bool {
-    let label = metadata.labels.as_ref().and_then(|labels| labels.get(CREDENTIALS_LABEL));
-    label.is_some_and(|value| value == CREDENTIALS_LABEL_VALUE)
-}
-
-/// The state of an object.
-pub fn version(metadata: &ObjectMeta) -> Version {
-    Version {
-        uid: metadata.uid.clone().unwrap_or_default(),
-        resource_version: metadata.resource_version.clone().unwrap_or_default(),
-    }
-}
-
-/// The state of the spec of an object whose status is not of interest.
-pub fn spec_version(metadata: &ObjectMeta) -> Version {
-    let generation = metadata.generation.unwrap_or_default().to_string();
-    Version { resource_version: generation, ..version(metadata) }
 }
 
 /// <https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables>

@@ -21,7 +21,7 @@ use crate::{
     names::{ConnectionRef, ObjectName},
     network::{address_policy::Rules, faults::TransportFault, route::Route},
     references::{
-        Lookup, References, Versions,
+        References, Versions,
         fingerprints::Fingerprints,
         gateway::{self, Gateway},
         resolve::{self, Lookups, Resolved},
