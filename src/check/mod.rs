@@ -166,8 +166,8 @@ impl<R: References> Checker<R> {
             Operation::Health | Operation::Probe | Operation::WrappingLookup => Stake::Nothing,
         };
         let answered = shutdown::answer(stake, client.send(request, token, deadline)).await;
-        // The operator stops: this is as good as no answer, and the check is not judged.
-        let outcome = answered.unwrap_or(Err(TransportFault::TimedOut));
+        // The run stops: this is as good as no answer, the check is not judged, and of the server it says nothing.
+        let Some(outcome) = answered else { return Err(TransportFault::TimedOut) };
         if operation == Operation::Login {
             self.logins.saw(client.instance(), sign(outcome.as_ref().ok(), started.elapsed()));
         }

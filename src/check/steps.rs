@@ -26,6 +26,7 @@ use crate::{
         gateway::{self, Gateway},
         resolve::{self, Lookups, Resolved},
     },
+    session::shutdown,
     spec::{Desired, Target},
     vault::{
         Request,
@@ -311,7 +312,10 @@ impl<R: References> Check<'_, R> {
                 Ok(())
             }
             Err(fault) => {
-                instances.failed(&way, &from, &fault, asked);
+                // A run that stops has not waited for the answer, so that others can take nothing from it.
+                if !shutdown::is_stopping() {
+                    instances.failed(&way, &from, &fault, asked);
+                }
                 Err(fault)
             }
         }

@@ -130,6 +130,8 @@ fn crd_without_a_schema<K: CustomResourceExt>() -> Value {
     for version in crd["spec"]["versions"].as_array_mut().expect("it is a list") {
         version["schema"]["openAPIV3Schema"] =
             json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+        // Fields that the schema does not name cannot be selected.
+        version.as_object_mut().expect("an object").remove("selectableFields");
     }
     crd
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{
     bed::{self, unique},
@@ -17,9 +17,13 @@ use crate::support::{
 
 /// Runs the operator, which is to end by itself; returns its exit code and what it said.
 fn outcome(kubeconfig: &Path, flags: &[&str]) -> (Option<i32>, String) {
+    outcome_as("text", kubeconfig, flags)
+}
+
+fn outcome_as(format: &str, kubeconfig: &Path, flags: &[&str]) -> (Option<i32>, String) {
     let mut command = bare_command(kubeconfig);
     // A kubeconfig in the home of whoever runs the tests is not meant.
-    command.env("HOME", bed::folder("it/empty-home")).arg("run").args(flags);
+    command.env("HOME", bed::folder("it/empty-home")).arg("run").args(["--log-format", format]).args(flags);
     let output = run_to_end(&mut command, "");
     (output.status.code(), String::from_utf8(output.stderr).expect("messages are UTF-8"))
 }
@@ -52,6 +56,16 @@ fn without_a_cluster_it_does_not_start() {
     let nowhere = bed::folder("it").join("no-such-kubeconfig");
     let flags = ["--listen-address", &free_address()];
     assert_one_line(&outcome(&nowhere, &flags), "find a cluster: run inside one, or name one in KUBECONFIG");
+}
+
+#[test]
+fn whoever_reads_its_log_as_json_can_read_its_last_line() {
+    let nowhere = bed::folder("it").join("no-such-kubeconfig");
+    let (code, text) = outcome_as("json", &nowhere, &["--listen-address", &free_address()]);
+    let line: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    assert_eq!((code, &line["level"]), (Some(1), &json!("ERROR")));
+    let error = line["error"].as_str().unwrap_or_default();
+    assert!(error.starts_with("failed to find a cluster"), "{text}");
 }
 
 #[test]
