@@ -4,8 +4,9 @@
 #   fuzz/corpus/TARGET        the seeds: what the target is to begin with, committed
 #   target/fuzz/corpus/TARGET what earlier runs found worth keeping; a run goes on from there
 
-# How many seconds each target runs.
+# How many seconds each target runs, and from which seed: the same for everybody; another, or 0 for a random one, searches elsewhere.
 FUZZ_SECONDS=${FUZZ_SECONDS:-5}
+FUZZ_SEED=${FUZZ_SEED:-1}
 FUZZ_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}")/fuzz
 
 # build_fuzz_targets: without a sanitizer. Sanitizers need a nightly compiler, and there is no unsafe code for them to
@@ -30,7 +31,7 @@ run_fuzz_target() {
   local name=$1 binary log=$FUZZ_DIR/$1.log
   binary=$FUZZ_DIR/$(rustc -vV | sed -n 's/^host: //p')/debug/$name
   mkdir -p "$FUZZ_DIR/corpus/$name" "$FUZZ_DIR/artifacts"
-  if ! "$binary" -max_total_time="$FUZZ_SECONDS" -timeout=10 -rss_limit_mb=1024 \
+  if ! "$binary" -max_total_time="$FUZZ_SECONDS" -seed="$FUZZ_SEED" -timeout=10 -rss_limit_mb=1024 \
     -artifact_prefix="$FUZZ_DIR/artifacts/$name-" "$FUZZ_DIR/corpus/$name" "fuzz/corpus/$name" >"$log" 2>&1; then
     tail -n 40 "$log" >&2
     die "fuzz target $name failed; to see it again: $binary FILE, with the file that is named above"
