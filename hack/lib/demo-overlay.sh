@@ -8,22 +8,22 @@ SAMPLES=config/samples
 write_overlay() {
   local dir=$1
   mkdir -p "$dir"
-  # A kustomization may name a folder outside its own, but no file.
-  cp "$SAMPLES/tls-private-ca.yaml" "$dir/tls-private-ca.yaml"
+  # The methods that this OpenBao is set up for. A kustomization may name no file outside its own folder.
+  cp "$SAMPLES"/{approle,token,tls-private-ca}.yaml "$dir"
   secret_manifest vault-approle \
     roleId "$(bao read -field role_id auth/approle/role/demo/role-id)" \
     secretId "$(bao write -force -field secret_id auth/approle/role/demo/secret-id)" >"$dir/vault-approle.yaml"
   secret_manifest vault-token \
     token "$(bao token create -policy vault-connection -ttl 1h -field token)" >"$dir/vault-token.yaml"
   ca_manifest <"$BED_VAULT_CA" >"$dir/vault-ca.yaml"
-  kustomization "$(realpath --relative-to "$dir" "$SAMPLES")" >"$dir/kustomization.yaml"
+  kustomization >"$dir/kustomization.yaml"
 }
 
 kustomization() {
   cat <<YAML
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
-resources: [$1, tls-private-ca.yaml]
+resources: [approle.yaml, token.yaml, tls-private-ca.yaml]
 patches:
   - path: vault-approle.yaml
   - path: vault-token.yaml
