@@ -118,10 +118,6 @@ impl LoginMethod for CertLogin {
         )
     }
 
-    fn source_address(&self, at: &str) -> String {
-        self.denied(at)
-    }
-
     fn not_authorized(&self) -> String {
         "compare allowed_common_names, allowed_dns_sans, allowed_uri_sans, allowed_organizational_units and required_extensions of the role with the certificate".to_owned()
     }

@@ -158,10 +158,6 @@ impl LoginMethod for JwtLogin {
         )
     }
 
-    fn source_address(&self, at: &str) -> String {
-        self.denied(at)
-    }
-
     fn not_authorized(&self) -> String {
         "compare bound_subject, bound_claims and bound_issuer of the role and the method with the JWT's claims; the subject of a ServiceAccount is system:serviceaccount:NAMESPACE:NAME".to_owned()
     }

@@ -114,10 +114,6 @@ impl LoginMethod for KubernetesLogin {
         )
     }
 
-    fn source_address(&self, at: &str) -> String {
-        self.denied(at)
-    }
-
     fn not_authorized(&self) -> String {
         format!(
             "add ServiceAccount {:?} to bound_service_account_names of the role, and this namespace to bound_service_account_namespaces",

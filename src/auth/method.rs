@@ -123,7 +123,9 @@ pub trait LoginMethod {
     }
 
     /// The message of a login that is bound to other addresses.
-    fn source_address(&self, at: &str) -> String;
+    fn source_address(&self, at: &str) -> String {
+        self.denied(at)
+    }
 
     /// The message of a token that cannot be used at all.
     fn rejected_token(&self) -> String {

@@ -96,6 +96,11 @@ pub(super) fn lockout_alias(values: &[SecretString]) -> Option<SecretString> {
     Some(SecretString::from(values.first()?.expose_secret().to_lowercase()))
 }
 
+/// The message of a token that cannot be used at all: here the user has the addresses, not a role.
+pub(super) fn rejected_token() -> String {
+    "Vault accepts the login but not its token: the user's token_bound_cidrs probably exclude this address; the next login is at status.nextLoginTime, or when you ask".to_owned()
+}
+
 // === impl UserName ===
 
 impl<'de> Deserialize<'de> for UserName {

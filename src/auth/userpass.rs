@@ -108,12 +108,8 @@ impl LoginMethod for UserpassLogin {
         )
     }
 
-    fn source_address(&self, at: &str) -> String {
-        self.denied(at)
-    }
-
     fn rejected_token(&self) -> String {
-        "Vault accepts the login but not its token: the user's token_bound_cidrs probably exclude this address; the next login is at status.nextLoginTime, or when you ask".to_owned()
+        user::rejected_token()
     }
 }
 

@@ -82,17 +82,17 @@ impl Instances {
     /// The fault that another connection has just seen, or is about to see again. None means: ask.
     pub fn known_fault(&self, way: &Route, asker: &Asker<'_>) -> Option<Fault> {
         let mut failing = self.lock();
-        let fingerprints = failing.get_mut(way)?;
-        if fingerprints.asked.elapsed() >= ASK_EVERY {
+        let failure = failing.get_mut(way)?;
+        if failure.asked.elapsed() >= ASK_EVERY {
             // This connection asks for all; the others do not wait for its answer.
-            fingerprints.asked = Instant::now();
+            failure.asked = Instant::now();
             return None;
         }
-        if !fingerprints.serves(asker) {
+        if !failure.serves(asker) {
             return None;
         }
-        fingerprints.waiting.insert(asker.connection.clone(), asker.has_session);
-        Some(fingerprints.fault.clone())
+        failure.waiting.insert(asker.connection.clone(), asker.has_session);
+        Some(failure.fault.clone())
     }
 
     /// Notes that the instance failed when it was asked at `asked`.
@@ -100,14 +100,14 @@ impl Instances {
         let mut failing = self.lock();
         forget_unused(&mut failing);
         let seen = (Instant::now(), by.timeout);
-        let fingerprints = failing.entry(Arc::clone(way)).or_insert_with(|| Failing {
+        let failure = failing.entry(Arc::clone(way)).or_insert_with(|| Failing {
             fault: fault.clone(),
             asked,
             seen,
             waiting: BTreeMap::new(),
         });
-        (fingerprints.fault, fingerprints.seen) = (fault.clone(), seen);
-        fingerprints.waiting.insert(by.connection.clone(), by.has_session);
+        (failure.fault, failure.seen) = (fault.clone(), seen);
+        failure.waiting.insert(by.connection.clone(), by.has_session);
         self.news.notify_one();
     }
 
@@ -148,13 +148,12 @@ impl Instances {
     /// Notes that the instance serves, and tells which other connections waited for that: first those that keep a session, which
     /// are done soonest.
     pub fn serves(&self, way: &Route, connection: &ConnectionRef) -> Vec<ConnectionRef> {
-        let fingerprints = {
+        let failure = {
             let mut failing = self.lock();
             forget_unused(&mut failing);
             failing.remove(way)
         };
-        let mut waiting =
-            fingerprints.map(|mut fingerprints| mem::take(&mut fingerprints.waiting)).unwrap_or_default();
+        let mut waiting = failure.map(|mut failure| mem::take(&mut failure.waiting)).unwrap_or_default();
         waiting.remove(connection);
         let mut waiting: Vec<_> = waiting.into_iter().collect();
         waiting.sort_by_key(|(_, has_session)| Reverse(*has_session));

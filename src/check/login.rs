@@ -117,10 +117,9 @@ impl<R: References> Check<'_, R> {
     /// A session with the user's token. One with limited uses that an earlier process looked up is not looked up again.
     fn given(&self, token: SecretString, basis: Basis) -> Session {
         let now = self.subject.now;
-        let fingerprints =
-            self.state.memory.limited(&basis).filter(|(_, end)| end.is_none_or(|end| now < end));
-        match fingerprints {
-            Some(fingerprints) => Session::limited(token, basis, fingerprints, now),
+        let limited = self.state.memory.limited(&basis).filter(|(_, end)| end.is_none_or(|end| now < end));
+        match limited {
+            Some(limited) => Session::limited(token, basis, limited, now),
             None => Session::given(token, basis, now),
         }
     }

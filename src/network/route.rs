@@ -23,7 +23,7 @@ pub struct Route {
     pub rules: Arc<Rules>,
 }
 
-// === impl Way ===
+// === impl Route ===
 
 impl Route {
     /// The way of a connection in `namespace`.

@@ -33,7 +33,7 @@ struct Route {
     vault: FakeVault,
 }
 
-// === impl Way ===
+// === impl Route ===
 
 impl Route {
     async fn by(speech: Speech) -> Self {

@@ -54,7 +54,7 @@ struct Authorities {
     clients: Ca,
 }
 
-// === impl Way ===
+// === impl Route ===
 
 impl Route {
     async fn all(scene: &Scene) -> [Self; 4] {
