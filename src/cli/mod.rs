@@ -1,9 +1,10 @@
-//! The command line: `run` the operator, or `check` manifests without a cluster.
+//! The command line: `run` the operator, `check` manifests without a cluster, or look after connections as `kubectl vconn`.
 
 mod check;
 mod hardening;
 mod run;
 mod stop;
+mod vconn;
 
 use std::{
     io, net::SocketAddr, path::PathBuf, process::ExitCode, thread::available_parallelism, time::Duration,
@@ -42,6 +43,8 @@ enum Command {
     ///
     /// Exit code: 0 if every connection is Ready, 1 if one is not, 2 for bad input.
     Check(CheckArgs),
+    /// List, explain, check and change connections of a cluster: the same as `kubectl vconn`.
+    Vconn(Box<vconn::Vconn>),
 }
 
 #[derive(Debug, Args)]
@@ -170,7 +173,7 @@ enum Output {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let started = vconn::started();
     if let Err(error) = hardening::harden() {
         // Whoever forbids that much to the process hardly lets it be dumped.
         eprintln!("warning: core dumps could not be forbidden: {error}");
@@ -179,7 +182,15 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failure(&error, 1),
     };
-    let outcome = match cli.command {
+    let command = match started {
+        vconn::Started::Operator => Cli::parse().command,
+        vconn::Started::Plugin(plugin) => Command::Vconn(plugin),
+        vconn::Started::Completer(words) => {
+            let outcome = runtime.block_on(vconn::complete(words));
+            return outcome.unwrap_or_else(|error| failure(error.as_ref(), 1));
+        }
+    };
+    let outcome = match command {
         Command::Run(args) => {
             let format = args.log_format;
             let outcome = runtime.block_on(run::run(args)).map(|()| ExitCode::SUCCESS);
@@ -193,6 +204,7 @@ pub fn main() -> ExitCode {
             }
         }
         Command::Check(args) => runtime.block_on(check::check(args)).map_err(|e| (e, 2)),
+        Command::Vconn(args) => runtime.block_on(vconn::run(*args)).map_err(|e| (e, 2)),
     };
     // Work that was given up may still wait for a server; the process does not.
     runtime.shutdown_background();
@@ -270,7 +282,7 @@ mod tests {
             let line = ["vault-connection-operator", "run"].into_iter().chain(args.iter().copied());
             match Cli::try_parse_from(line).expect("good flags").command {
                 Command::Run(args) => args.pace(),
-                Command::Check(_) => panic!("this is run"),
+                Command::Check(_) | Command::Vconn(_) => panic!("this is run"),
             }
         };
         let bounds = |start, max| Bounds { start, max };

@@ -54,6 +54,7 @@ mod names;
 mod oracle;
 mod outages;
 mod overdue;
+mod plugin;
 mod rebinding;
 mod replicas;
 mod rotation;

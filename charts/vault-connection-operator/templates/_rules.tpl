@@ -78,6 +78,14 @@
   - get
   - list
   - watch
+- apiGroups:
+  - events.k8s.io
+  resources:
+  - events
+  verbs:
+  - get
+  - list
+  - watch
 {{- end -}}
 {{- define "vault-connection-operator.editRules" -}}
 - apiGroups:

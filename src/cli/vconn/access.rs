@@ -1,0 +1,238 @@
+//! The cluster, with the kubeconfig and the rights of the user.
+
+use std::{future::Future, time::Duration};
+
+use anyhow::{Context as _, anyhow, bail};
+use k8s_openapi::api::events::v1::Event;
+use kube::{
+    Api, Client, Config,
+    api::{DynamicObject, ListParams, Patch, PatchParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde_json::Value;
+
+use super::{
+    args::Place,
+    entry::Entry,
+    kinds::{Kind, Name},
+};
+
+/// Longest wait for one answer of the API server: what it takes itself before it gives up.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Longest wait for a connection to the API server.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many objects are read with one request.
+const PAGE_SIZE: u32 = 500;
+
+/// Who changes what the plugin changes.
+const FIELD_MANAGER: &str = "kubectl-vconn";
+
+/// Which objects are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Those of every namespace, because the user said so.
+    Everywhere,
+    /// Those of every namespace, or of that of the context if the user may see no others.
+    EverywhereIfAllowed,
+    /// Those of one namespace.
+    Namespace(String),
+}
+
+/// The cluster, as the kubeconfig names it.
+pub(super) struct Access {
+    pub(super) client: Client,
+    /// Address of the API server.
+    pub(super) url: http::Uri,
+    /// The namespace for what is named without one.
+    pub(super) namespace: String,
+    place: Place,
+}
+
+// === impl Access ===
+
+impl Access {
+    /// Reads the kubeconfig. Nothing is asked yet.
+    pub(super) async fn connect(place: Place) -> anyhow::Result<Self> {
+        let options = KubeConfigOptions {
+            context: place.context.clone(),
+            cluster: place.cluster.clone(),
+            user: place.user.clone(),
+        };
+        let config = match &place.kubeconfig {
+            Some(path) => {
+                let kubeconfig = Kubeconfig::read_from(path)
+                    .with_context(|| format!("failed to read the kubeconfig {}", path.display()))?;
+                Config::from_custom_kubeconfig(kubeconfig, &options).await
+            }
+            None => Config::from_kubeconfig(&options).await,
+        };
+        let mut config = config
+            .context("failed to find a cluster: name a kubeconfig with --kubeconfig or in KUBECONFIG")?;
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
+        if place.impersonate.is_some() {
+            config.auth_info.impersonate.clone_from(&place.impersonate);
+            config.auth_info.impersonate_groups = Some(place.impersonate_groups.clone());
+        }
+        let namespace = place.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let url = config.cluster_url.clone();
+        let client = Client::try_from(config).context("failed to use the kubeconfig")?;
+        Ok(Self { client, url, namespace, place })
+    }
+
+    /// What a list is about: everything, unless a namespace is given.
+    pub(super) fn scope_of_list(&self) -> Scope {
+        match (&self.place.namespace, self.place.all_namespaces) {
+            (Some(namespace), _) => Scope::Namespace(namespace.clone()),
+            (None, true) => Scope::Everywhere,
+            (None, false) => Scope::EverywhereIfAllowed,
+        }
+    }
+
+    /// What a change of all objects is about: one namespace, unless all are asked for.
+    pub(super) fn scope_of_change(&self) -> Scope {
+        if self.place.all_namespaces { Scope::Everywhere } else { Scope::Namespace(self.namespace.clone()) }
+    }
+
+    /// Refuses `-A` for what is named.
+    pub(super) fn refuse_all_namespaces(&self) -> anyhow::Result<()> {
+        if self.place.all_namespaces {
+            bail!(
+                "an object cannot be named across all namespaces: leave out -A, and write its namespace with -n"
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn api(&self, kind: Kind, scope: &Scope) -> Api<DynamicObject> {
+        match scope {
+            Scope::Everywhere | Scope::EverywhereIfAllowed => {
+                Api::all_with(self.client.clone(), &kind.resource())
+            }
+            Scope::Namespace(namespace) => {
+                Api::namespaced_with(self.client.clone(), namespace, &kind.resource())
+            }
+        }
+    }
+
+    /// What the user may see of a scope: of all namespaces, or of that of the context. Says so if it is the latter.
+    pub(super) async fn allowed(&self, scope: Scope) -> anyhow::Result<Scope> {
+        if scope != Scope::EverywhereIfAllowed {
+            return Ok(scope);
+        }
+        let api = self.api(Kind::Connection, &scope);
+        match within(api.list_metadata(&ListParams::default().limit(1))).await? {
+            Err(kube::Error::Api(status)) if status.code == 403 => {
+                super::note(&format!(
+                    "you may not list VaultConnections of all namespaces: these are of namespace {}",
+                    self.namespace
+                ));
+                Ok(Scope::Namespace(self.namespace.clone()))
+            }
+            Ok(_) | Err(_) => Ok(Scope::Everywhere),
+        }
+    }
+
+    /// The objects of both kinds. A kind that cannot be listed keeps the other from nobody.
+    pub(super) async fn list(&self, scope: &Scope, selector: Option<&str>) -> anyhow::Result<Vec<Entry>> {
+        let mut entries = self.list_kind(Kind::Connection, scope, selector).await?;
+        match self.list_kind(Kind::Gateway, scope, selector).await {
+            Ok(gateways) => entries.extend(gateways),
+            Err(error) => super::note(&format!("gateways are left out: {}", super::chained(&error))),
+        }
+        Ok(entries)
+    }
+
+    async fn list_kind(
+        &self,
+        kind: Kind,
+        scope: &Scope,
+        selector: Option<&str>,
+    ) -> anyhow::Result<Vec<Entry>> {
+        let api = self.api(kind, scope);
+        let mut params = ListParams::default().limit(PAGE_SIZE);
+        params.label_selector = selector.map(str::to_owned);
+        let mut entries = Vec::new();
+        loop {
+            let page = within(api.list(&params)).await?;
+            let page = page.map_err(|error| refused(error, &format!("list {kind}s"), kind))?;
+            entries.extend(page.items.into_iter().map(|object| Entry::new(kind, object)));
+            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                return Ok(entries);
+            }
+        }
+    }
+
+    /// One object of the namespace.
+    pub(super) async fn get(&self, Name { kind, name }: &Name) -> anyhow::Result<Entry> {
+        let found = within(self.here(*kind).get_opt(name)).await?;
+        let found = found.map_err(|error| refused(error, &format!("read {kind} {name:?}"), *kind))?;
+        let object = found.ok_or_else(|| self.not_found(*kind, name))?;
+        Ok(Entry::new(*kind, object))
+    }
+
+    /// Changes one object of the namespace by a merge patch.
+    pub(super) async fn change(&self, Name { kind, name }: &Name, patch: &Value) -> anyhow::Result<Entry> {
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        match within(self.here(*kind).patch(name, &params, &Patch::Merge(patch))).await? {
+            Ok(object) => Ok(Entry::new(*kind, object)),
+            Err(kube::Error::Api(status)) if status.code == 404 => Err(self.not_found(*kind, name)),
+            Err(error) => Err(refused(error, &format!("change {kind} {name:?}"), *kind)),
+        }
+    }
+
+    /// The same in another namespace.
+    pub(super) fn elsewhere(&self, namespace: &str) -> Self {
+        Self {
+            client: self.client.clone(),
+            url: self.url.clone(),
+            namespace: namespace.to_owned(),
+            place: self.place.clone(),
+        }
+    }
+
+    /// The events about one object of the namespace.
+    pub(super) async fn events(&self, name: &Name) -> anyhow::Result<Vec<Event>> {
+        // An object that does not exist has no events, which would be no answer to a typo.
+        self.get(name).await?;
+        let Name { kind, name } = name;
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let params = ListParams::default().fields(&format!("regarding.kind={kind},regarding.name={name}"));
+        let found = within(api.list(&params)).await?;
+        Ok(found.map_err(|error| refused(error, "list events", *kind))?.items)
+    }
+
+    /// The objects of a kind in the namespace.
+    pub(super) fn here(&self, kind: Kind) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.namespace, &kind.resource())
+    }
+
+    fn not_found(&self, kind: Kind, name: &str) -> anyhow::Error {
+        anyhow!("{kind} {name:?} does not exist in namespace {:?}", self.namespace)
+    }
+}
+
+/// The answer of the API server, unless it takes too long.
+pub(super) async fn within<T>(call: impl Future<Output = T>) -> anyhow::Result<T> {
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, call).await;
+    answer.with_context(|| format!("the API server did not answer within {} s", ANSWER_TIMEOUT.as_secs()))
+}
+
+/// What the API server said no to, in its own words.
+pub(super) fn refused(error: kube::Error, doing: &str, kind: Kind) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) if status.code == 401 => {
+            anyhow!("failed to {doing}: the API server does not know you; log in to the cluster")
+        }
+        // Of a list, it says so of the kind itself.
+        kube::Error::Api(status)
+            if status.code == 404 && status.message.contains("the server could not find") =>
+        {
+            anyhow!("failed to {doing}: the kind {kind} is not installed in this cluster")
+        }
+        kube::Error::Api(status) => anyhow!("failed to {doing}: {}", status.message),
+        error => anyhow::Error::new(error).context(format!("failed to {doing}")),
+    }
+}

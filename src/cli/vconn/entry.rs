@@ -1,0 +1,223 @@
+//! One connection or gateway, as people look at it. Pure.
+//!
+//! It is read field by field: an object that another version of the operator wrote is shown as far as it can be.
+
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
+use kube::{ResourceExt as _, api::DynamicObject};
+use serde_json::{Value, json};
+
+use super::{kinds::Kind, style::Colour};
+use crate::{
+    api::{
+        condition::{ConditionType, FailureClass, Reason, Truth},
+        status::State,
+    },
+    conditions,
+};
+
+/// One connection or gateway.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) kind: Kind,
+    pub(super) conditions: Vec<Condition>,
+    object: DynamicObject,
+}
+
+/// How bad it is. The order is that of the list, backwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    Fine,
+    Suspended,
+    Warned,
+    NotKnown,
+    Failing,
+    NeedsPerson,
+}
+
+// === impl Urgency ===
+
+impl Urgency {
+    pub(super) fn colour(self) -> Colour {
+        match self {
+            Self::Fine => Colour::Green,
+            Self::Suspended | Self::Warned | Self::NotKnown => Colour::Yellow,
+            Self::Failing | Self::NeedsPerson => Colour::Red,
+        }
+    }
+
+    /// How bad a condition is. Those beside Ready and its steps are bad when they are True.
+    pub(super) fn of(condition: &Condition) -> Self {
+        let is = |other: ConditionType| condition.type_ == other.as_str();
+        if is(ConditionType::CredentialsExpiring) || is(ConditionType::CertificateExpiring) {
+            return Self::Warned;
+        }
+        if is(ConditionType::Stalled) {
+            return Self::NeedsPerson;
+        }
+        if is(ConditionType::Reconciling) {
+            return Self::Failing;
+        }
+        match reason(condition) {
+            Some(Reason::Suspended) => Self::Suspended,
+            _ if condition.status == Truth::True.as_str() => Self::Fine,
+            _ if condition.status == Truth::Unknown.as_str() => Self::NotKnown,
+            Some(reason) if reason.failure_class() == FailureClass::Terminal => Self::NeedsPerson,
+            Some(_) | None => Self::Failing,
+        }
+    }
+}
+
+/// The reason of a condition, if this version knows it.
+pub(super) fn reason(condition: &Condition) -> Option<Reason> {
+    Reason::ALL.iter().copied().find(|reason| reason.as_str() == condition.reason)
+}
+
+// === impl Entry ===
+
+impl Entry {
+    pub(super) fn new(kind: Kind, object: DynamicObject) -> Self {
+        let conditions = serde_json::from_value(object.data["status"]["conditions"].clone());
+        Self { kind, conditions: conditions.unwrap_or_default(), object }
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.object.name_any()
+    }
+
+    pub(super) fn namespace(&self) -> String {
+        self.object.namespace().unwrap_or_default()
+    }
+
+    /// `NAME`, or `gateway/NAME`, as it is written on the command line.
+    pub(super) fn short_name(&self) -> String {
+        match self.kind {
+            Kind::Connection => self.name(),
+            Kind::Gateway => format!("{}/{}", self.kind.word(), self.name()),
+        }
+    }
+
+    /// The same with its namespace.
+    pub(super) fn full_name(&self) -> String {
+        match self.kind {
+            Kind::Connection => format!("{}/{}", self.namespace(), self.name()),
+            Kind::Gateway => format!("{} {}/{}", self.kind.word(), self.namespace(), self.name()),
+        }
+    }
+
+    /// As kubectl prints it: `vaultconnection.appconnections.dev/NAME`.
+    pub(super) fn kubectl_name(&self) -> String {
+        let resource = self.kind.resource();
+        format!("{}.{}/{}", resource.kind.to_lowercase(), resource.group, self.name())
+    }
+
+    /// The object without the fields that nobody reads.
+    pub(super) fn value(&self) -> Value {
+        let resource = self.kind.resource();
+        let mut value = json!(self.object);
+        value["apiVersion"] = resource.api_version.into();
+        value["kind"] = resource.kind.into();
+        if let Some(metadata) = value["metadata"].as_object_mut() {
+            metadata.remove("managedFields");
+        }
+        value
+    }
+
+    pub(super) fn spec(&self) -> &Value {
+        &self.object.data["spec"]
+    }
+
+    pub(super) fn status(&self) -> &Value {
+        &self.object.data["status"]
+    }
+
+    /// A text in the status.
+    pub(super) fn text(&self, pointer: &str) -> Option<&str> {
+        self.status().pointer(pointer).and_then(Value::as_str)
+    }
+
+    /// A time in the status.
+    pub(super) fn time(&self, field: &str) -> Option<Timestamp> {
+        self.text(&format!("/{field}"))?.parse().ok()
+    }
+
+    pub(super) fn created(&self) -> Option<Timestamp> {
+        self.object.metadata.creation_timestamp.as_ref().map(|time| time.0)
+    }
+
+    pub(super) fn ready(&self) -> Option<&Condition> {
+        conditions::find(&self.conditions, ConditionType::Ready)
+    }
+
+    /// Whether it is Ready, for the spec that it has now.
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_current() && conditions::is_true(&self.conditions, ConditionType::Ready)
+    }
+
+    /// Whether the status is about the spec.
+    pub(super) fn is_current(&self) -> bool {
+        let observed = self.status()["observedGeneration"].as_i64();
+        observed.is_some() && observed == self.object.metadata.generation
+    }
+
+    /// Whether it was ever checked.
+    pub(super) fn is_checked(&self) -> bool {
+        !self.conditions.is_empty()
+    }
+
+    pub(super) fn is_suspended(&self) -> bool {
+        self.spec()["suspend"].as_bool().unwrap_or_default()
+    }
+
+    /// Whether the last check answered this request.
+    pub(super) fn has_answered(&self, request: &str) -> bool {
+        self.text("/lastHandledReconcileAt") == Some(request)
+    }
+
+    /// `status.state`; of a gateway, how many of its endpoints work.
+    pub(super) fn state(&self) -> String {
+        match self.kind {
+            Kind::Connection => self.text("/state").unwrap_or(State::Pending.as_str()).to_owned(),
+            Kind::Gateway => match self.status()["healthyEndpoints"].as_u64() {
+                Some(healthy) => {
+                    let all = self.spec()["endpoints"].as_array().map_or(0, Vec::len);
+                    format!("{healthy}/{all} healthy")
+                }
+                None => State::Pending.as_str().to_owned(),
+            },
+        }
+    }
+
+    /// What needs attention beside Ready.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let warnings = self.status()["warnings"].as_array().into_iter().flatten();
+        let mut warnings: Vec<_> = warnings.filter_map(Value::as_str).map(str::to_owned).collect();
+        if self.is_checked() && !self.is_current() {
+            warnings.push("SpecChanged".to_owned());
+        }
+        if self.object.metadata.deletion_timestamp.is_some() {
+            warnings.push("Deleting".to_owned());
+        }
+        warnings
+    }
+
+    /// The address of the instance, or those of the endpoints.
+    pub(super) fn target(&self) -> String {
+        match self.kind {
+            Kind::Connection => self.spec()["instanceUrl"].as_str().unwrap_or_default().to_owned(),
+            Kind::Gateway => {
+                let endpoints = self.spec()["endpoints"].as_array().into_iter().flatten();
+                endpoints.filter_map(|endpoint| endpoint["url"].as_str()).collect::<Vec<_>>().join(",")
+            }
+        }
+    }
+
+    pub(super) fn urgency(&self) -> Urgency {
+        match self.ready().map(Urgency::of) {
+            Some(Urgency::Fine) if !self.is_current() => Urgency::NotKnown,
+            Some(Urgency::Fine) if !self.warnings().is_empty() => Urgency::Warned,
+            Some(urgency) => urgency,
+            None if self.is_suspended() => Urgency::Suspended,
+            None => Urgency::NotKnown,
+        }
+    }
+}

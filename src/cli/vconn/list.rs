@@ -1,0 +1,173 @@
+//! The list of connections and gateways, the worst first. Pure: objects and the time go in, a text comes out.
+
+use std::cmp::Reverse;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::{
+    entry::{Entry, Urgency},
+    explain::age,
+    style::{Style, table},
+};
+use crate::names::text::printable;
+
+/// What the list shows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Columns {
+    /// The namespace: not in the list of one.
+    pub(super) namespace: bool,
+    /// Everything that the narrow table has no room for.
+    pub(super) wide: bool,
+    /// The line with their names.
+    pub(super) headers: bool,
+}
+
+const NARROW: &[&str] = &["NAME", "READY", "STATE", "SINCE", "REASON", "WARNINGS", "INSTANCE"];
+const MORE: &[&str] =
+    &["METHOD", "VERSION", "VAULT-NAMESPACE", "GATEWAY", "LAST-CHECK", "NEXT-CHECK", "AGE", "MESSAGE"];
+
+/// Sorts by what needs attention most; what needs the same is in the order of its name.
+pub(super) fn worst_first(entries: &mut [Entry]) {
+    entries
+        .sort_by_cached_key(|entry| (Reverse(entry.urgency()), entry.namespace(), entry.kind, entry.name()));
+}
+
+/// The table.
+pub(super) fn render(entries: &[Entry], columns: Columns, now: Timestamp, style: Style) -> String {
+    let rows: Vec<_> = entries.iter().map(|entry| row(entry, columns, now)).collect();
+    let mut head: Vec<&str> = if columns.namespace { vec!["NAMESPACE"] } else { Vec::new() };
+    head.extend(NARROW);
+    head.extend(MORE.iter().filter(|_| columns.wide));
+    let urgencies: Vec<_> = entries.iter().map(Entry::urgency).collect();
+    let name = usize::from(columns.namespace);
+    table(columns.headers.then_some(&head), &rows, |row, column, cell| {
+        let is_verdict = column == name + 1 || column == name + 2;
+        match urgencies.get(row) {
+            Some(urgency) if is_verdict => style.paint(urgency.colour(), &cell),
+            Some(_) | None => cell,
+        }
+    })
+}
+
+/// One line for each, as kubectl takes them.
+pub(super) fn names(entries: &[Entry]) -> String {
+    entries.iter().map(|entry| format!("{}\n", entry.kubectl_name())).collect()
+}
+
+/// How many there are of each urgency that is not fine.
+pub(super) fn summary(entries: &[Entry]) -> String {
+    let ready = entries.iter().filter(|entry| entry.is_ready()).count();
+    let person = entries.iter().filter(|entry| entry.urgency() == Urgency::NeedsPerson).count();
+    let needs = match person {
+        0 => String::new(),
+        1 => "; 1 needs somebody to act".to_owned(),
+        many => format!("; {many} need somebody to act"),
+    };
+    format!("{} of {} Ready{needs}", ready, entries.len())
+}
+
+fn row(entry: &Entry, columns: Columns, now: Timestamp) -> Vec<String> {
+    let ready = entry.ready();
+    let since = |time: Option<Timestamp>| time.map(|time| age(time, now)).unwrap_or_default();
+    let mut cells = if columns.namespace { vec![entry.namespace()] } else { Vec::new() };
+    cells.extend([
+        entry.short_name(),
+        ready.map_or("Unknown", |ready| ready.status.as_str()).to_owned(),
+        entry.state(),
+        since(ready.map(|ready| ready.last_transition_time.0)),
+        ready.map(|ready| ready.reason.clone()).unwrap_or_default(),
+        entry.warnings().join(","),
+        entry.target(),
+    ]);
+    if columns.wide {
+        let text = |pointer| entry.text(pointer).unwrap_or_default().to_owned();
+        cells.extend([
+            text("/connection/method"),
+            text("/server/version"),
+            text("/connection/namespace"),
+            entry.spec()["gatewayRef"]["name"].as_str().unwrap_or_default().to_owned(),
+            since(entry.time("lastCheckTime")),
+            entry.time("nextCheckTime").map(|time| super::explain::distance(time, now)).unwrap_or_default(),
+            since(entry.created()),
+            ready.map(|ready| ready.message.clone()).unwrap_or_default(),
+        ]);
+    }
+    cells.iter().map(|cell| printable(cell).into_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::vconn::testing::{NOW, at, connection, gateway, named};
+
+    const EVERYWHERE: Columns = Columns { namespace: true, wide: false, headers: true };
+
+    fn listed(mut entries: Vec<Entry>, columns: Columns) -> String {
+        worst_first(&mut entries);
+        render(&entries, columns, at(NOW), Style::PLAIN)
+    }
+
+    #[test]
+    fn the_worst_comes_first() {
+        let entries = vec![
+            connection("fine", Some("Connected")),
+            connection("new", None),
+            connection("rejected", Some("InvalidCredentials")),
+            connection("away", Some("Timeout")),
+            named(connection("ends", Some("Connected")), |object| {
+                object["status"]["warnings"] = serde_json::json!(["TokenExpiring"]);
+            }),
+            named(connection("changed", Some("Connected")), |object| {
+                object["metadata"]["generation"] = serde_json::json!(2);
+            }),
+            connection("off", Some("Suspended")),
+            gateway("way", 2),
+            gateway("half", 1),
+        ];
+        assert_eq!(
+            listed(entries, EVERYWHERE),
+            "\
+NAMESPACE   NAME           READY     STATE         SINCE   REASON               WARNINGS        INSTANCE
+team-a      rejected       False     Rejected      4m12s   InvalidCredentials                   https://vault.example.com
+team-a      away           False     Unreachable   4m12s   Timeout                              https://vault.example.com
+team-a      changed        True      Connected     4m12s   Connected            SpecChanged     https://vault.example.com
+team-a      new            Unknown   Pending                                                    https://vault.example.com
+team-a      ends           True      Connected     4m12s   Connected            TokenExpiring   https://vault.example.com
+team-a      off            Unknown   Suspended     4m12s   Suspended                            https://vault.example.com
+team-a      fine           True      Connected     4m12s   Connected                            https://vault.example.com
+team-a      gateway/half   True      1/2 healthy   4m12s   EndpointsDegraded                    http://proxy-1.example.com:3128,http://proxy-2.example.com:3128
+team-a      gateway/way    True      2/2 healthy   4m12s   EndpointsHealthy                     http://proxy-1.example.com:3128,http://proxy-2.example.com:3128
+"
+        );
+    }
+
+    #[test]
+    fn a_list_of_one_namespace_has_no_column_for_it_and_colours_are_for_terminals() {
+        let entries = [connection("rejected", Some("InvalidCredentials"))];
+        let columns = Columns { namespace: false, headers: false, ..EVERYWHERE };
+        assert_eq!(
+            render(&entries, columns, at(NOW), Style::PLAIN),
+            "rejected   False   Rejected   4m12s   InvalidCredentials      https://vault.example.com\n"
+        );
+        let coloured = render(&entries, columns, at(NOW), Style { colours: true, width: 80 });
+        assert!(coloured.contains("\u{1b}[31mFalse\u{1b}[0m"), "{coloured:?}");
+    }
+
+    #[test]
+    fn the_wide_table_has_the_message_and_nothing_moves_the_terminal() {
+        let entry = named(connection("a", Some("Sealed")), |object| {
+            object["status"]["conditions"][0]["message"] = serde_json::json!("sealed\u{1b}[2J\nsecond");
+        });
+        let text = render(&[entry], Columns { wide: true, ..EVERYWHERE }, at(NOW), Style::PLAIN);
+        assert!(text.contains("MESSAGE\n") && text.contains("sealed\\u{1b}[2J\\u{a}second\n"), "{text}");
+        assert!(text.contains("52s") && text.contains("in 1m"), "{text}");
+    }
+
+    #[test]
+    fn names_are_those_that_kubectl_takes() {
+        assert_eq!(
+            names(&[connection("a", None), gateway("b", 2)]),
+            "vaultconnection.appconnections.dev/a\nvaultgateway.appconnections.dev/b\n"
+        );
+    }
+}
