@@ -16,6 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 use tracing::Level;
 
 use crate::{
+    controller::lease::LeaseDuration,
     names::text::printable,
     network::{
         address_policy::{AddressPolicy, Contact},
@@ -84,6 +85,10 @@ struct RunArgs {
     /// Work only while holding a Lease of this name in the operator's own namespace, so that several replicas can run.
     #[arg(long, value_name = "NAME")]
     lease: Option<String>,
+    /// How long the Lease is valid after a renewal. After a crash, another replica works within two seconds more; a longer one
+    /// makes fewer requests and bears a longer failure of the API server.
+    #[arg(long, default_value = "13s", value_parser = lease_duration, value_name = "DURATION")]
+    lease_duration: LeaseDuration,
     /// How log lines look.
     #[arg(long, default_value = "json")]
     log_format: LogFormat,
@@ -263,6 +268,14 @@ fn shutdown_timeout(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "write a duration from 5s to 1h".to_owned())
 }
 
+/// How long a Lease is valid.
+fn lease_duration(text: &str) -> Result<LeaseDuration, String> {
+    duration(text)
+        .ok()
+        .and_then(LeaseDuration::new)
+        .ok_or_else(|| "write a duration of whole seconds from 10s to 300s".to_owned())
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed: Option<KubeDuration> = text.parse().ok();
     parsed
@@ -309,6 +322,9 @@ mod tests {
         assert_eq!(kind(&["run", "--concurrency=0"]), Some(ErrorKind::ValueValidation));
         assert_eq!(kind(&["run", "--shutdown-timeout=5s"]), None);
         assert_eq!(kind(&["run", "--shutdown-timeout=4s"]), Some(ErrorKind::ValueValidation));
+        assert_eq!(kind(&["run", "--lease=x", "--lease-duration=30s"]), None);
+        assert_eq!(kind(&["run", "--lease-duration=9s"]), Some(ErrorKind::ValueValidation));
+        assert_eq!(kind(&["run", "--lease-duration=10500ms"]), Some(ErrorKind::ValueValidation));
         assert_eq!(kind(&["run", "--allow-address=https://x"]), Some(ErrorKind::ValueValidation));
         assert_eq!(kind(&["run", "--allow-address=team-*=10.0.0.0/8:8200"]), None);
         assert_eq!(kind(&["run", "--allow-address=Team=10.0.0.7"]), Some(ErrorKind::ValueValidation));

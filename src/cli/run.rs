@@ -49,7 +49,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
     let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: pod.clone() };
     let candidate = args.lease.map(|name| {
         let leases = Api::namespaced(cluster.unfenced(), cluster.own_namespace());
-        Candidate::new(leases, name, identity(pod), fence, readiness.clone())
+        Candidate::new(leases, (name, args.lease_duration), identity(pod), fence, readiness.clone())
     });
     let context = Arc::new(Context {
         recorder: Recorder::new(cluster.client(), reporter),

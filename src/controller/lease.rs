@@ -3,7 +3,7 @@
 //! The rules are those of Kubernetes' own components: a holder renews, and the others take over what was not renewed for
 //! its whole duration, by their own clocks. <https://kubernetes.io/docs/concepts/architecture/leases/>
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{future::Future, ops::RangeInclusive, pin::pin, time::Duration};
 
 use futures::{FutureExt, channel::oneshot, future::BoxFuture};
 use k8s_openapi::{
@@ -22,31 +22,30 @@ use crate::{
     },
 };
 
-/// How long a Lease is valid after its last renewal. Another replica sees a renewal up to [`LOOK_INTERVAL`] late, so that it
-/// works within 15 s of a crash.
-const LEASE_DURATION: Duration = Duration::from_secs(13);
-
-/// How often the holder renews it: Kubernetes' own components do so as often.
-const RENEW_INTERVAL: Duration = Duration::from_secs(2);
-
-/// When the holder that could not renew it stops working. What it does then takes up to 4.5 s.
-const RENEW_DEADLINE: Duration = Duration::from_secs(8);
-
-/// After what time without a renewal nothing is sent any more, whatever is under way: before anybody else may begin.
-const SEND_DEADLINE: Duration = Duration::from_millis(12_500);
-
 /// How often the others look, and how soon a renewal that failed is tried again. Who takes over from a holder that has
 /// stopped by itself works within two of these.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Longest wait for one answer of the API server: two tries fit before [`RENEW_DEADLINE`].
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// What a holder does after it stopped renewing takes up to 4.5 s, so that it must begin to stop this long before its Lease
+/// ends.
+const STOP_TIME: Duration = Duration::from_secs(5);
+
+/// Before the end of a Lease, nothing is sent any more for this time: whoever takes over may have another clock rate.
+const SAFETY_MARGIN: Duration = Duration::from_millis(500);
+
+/// No answer of the API server is waited for longer, however long a Lease is valid.
+const MAX_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a Lease is valid, and what follows from that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseDuration(Duration);
 
 /// A claim to the Lease, in the name of one process.
 pub struct Candidate {
     api: Api<Lease>,
     name: String,
     identity: String,
+    duration: LeaseDuration,
     fence: Fence,
     readiness: Readiness,
 }
@@ -62,17 +61,63 @@ struct Seen {
     since: Instant,
 }
 
+// === impl LeaseDuration ===
+
+impl LeaseDuration {
+    /// The shortest leaves time for two tries of a renewal; the longest is what anybody would wait for a new leader.
+    pub const SECONDS: RangeInclusive<u64> = 10..=300;
+
+    /// A duration of whole seconds within [`SECONDS`](Self::SECONDS).
+    pub fn new(duration: Duration) -> Option<Self> {
+        let is_valid = Self::SECONDS.contains(&duration.as_secs()) && duration.subsec_nanos() == 0;
+        is_valid.then_some(Self(duration))
+    }
+
+    /// When the holder that could not renew it stops working.
+    fn renew_deadline(self) -> Duration {
+        self.0.saturating_sub(STOP_TIME)
+    }
+
+    /// After what time without a renewal nothing is sent any more, whatever is under way: before anybody else may begin.
+    fn send_deadline(self) -> Duration {
+        self.0.saturating_sub(SAFETY_MARGIN)
+    }
+
+    /// How often the holder renews it: every two seconds by default, as Kubernetes' own components do.
+    fn renew_interval(self) -> Duration {
+        self.renew_deadline() / 4
+    }
+
+    /// Longest wait for one answer of the API server: two tries fit before the renew deadline.
+    fn answer_timeout(self) -> Duration {
+        (self.renew_deadline().saturating_sub(self.renew_interval()) / 2).min(MAX_ANSWER_TIMEOUT)
+    }
+}
+
+impl Default for LeaseDuration {
+    /// Another replica sees a renewal up to [`LOOK_INTERVAL`] late, so that it works within 15 s of a crash.
+    fn default() -> Self {
+        Self(Duration::from_secs(13))
+    }
+}
+
 // === impl Candidate ===
 
 impl Candidate {
     /// A claim to the Lease of this name. The identity must be this process's alone, such as the name of its pod. The fence is
     /// open while the Lease is held.
-    pub fn new(api: Api<Lease>, name: String, identity: String, fence: Fence, readiness: Readiness) -> Self {
-        Self { api, name, identity, fence, readiness }
+    pub fn new(
+        api: Api<Lease>,
+        (name, duration): (String, LeaseDuration),
+        identity: String,
+        fence: Fence,
+        readiness: Readiness,
+    ) -> Self {
+        Self { api, name, identity, duration, fence, readiness }
     }
 
     /// Waits for the Lease and works while it is held. `work` is given a future that resolves when it must end, and has
-    /// until [`SEND_DEADLINE`] to do so.
+    /// until [`LeaseDuration::send_deadline`] to do so.
     pub async fn lead<F: Future<Output = ()>>(
         &self,
         stop: impl Future<Output = ()>,
@@ -121,9 +166,11 @@ impl Candidate {
                 Ok(Some(lease)) => match wait_until_free(&lease, seen.as_ref(), &self.identity) {
                     None => {
                         let began = fence::now();
-                        if let Ok(Ok(lease)) = timeout(ANSWER_TIMEOUT, self.claim(lease)).await {
+                        if let Ok(Ok(lease)) =
+                            timeout(self.duration.answer_timeout(), self.claim(lease)).await
+                        {
                             self.readiness.set(Stage::Starting);
-                            self.fence.extend(began + SEND_DEADLINE);
+                            self.fence.extend(began + self.duration.send_deadline());
                             return (lease, began);
                         }
                     }
@@ -148,7 +195,9 @@ impl Candidate {
 
     /// Reads the Lease, or makes an empty one that can be claimed.
     async fn look(&self, seen: &mut Option<Seen>) -> Result<Option<Lease>, kube::Error> {
-        let Ok(found) = timeout(ANSWER_TIMEOUT, self.api.get_opt(&self.name)).await else { return Ok(None) };
+        let Ok(found) = timeout(self.duration.answer_timeout(), self.api.get_opt(&self.name)).await else {
+            return Ok(None);
+        };
         let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
         let lease = found?.unwrap_or(Lease { metadata, spec: None });
         let spec = lease.spec.clone().unwrap_or_default();
@@ -165,7 +214,7 @@ impl Candidate {
         let now = Some(MicroTime(Timestamp::now()));
         lease.spec = Some(LeaseSpec {
             holder_identity: Some(self.identity.clone()),
-            lease_duration_seconds: i32::try_from(LEASE_DURATION.as_secs()).ok(),
+            lease_duration_seconds: i32::try_from(self.duration.0.as_secs()).ok(),
             acquire_time: if ours { before.acquire_time } else { now.clone() },
             renew_time: now,
             lease_transitions: Some(before.lease_transitions.unwrap_or_default() + i32::from(!ours)),
@@ -182,23 +231,25 @@ impl Candidate {
     /// Renews the Lease until it is lost, or was not renewed in time. Whether it was is asked before anything is sent: this
     /// process may have stood still.
     async fn keep(&self, (mut lease, mut renewed): (Lease, Duration)) {
-        let mut wait = RENEW_INTERVAL;
+        let mut wait = self.duration.renew_interval();
         loop {
             sleep(wait).await;
             let began = fence::now();
-            let Some(left) = (renewed + RENEW_DEADLINE).checked_sub(began) else { return };
+            let Some(left) = (renewed + self.duration.renew_deadline()).checked_sub(began) else { return };
             wait = LOOK_INTERVAL;
-            match timeout(left.min(ANSWER_TIMEOUT), self.claim(lease.clone())).await {
+            match timeout(left.min(self.duration.answer_timeout()), self.claim(lease.clone())).await {
                 Ok(Ok(claimed)) => {
-                    (lease, renewed, wait) = (claimed, began, RENEW_INTERVAL);
-                    self.fence.extend(renewed + SEND_DEADLINE);
+                    (lease, renewed, wait) = (claimed, began, self.duration.renew_interval());
+                    self.fence.extend(renewed + self.duration.send_deadline());
                 }
                 Ok(Err(kube::Error::Api(status))) if status.code == 409 || status.code == 404 => {
                     // Somebody else has changed it, or an answer of ours was lost.
-                    if (renewed + RENEW_DEADLINE).checked_sub(fence::now()).is_none() {
+                    if (renewed + self.duration.renew_deadline()).checked_sub(fence::now()).is_none() {
                         return;
                     }
-                    if let Ok(Ok(found)) = timeout(ANSWER_TIMEOUT, self.api.get(&self.name)).await {
+                    if let Ok(Ok(found)) =
+                        timeout(self.duration.answer_timeout(), self.api.get(&self.name)).await
+                    {
                         let holder = found.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
                         if holder != Some(&self.identity) {
                             return;
@@ -234,7 +285,7 @@ impl Candidate {
             Ok::<_, kube::Error>(())
         };
         // It ends by itself otherwise.
-        let _ = timeout(ANSWER_TIMEOUT, give_back).await;
+        let _ = timeout(self.duration.answer_timeout(), give_back).await;
     }
 }
 
@@ -247,8 +298,9 @@ fn wait_until_free(lease: &Lease, seen: Option<&Seen>, identity: &str) -> Option
         return None;
     }
     let seconds = spec.and_then(|spec| spec.lease_duration_seconds);
-    let valid =
-        seconds.and_then(|seconds| u64::try_from(seconds).ok()).map_or(LEASE_DURATION, Duration::from_secs);
+    let valid = seconds
+        .and_then(|seconds| u64::try_from(seconds).ok())
+        .map_or(LeaseDuration::default().0, Duration::from_secs);
     let stands = seen.map_or(Duration::ZERO, |seen| seen.since.elapsed());
     valid.checked_sub(stands).map(|rest| rest + Duration::from_millis(1))
 }
@@ -264,6 +316,22 @@ mod tests {
             ..LeaseSpec::default()
         };
         Lease { metadata: ObjectMeta::default(), spec: Some(spec) }
+    }
+
+    #[test]
+    fn a_holder_has_stopped_before_its_lease_ends_whatever_its_duration() {
+        for seconds in LeaseDuration::SECONDS {
+            let duration = LeaseDuration::new(Duration::from_secs(seconds)).expect("within bounds");
+            let tries = duration.renew_interval() + duration.answer_timeout() * 2;
+            assert!(tries <= duration.renew_deadline(), "{seconds}: two tries fit");
+            assert!(duration.answer_timeout() >= Duration::from_secs(1), "{seconds}");
+            assert!(duration.renew_deadline() + Duration::from_millis(4500) <= duration.send_deadline());
+            assert!(duration.send_deadline() < duration.0, "{seconds}");
+        }
+        assert_eq!(LeaseDuration::default().renew_interval(), Duration::from_secs(2));
+        for refused in [Duration::from_secs(9), Duration::from_secs(301), Duration::from_millis(13_500)] {
+            assert_eq!(LeaseDuration::new(refused), None, "{refused:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
