@@ -74,7 +74,8 @@ launch_openbao() {
 }
 
 # OpenBao 2.7 knows no file storage any more; raft is what keeps data on one machine. It accepts an audit device from
-# its configuration only, never through the API; HashiCorp Vault through the API only. That one would lock its memory,
+# its configuration only, never through the API, and a node leads only if it has the same as the node before it: so the
+# path is relative to the node's own folder. HashiCorp Vault accepts one through the API only. That one would lock its memory,
 # which takes a right that nobody has here. Each listener opens a cluster port, whether anybody wants it or not.
 write_openbao_config() {
   local dir=$1 port=$2
@@ -101,7 +102,7 @@ HCL
   if is_openbao; then
     cat <<HCL
 audit "file" "file" {
-  options = { file_path = "$dir/audit.log", log_raw = "false" }
+  options = { file_path = "audit.log", log_raw = "false" }
 }
 HCL
   else

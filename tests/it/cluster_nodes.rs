@@ -10,10 +10,11 @@
 //! Until another node leads, a standby answers 307 to the one that does not lead any more, or 500. That passes; nobody
 //! has to change a spec because of it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::task::block_in_place;
+use vault_connection_operator::api::{condition::Reason, status::State};
 
 use crate::support::{
     cluster::Cluster,
@@ -25,9 +26,17 @@ use crate::support::{
     wait::{PATIENCE, eventually},
 };
 
-/// What only a person could mend, who would look for it in vain.
-const MISLEADING: [&str; 5] =
-    ["Redirected", "NotVault", "InvalidCredentials", "LoginDenied", "UnexpectedAnswer"];
+/// A node that is elected in less than this has taken office before a Ready connection may be doubted.
+const PROMPT: Duration = Duration::from_secs(5);
+
+/// Whether a verdict sends a person to a spec or a credential, where nothing is to be found.
+fn is_misleading(reason: &str) -> bool {
+    let reason = Reason::ALL.iter().find(|it| it.as_str() == reason);
+    reason.is_some_and(|reason| {
+        matches!(reason.state(), State::Misconfigured | State::Rejected | State::Denied)
+            || matches!(reason, Reason::UnexpectedAnswer)
+    })
+}
 
 /// A connection at each node whose session is kept, and one that logs in for each check.
 struct Stage {
@@ -74,13 +83,32 @@ impl Stage {
         }
     }
 
+    /// Asks for a check of every connection, and waits until another node than `former` leads. Nobody at the `addressed` nodes
+    /// lost Ready by it, if it was elected promptly.
+    async fn await_another_leader(&self, former: usize, addressed: &[usize], what: &str) -> usize {
+        let begin = Instant::now();
+        for name in addressed.iter().copied().flat_map(names) {
+            self.cluster.request_check(&name, what).await;
+        }
+        let leader = self.nodes.leader_but(former).await;
+        let was_prompt = begin.elapsed() < PROMPT;
+        for name in addressed.iter().copied().flat_map(names) {
+            self.cluster.wait(&name, &format!("Ready {what}"), PATIENCE * 2, is_ready).await;
+            let history = self.history.of_connection(&name);
+            let since_ready = || history.iter().skip_while(|seen| !seen.is_ready());
+            let kept = since_ready().all(Seen::is_ready);
+            assert!(kept || !was_prompt, "{what}: {name}: {}", shown(&history, self.start));
+        }
+        leader
+    }
+
     /// Nobody was sent to mend a spec or a credential that is right.
     fn assert_never_misled(&self, what: &str) {
         for name in (0..COUNT).flat_map(names) {
             let history = self.history.of_connection(&name);
-            let misled = history.iter().any(|seen| {
-                seen.verdict.as_ref().is_some_and(|verdict| MISLEADING.contains(&verdict.reason.as_str()))
-            });
+            let misled = history
+                .iter()
+                .any(|seen| seen.verdict.as_ref().is_some_and(|verdict| is_misleading(&verdict.reason)));
             assert!(!misled, "{what}: {name}: {}", shown(&history, self.start));
         }
     }
@@ -89,6 +117,25 @@ impl Stage {
         let refused = self.operator.count("vault_requests_total{operation=\"login\",answer=\"4xx\"").await;
         assert_eq!(refused, 0, "every credential is right");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_steps_down_or_is_killed_concerns_at_most_those_that_are_addressed_at_a_dead_node() {
+    let stage = Stage::new("nodes-leader").await;
+    let first = stage.nodes.leader().await;
+    stage.nodes.step_down(first).await;
+    let second = stage.await_another_leader(first, &[0, 1, 2], "after a step-down").await;
+
+    stage.nodes.signal(second, "KILL");
+    let survivors: Vec<_> = (0..COUNT).filter(|node| *node != second).collect();
+    stage.await_another_leader(second, &survivors, "after the leader was killed").await;
+    for name in names(second) {
+        stage.cluster.wait_reason(&name, Reason::ConnectionRefused).await;
+    }
+    block_in_place(|| stage.nodes.start(second));
+    stage.await_ready("after the killed node is back").await;
+    stage.assert_never_misled("the leader changed");
+    stage.assert_no_login_was_refused().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

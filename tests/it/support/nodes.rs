@@ -46,15 +46,31 @@ impl Nodes {
 
     /// The node that leads, once there is one that says so of itself.
     pub async fn leader(&self) -> usize {
+        self.leader_among(&[0, 1, 2]).await
+    }
+
+    /// The same, once it is another than `former`.
+    pub async fn leader_but(&self, former: usize) -> usize {
+        let others: Vec<_> = (0..COUNT).filter(|node| *node != former).collect();
+        self.leader_among(&others).await
+    }
+
+    async fn leader_among(&self, nodes: &[usize]) -> usize {
         eventually("a node leads", PATIENCE * 6, async || {
-            for node in 0..COUNT {
-                if self.ask(node, "sys/leader", None).await.is_some_and(|answer| answer["is_self"] == true) {
-                    return Some(node);
+            for node in nodes {
+                if self.ask(*node, "sys/leader", None).await.is_some_and(|answer| answer["is_self"] == true) {
+                    return Some(*node);
                 }
             }
             None
         })
         .await
+    }
+
+    /// Makes the leader give up its office. It does not stand for it again for 10 s.
+    pub async fn step_down(&self, leader: usize) {
+        let answer = self.ask(leader, "sys/step-down", Some(&json!({}))).await;
+        answer.expect("the leader steps down");
     }
 
     /// Asks a node as its administrator. None: it did not answer, or with a failure.
