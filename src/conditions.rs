@@ -53,9 +53,9 @@ pub fn fold(previous: &[Condition], verdicts: &[Verdict], generation: i64, now: 
 /// Adds a note to the message of a condition, if it is there. The message is cut rather than the note.
 pub fn annotate(conditions: &mut [Condition], condition: ConditionType, note: &str) {
     if let Some(found) = conditions.iter_mut().find(|c| c.type_ == condition.as_str()) {
-        let room = MAX_MESSAGE_BYTES.saturating_sub(note.len() + "; ".len());
+        let room = MAX_MESSAGE_BYTES.saturating_sub(note.len() + " ".len());
         let message = &found.message[..found.message.floor_char_boundary(room)];
-        found.message = format!("{message}; {note}");
+        found.message = format!("{message} {note}");
     }
 }
 
@@ -122,9 +122,9 @@ mod tests {
         for length in [0, 10, MAX_MESSAGE_BYTES, 2 * MAX_MESSAGE_BYTES] {
             let mut folded =
                 fold(&[], &[verdict(Truth::False, Reason::Sealed, &"é".repeat(length))], 1, at(0));
-            annotate(&mut folded, ConditionType::Ready, "retrying within a minute");
+            annotate(&mut folded, ConditionType::Ready, "Retrying within a minute.");
             annotate(&mut folded, ConditionType::Stalled, "nobody has asked");
-            assert!(folded[0].message.ends_with("; retrying within a minute"), "{}", folded[0].message);
+            assert!(folded[0].message.ends_with(" Retrying within a minute."), "{}", folded[0].message);
             assert!(folded[0].message.len() <= MAX_MESSAGE_BYTES);
             assert_eq!(folded.len(), 1);
         }

@@ -173,23 +173,23 @@ impl LoginMethod for AppRoleLogin {
     fn invalid_credentials(&self, at: &str) -> String {
         if self.secret_id.is_none() {
             return format!(
-                "Vault rejected the role ID at {at}: it is wrong, or the role demands a secret ID (set spec.auth.appRole.secretId, or bind_secret_id=false of the role); check the mount and the Vault namespace, too; a change is tried at once, the same role ID not before status.nextLoginTime"
+                "Vault rejected the role ID at {at}. Correct the role ID, or, if the role requires a secret ID, set spec.auth.appRole.secretId (or bind_secret_id=false on the role). Also check the mount and the Vault namespace. A changed role ID is tried immediately; the same one is not retried before status.nextLoginTime."
             );
         }
         format!(
-            "Vault rejected the role ID and secret ID at {at}: one is wrong, or the secret ID has expired, is used up or was destroyed; put a valid pair into what spec.auth.appRole names, and check the mount and the Vault namespace; a change is tried at once, the same pair not before status.nextLoginTime"
+            "Vault rejected the role ID and secret ID at {at}. Update the Secret named in spec.auth.appRole: one of them is wrong, or the secret ID has expired, is used up or was destroyed. Also check the mount and the Vault namespace. A changed Secret is tried immediately; the same pair is not retried before status.nextLoginTime."
         )
     }
 
     fn denied(&self, at: &str) -> String {
         format!(
-            "Vault denies {at}: there is no AppRole method at this mount (spec.auth.appRole.mount), the role is locked after failed logins, or it may not log in from this address; when that is fixed, ask for a check (annotation appconnections.dev/requestedAt), or the next try is at status.nextLoginTime"
+            "Vault denied {at}. Check that an AppRole auth method is mounted there (spec.auth.appRole.mount), that the role is not locked after failed logins, and that it may log in from the operator's address. Then request a check (annotation appconnections.dev/requestedAt); otherwise the next attempt is at status.nextLoginTime."
         )
     }
 
     fn source_address(&self, at: &str) -> String {
         format!(
-            "Vault accepts the role ID and secret ID at {at}, but not from the address that the operator's requests come from: add it to secret_id_bound_cidrs of the role, or to cidr_list of the secret ID"
+            "Vault does not accept this role ID and secret ID from the operator's address at {at}. Add the address to secret_id_bound_cidrs of the role, or to cidr_list of the secret ID."
         )
     }
 }

@@ -105,21 +105,21 @@ impl LoginMethod for CertLogin {
     fn invalid_credentials(&self, at: &str) -> String {
         let role = self.role.as_deref().map_or_else(
             || "no role trusts the CA that issued it".to_owned(),
-            |role| format!("there is no role {role:?} (spec.auth.cert.role), or it does not trust the CA that issued it"),
+            |role| format!("the role {role:?} (spec.auth.cert.role) does not exist, or does not trust the CA that issued it"),
         );
         format!(
-            "Vault rejected the client certificate at {at}: {role}; compare the role's `certificate` with the issuer of spec.tls.clientCertificate"
+            "Vault rejected the client certificate at {at}: {role}. Compare the role's `certificate` with the issuer of spec.tls.clientCertificate."
         )
     }
 
     fn denied(&self, at: &str) -> String {
         format!(
-            "Vault denies {at}: there is no certificate method at this mount (spec.auth.cert.mount), or the role may not log in from this address (token_bound_cidrs)"
+            "Vault denied {at}. Check that a certificate auth method is mounted there (spec.auth.cert.mount), and that the role may log in from the operator's address (token_bound_cidrs)."
         )
     }
 
     fn not_authorized(&self) -> String {
-        "compare allowed_common_names, allowed_dns_sans, allowed_uri_sans, allowed_organizational_units and required_extensions of the role with the certificate".to_owned()
+        "Compare allowed_common_names, allowed_dns_sans, allowed_uri_sans, allowed_organizational_units and required_extensions of the role with the certificate.".to_owned()
     }
 }
 

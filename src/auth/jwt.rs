@@ -141,25 +141,25 @@ impl LoginMethod for JwtLogin {
 
     fn invalid_credentials(&self, at: &str) -> String {
         format!(
-            "Vault does not accept the JWT at {at}: none of its keys verifies the signature, or the value is not a JWT; check jwt_validation_pubkeys, jwks_url or oidc_discovery_url of the auth method, which must hold the issuer's current keys"
+            "Vault rejected the JWT at {at}: none of its keys verifies the signature, or the value is not a JWT. Check that jwt_validation_pubkeys, jwks_url or oidc_discovery_url of the auth method provides the issuer's current keys."
         )
     }
 
     fn denied(&self, at: &str) -> String {
         format!(
-            "Vault denies {at}: there is no JWT method at this mount ({}.mount), or the role may not log in from this address (token_bound_cidrs)",
+            "Vault denied {at}. Check that a JWT auth method is mounted there ({}.mount), and that the role may log in from the operator's address (token_bound_cidrs).",
             self.field()
         )
     }
 
     fn unverified(&self, at: &str) -> String {
         format!(
-            "Vault cannot verify the JWT at {at}, because it cannot fetch the issuer's keys: check jwks_url or oidc_discovery_url of the auth method, and its network; for a cluster whose keys need a login, set jwt_validation_pubkeys"
+            "Vault could not verify the JWT at {at}, because it could not fetch the issuer's keys. Check jwks_url or oidc_discovery_url of the auth method, and Vault's network. For a cluster whose keys require a login, set jwt_validation_pubkeys."
         )
     }
 
     fn not_authorized(&self) -> String {
-        "compare bound_subject, bound_claims and bound_issuer of the role and the method with the JWT's claims; the subject of a ServiceAccount is system:serviceaccount:NAMESPACE:NAME".to_owned()
+        "Compare bound_subject, bound_claims and bound_issuer of the role and the auth method with the JWT's claims. The subject of a ServiceAccount is system:serviceaccount:NAMESPACE:NAME.".to_owned()
     }
 }
 

@@ -104,19 +104,21 @@ impl LoginMethod for KubernetesLogin {
     }
 
     fn invalid_credentials(&self, at: &str) -> String {
-        format!("Vault rejected the token of the ServiceAccount at {at}")
+        format!(
+            "Vault rejected the token of the ServiceAccount at {at}. Check the role and the configuration of the auth method."
+        )
     }
 
     fn denied(&self, at: &str) -> String {
         format!(
-            "Vault denies {at} without a reason: there is no Kubernetes method at this mount ({}.mount), or Vault could not have the ServiceAccount's token reviewed: check kubernetes_host, kubernetes_ca_cert and token_reviewer_jwt of its configuration (a Vault without token_reviewer_jwt is not supported; use the method jwt there), and that the ServiceAccount still exists",
+            "Vault denied {at} without a reason. Check that a Kubernetes auth method is mounted there ({}.mount), that kubernetes_host, kubernetes_ca_cert and token_reviewer_jwt in its configuration are correct, and that the ServiceAccount still exists. A Vault without token_reviewer_jwt is not supported; use the method jwt there.",
             self.field()
         )
     }
 
     fn not_authorized(&self) -> String {
         format!(
-            "add ServiceAccount {:?} to bound_service_account_names of the role, and this namespace to bound_service_account_namespaces",
+            "Add ServiceAccount {:?} to bound_service_account_names of the role, and this namespace to bound_service_account_namespaces.",
             self.account.name
         )
     }

@@ -106,13 +106,13 @@ impl LoginMethod for LdapLogin {
 
     fn invalid_credentials(&self, at: &str) -> String {
         format!(
-            "Vault rejected the user name and password at {at}, or its own account at the directory (binddn, bindpass) cannot log in there, which it says in the same words; put the right ones into what spec.auth.ldap names; a change is tried at once, the same pair not before status.nextLoginTime"
+            "Vault rejected the user name and password at {at}. Update the Secret named in spec.auth.ldap, or correct Vault's own directory account (binddn, bindpass): Vault gives the same answer for both. A changed Secret is tried immediately; the same pair is not retried before status.nextLoginTime."
         )
     }
 
     fn denied(&self, at: &str) -> String {
         format!(
-            "Vault denies {at}: there is no LDAP method at this mount (spec.auth.ldap.mount), the user is locked after failed logins, or may not log in from this address (token_bound_cidrs); when that is fixed, ask for a check (annotation appconnections.dev/requestedAt), or the next try is at status.nextLoginTime"
+            "Vault denied {at}. Check that an LDAP auth method is mounted there (spec.auth.ldap.mount), that the user is not locked after failed logins, and that it may log in from the operator's address (token_bound_cidrs). Then request a check (annotation appconnections.dev/requestedAt); otherwise the next attempt is at status.nextLoginTime."
         )
     }
 

@@ -119,7 +119,7 @@ pub trait LoginMethod {
 
     /// What to do where the role is not for this identity.
     fn not_authorized(&self) -> String {
-        "compare the role with the identity".to_owned()
+        "Compare the role with the identity.".to_owned()
     }
 
     /// The message of a login that is bound to other addresses.
@@ -129,12 +129,12 @@ pub trait LoginMethod {
 
     /// The message of a token that cannot be used at all.
     fn rejected_token(&self) -> String {
-        "Vault accepts the login but not its token: the role's token_bound_cidrs probably exclude this address; the next login is at status.nextLoginTime, or when you ask".to_owned()
+        "Vault accepted the login but rejected its token, probably because token_bound_cidrs of the role exclude the operator's address. Correct them. The next login is at status.nextLoginTime, or when you request a check.".to_owned()
     }
 
     /// The message of a token that has fewer than `needed` uses.
     fn used_up_token(&self, _needed: usize) -> String {
-        "Vault accepts the login, but its token may not be used often enough for a check: raise token_num_uses of the role to at least 4, or set it to 0 (no limit)".to_owned()
+        "Vault accepted the login, but its token has too few uses for a check. Set token_num_uses of the role to at least 4, or to 0 (no limit).".to_owned()
     }
 }
 

@@ -91,14 +91,14 @@ impl LoginMethod for TokenLogin {
     fn rejected_token(&self) -> String {
         let SecretKeyRef { name, key } = &self.0;
         format!(
-            "Vault does not accept the token under key {key:?} in Secret {name:?}: it is wrong, expired, revoked, used up, or bound to other addresses; put a valid one there"
+            "Vault rejected the token under key {key:?} in Secret {name:?}. Store a valid token there: this one is wrong, expired, revoked, used up, or bound to other addresses."
         )
     }
 
     fn used_up_token(&self, needed: usize) -> String {
         let SecretKeyRef { name, key } = &self.0;
         format!(
-            "the token under key {key:?} in Secret {name:?} has too few uses for a check: put a token without a limit there, or one with at least {needed} uses (num_uses)"
+            "The token under key {key:?} in Secret {name:?} has too few uses for a check. Store a token without a use limit there, or one with at least {needed} uses (num_uses)."
         )
     }
 }

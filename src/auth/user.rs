@@ -98,7 +98,7 @@ pub(super) fn lockout_alias(values: &[SecretString]) -> Option<SecretString> {
 
 /// The message of a token that cannot be used at all: here the user has the addresses, not a role.
 pub(super) fn rejected_token() -> String {
-    "Vault accepts the login but not its token: the user's token_bound_cidrs probably exclude this address; the next login is at status.nextLoginTime, or when you ask".to_owned()
+    "Vault accepted the login but rejected its token, probably because token_bound_cidrs of the user exclude the operator's address. Correct them. The next login is at status.nextLoginTime, or when you request a check.".to_owned()
 }
 
 // === impl UserName ===

@@ -98,13 +98,13 @@ impl LoginMethod for UserpassLogin {
 
     fn invalid_credentials(&self, at: &str) -> String {
         format!(
-            "Vault rejected the user name and password at {at}; put the right ones into what spec.auth.userpass names; a change is tried at once, the same pair not before status.nextLoginTime"
+            "Vault rejected the user name and password at {at}. Update the Secret named in spec.auth.userpass. A changed Secret is tried immediately; the same pair is not retried before status.nextLoginTime."
         )
     }
 
     fn denied(&self, at: &str) -> String {
         format!(
-            "Vault denies {at}: there is no userpass method at this mount (spec.auth.userpass.mount), the user is locked after failed logins, or may not log in from this address (token_bound_cidrs); when that is fixed, ask for a check (annotation appconnections.dev/requestedAt), or the next try is at status.nextLoginTime"
+            "Vault denied {at}. Check that a userpass auth method is mounted there (spec.auth.userpass.mount), that the user is not locked after failed logins, and that it may log in from the operator's address (token_bound_cidrs). Then request a check (annotation appconnections.dev/requestedAt); otherwise the next attempt is at status.nextLoginTime."
         )
     }
 

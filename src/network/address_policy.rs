@@ -54,7 +54,7 @@ pub struct Contact(String);
 /// A text names nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "write whom to ask in one line of up to {LONGEST_CONTACT} bytes, such as: the platform team (#vault)"
+    "write whom to ask on one line of up to {LONGEST_CONTACT} bytes, such as: the platform team (#vault)"
 )]
 pub struct ContactError;
 
@@ -251,25 +251,23 @@ impl fmt::Display for Refusal {
         match self.rule {
             Rule::Protected(what) => {
                 match &self.place {
-                    Place::Name(name, _) => write!(f, "{name} stands for")?,
+                    Place::Name(name, _) => write!(f, "{name} is a name for")?,
                     Place::Address(address) => write!(f, "{} is", address.ip())?,
-                    Place::Found(address) => write!(f, "its name leads to {}, which is", address.ip())?,
+                    Place::Found(address) => write!(f, "its name resolves to {}, which is", address.ip())?,
                 }
-                let rule = "refused unless an entry of the operator's address policy names it";
-                write!(f, " {}, and {rule}", what.as_str())?;
+                let rule = "not explicitly allowed by the operator's address policy";
+                write!(f, " {}, and is {rule}", what.as_str())?;
             }
             Rule::NotListed => {
                 match &self.place {
                     Place::Name(name, port) => write!(f, "{name}:{port} is")?,
                     Place::Address(address) => write!(f, "{address} is")?,
-                    Place::Found(address) => write!(f, "its name leads to {address}, which is")?,
+                    Place::Found(address) => write!(f, "its name resolves to {address}, which is")?,
                 }
-                f.write_str(
-                    " on no list of the operator's address policy that holds for this Kubernetes namespace",
-                )?;
+                f.write_str(" not allowed by the operator's address policy for this Kubernetes namespace")?;
             }
         }
-        write!(f, "; ask {} to allow it (--allow-address, chart value addressPolicy)", self.contact.0)
+        write!(f, ". Ask {} to allow it (--allow-address, chart value addressPolicy).", self.contact.0)
     }
 }
 
@@ -360,28 +358,28 @@ mod tests {
         let rows = [
             (
                 rules.permit_address("", address("127.0.0.1:1")),
-                "127.0.0.1 is a loopback address, and refused unless an entry of the operator's address policy names it",
+                "127.0.0.1 is a loopback address, and is not explicitly allowed by the operator's address policy",
             ),
             (
                 rules.permit_address(name, address("[fe80::1]:1")),
-                "its name leads to fe80::1, which is a link-local",
+                "its name resolves to fe80::1, which is a link-local",
             ),
-            (rules.permit_host(&Host::Domain("localhost"), 1), "localhost stands for a loopback address"),
+            (rules.permit_host(&Host::Domain("localhost"), 1), "localhost is a name for a loopback address"),
             (
                 rules.permit_address("", address("10.0.0.7:1")),
-                "10.0.0.7:1 is on no list of the operator's address policy",
+                "10.0.0.7:1 is not allowed by the operator's address policy",
             ),
             (
                 rules.permit_address(name, address("1.2.3.4:8200")),
-                "its name leads to 1.2.3.4:8200, which is on no list",
+                "its name resolves to 1.2.3.4:8200, which is not allowed",
             ),
-            (rules.permit_host(&Host::Domain(name), 1), "vault.example.com:1 is on no list"),
+            (rules.permit_host(&Host::Domain(name), 1), "vault.example.com:1 is not allowed"),
         ];
         for (refused, words) in rows {
             let said = said(refused);
             assert!(said.starts_with(words), "{said}");
             assert!(said.ends_with(
-                "ask the platform team (#vault) to allow it (--allow-address, chart value addressPolicy)"
+                "Ask the platform team (#vault) to allow it (--allow-address, chart value addressPolicy)."
             ));
         }
     }

@@ -41,7 +41,7 @@ pub fn request_too_long() -> Transition {
         warning: true,
         reason: "RequestTooLong".to_owned(),
         note: format!(
-            "the value of the annotation {REQUESTED_AT} is longer than {MAX_REQUEST_CHARACTERS} characters, so no check answers it: write a short one, such as the time"
+            "The value of the annotation {REQUESTED_AT} is longer than {MAX_REQUEST_CHARACTERS} characters, so it is ignored. Write a shorter one, such as the time."
         ),
         before: None,
     }
@@ -66,7 +66,7 @@ pub fn transition(before: &[Condition], after: &[Condition]) -> Option<Transitio
             });
             let note = match before.as_ref().filter(|before| works && !before.lasted.is_zero()) {
                 Some(Before { reason, lasted }) => {
-                    format!("{}; it was not Ready for {} ({reason})", is.message, shown(*lasted))
+                    format!("{} It was not Ready for {} ({reason}).", is.message, shown(*lasted))
                 }
                 None => is.message,
             };
@@ -122,7 +122,7 @@ mod tests {
             transition(before, after).map(|event| event.note).unwrap_or_default()
         };
         let (down, up) = (ready(Reason::Sealed, 100), ready(Reason::Connected, 100 + 252));
-        assert_eq!(note(&down, &up), "m; it was not Ready for 4m12s (Sealed)");
+        assert_eq!(note(&down, &up), "m It was not Ready for 4m12s (Sealed).");
         assert_eq!(note(&up, &ready(Reason::Sealed, 999)), "m");
         assert_eq!(note(&[], &ready(Reason::Sealed, 999)), "m");
     }

@@ -91,7 +91,7 @@ pub fn overdue(
     around: &Circumstances<'_>,
     connections: usize,
 ) -> VaultGatewayStatus {
-    let message = "no check could be made in time, so nobody knows whether the endpoints still work: the operator or the Kubernetes API is overloaded; raise spec.check.interval, or ask those who run the operator to raise --concurrency".to_owned();
+    let message = "No check completed in time, so it is unknown whether the endpoints still work. Raise spec.check.interval, or ask the operator's administrator to raise --concurrency: the operator or the Kubernetes API is overloaded.".to_owned();
     let failed = Some((Reason::CheckOverdue, message));
     let verdicts = judge::ladder(&STEPS, failed, |_| (Reason::Resolved, String::new()));
     VaultGatewayStatus {
@@ -176,23 +176,23 @@ fn judge(seen: &GatewaySeen) -> Vec<Verdict> {
     let worst = failing.iter().find(|(_, _, passes)| *passes).or(failing.first());
     let told = worst.map(|(reason, message, _)| (*reason, message.clone()));
     let failed = told.clone().filter(|_| works == 0).map(|(reason, message)| {
-        let of_all = if all > 1 { format!("no endpoint works; {message}") } else { message };
+        let of_all = if all > 1 { format!("No endpoint works. {message}") } else { message };
         (reason, of_all)
     });
     judge::ladder(&STEPS, failed, |step| match (step, &told) {
         (ConditionType::Ready, None) => (Reason::EndpointsHealthy, count(works, all)),
         (ConditionType::Ready, Some((_, message))) => {
-            (Reason::EndpointsDegraded, format!("{}; {message}", count(works, all)))
+            (Reason::EndpointsDegraded, format!("{} {message}", count(works, all)))
         }
         (ConditionType::ReferencesResolved, _) => {
-            (Reason::Resolved, "all that the gateway names can be read".to_owned())
+            (Reason::Resolved, "The operator can read all objects that the spec names.".to_owned())
         }
         _ => (Reason::Answered, count(works, all)),
     })
 }
 
 fn count(works: usize, all: usize) -> String {
-    format!("{works} of {all} endpoints work")
+    format!("{works} of {all} endpoints work.")
 }
 
 /// What is wrong with an endpoint, and whether it may pass by itself.

@@ -50,13 +50,13 @@ pub fn invalid_spec(message: &str) -> Vec<Verdict> {
 /// The verdicts on an object at which the operator failed by a defect of its own. It tells nothing of the defect: what
 /// a panic says may hold anything.
 pub(super) fn internal_error(steps: &[ConditionType]) -> Vec<Verdict> {
-    let message = "the operator failed by a defect of its own while it looked at this object, so nobody knows whether it works; it tries again at status.nextCheckTime, or when the spec changes: report the defect, with this object's spec and the operator's log".to_owned();
+    let message = "The check failed because of a bug in the operator, so it is unknown whether this object works. Report the bug, with this object's spec and the operator's log. The operator tries again at status.nextCheckTime, or when the spec changes.".to_owned();
     ladder(steps, Some((Reason::InternalError, message)), |_| (Reason::Resolved, String::new()))
 }
 
 /// The verdicts on a connection that is not checked because the user says so.
 pub fn suspended() -> Vec<Verdict> {
-    let message = "spec.suspend is true: nothing is checked".to_owned();
+    let message = "Checks are disabled, because spec.suspend is true.".to_owned();
     let ready = verdict(ConditionType::Ready, Reason::Suspended, message.clone());
     let step = |step| verdict(step, Reason::NotChecked, message.clone());
     std::iter::once(ready).chain(ConditionType::STEPS.map(step)).collect()
@@ -124,9 +124,11 @@ fn climb(
     for &step in steps {
         verdicts.push(match (rung, &failed) {
             (Some(rung), Some((reason, message))) if step == rung => verdict(step, *reason, message.clone()),
-            (Some(rung), _) if step > rung => {
-                verdict(step, Reason::NotChecked, format!("the check ended at {}", rung.as_str()))
-            }
+            (Some(rung), _) if step > rung => verdict(
+                step,
+                Reason::NotChecked,
+                format!("Not checked, because the check stopped at {}.", rung.as_str()),
+            ),
             _ => {
                 let (reason, message) = passed(step);
                 verdict(step, reason, message)
@@ -143,7 +145,7 @@ fn expiring(login: &LoginSeen, desired: &Desired) -> Option<Verdict> {
     let ends = |input: Input<'_>| match (input.purpose, input.source) {
         (Purpose::Token, Source::Secret(secret)) => Some((Reason::TokenExpiring, "token", secret.clone())),
         (Purpose::SecretId | Purpose::WrappingToken, Source::Secret(secret)) => {
-            Some((Reason::SecretIdExpiring, "secret id", secret.clone()))
+            Some((Reason::SecretIdExpiring, "secret ID", secret.clone()))
         }
         (Purpose::Jwt, Source::Secret(secret)) => Some((Reason::TokenExpiring, "JWT", secret.clone())),
         (Purpose::RoleId | Purpose::UserName | Purpose::Password, _)
@@ -151,7 +153,7 @@ fn expiring(login: &LoginSeen, desired: &Desired) -> Option<Verdict> {
     };
     let (reason, what, secret) = desired.target.method.inputs().into_iter().find_map(ends)?;
     let message = format!(
-        "the {what} of key {:?} in Secret {:?} ends at {end:.0} and cannot be made to last longer: put a new one there",
+        "The {what} under key {:?} in Secret {:?} expires at {end:.0} and cannot be renewed. Store a new one there.",
         secret.key, secret.name
     );
     Some(verdict(ConditionType::CredentialsExpiring, reason, message))
@@ -165,7 +167,7 @@ fn certificate_expiring(end: &CertificateEnd, desired: &Desired, now: Timestamp)
     }
     let (instance, part) = (&desired.target.instance, part.as_str());
     let message = format!(
-        "the TLS certificate chain of {instance} ends at {at:.0} with {part} ({subject}), and every connection fails then: renew that certificate"
+        "The TLS certificate chain of {instance} expires at {at:.0}, because {part} ({subject}) does; every connection fails then. Renew that certificate."
     );
     Some(verdict(ConditionType::CertificateExpiring, Reason::ServerCertificateExpiring, message))
 }
@@ -191,21 +193,25 @@ fn verdict(condition: ConditionType, reason: Reason, message: String) -> Verdict
 fn passed(step: ConditionType, desired: &Desired, observation: &Observation) -> (Reason, String) {
     match step {
         ConditionType::Ready if desired.require.is_empty() => {
-            (Reason::Connected, "the login works".to_owned())
+            (Reason::Connected, "The login works.".to_owned())
         }
         ConditionType::Ready => {
-            (Reason::Connected, "the login works and may do what spec.require asks for".to_owned())
+            (Reason::Connected, "The login works and has the permissions that spec.require lists.".to_owned())
         }
         ConditionType::ReferencesResolved => (Reason::Resolved, references(desired)),
-        ConditionType::Reachable => (Reason::Answered, format!("{} answers", desired.target.instance)),
+        ConditionType::Reachable => (Reason::Answered, format!("{} responds.", desired.target.instance)),
         ConditionType::ServerReady => server(observation.health.as_ref()),
         ConditionType::Authenticated => (Reason::SelfCheckPassed, login(desired, observation.login.as_ref())),
-        ConditionType::Authorized if desired.require.is_empty() => {
-            (Reason::NothingRequired, "spec.require is not set: a login that works is enough".to_owned())
-        }
+        ConditionType::Authorized if desired.require.is_empty() => (
+            Reason::NothingRequired,
+            "No permissions are required, because spec.require is not set.".to_owned(),
+        ),
         ConditionType::Authorized => {
             let paths: Vec<_> = desired.require.keys().map(|path| format!("{path:?}")).collect();
-            (Reason::CapabilitiesGranted, format!("granted on {}", paths.join(", ")))
+            (
+                Reason::CapabilitiesGranted,
+                format!("The login has the required permissions on {}.", paths.join(", ")),
+            )
         }
         ConditionType::Reconciling
         | ConditionType::Stalled
@@ -217,26 +223,26 @@ fn passed(step: ConditionType, desired: &Desired, observation: &Observation) -> 
 fn references(desired: &Desired) -> String {
     let names: Vec<_> = desired.target.references().iter().map(ObjectName::to_string).collect();
     if names.is_empty() {
-        return "the spec names no other object".to_owned();
+        return "The spec names no other objects.".to_owned();
     }
-    format!("{} can be read", names.join(", "))
+    format!("The operator can read {}.", names.join(", "))
 }
 
 fn server(health: Option<&Health>) -> (Reason, String) {
     // A login that works without a look at the health was served by somebody: an active node, if only behind it.
-    let Some(health) = health else { return (Reason::Active, "the instance serves requests".to_owned()) };
+    let Some(health) = health else { return (Reason::Active, "The instance serves requests.".to_owned()) };
     let version = health.version.as_deref().unwrap_or("of unknown version");
     match health.role {
         None => (
             Reason::HealthNotReadable,
-            "GET sys/health was refused, but Vault answers other requests: allow it in what stands before Vault, so that the operator sees the node's version and role".to_owned(),
+            "GET sys/health was refused, but Vault answers other requests. Allow it in the proxy or firewall in front of Vault, so that the operator sees the node's version and role.".to_owned(),
         ),
-        Some(ServerRole::Active) => (Reason::Active, format!("an active node ({version}) serves requests")),
+        Some(ServerRole::Active) => (Reason::Active, format!("An active node ({version}) serves requests.")),
         Some(ServerRole::Standby) => {
-            (Reason::Standby, format!("a standby node ({version}) forwards requests to the active one"))
+            (Reason::Standby, format!("A standby node ({version}) forwards requests to the active node."))
         }
         Some(ServerRole::PerformanceStandby) => {
-            (Reason::PerformanceStandby, format!("a performance standby ({version}) serves requests"))
+            (Reason::PerformanceStandby, format!("A performance standby ({version}) serves requests."))
         }
     }
 }
@@ -244,11 +250,11 @@ fn server(health: Option<&Health>) -> (Reason, String) {
 fn login(desired: &Desired, login: Option<&LoginSeen>) -> String {
     let method = &desired.target.method;
     match (method.given_token(), login) {
-        (None, _) => format!("the login at {} was accepted, and its token works", method.path()),
+        (None, _) => format!("The login at {} was accepted, and its token works.", method.path()),
         (Some(_), Some(LoginSeen { is_watched: true, .. })) => {
-            "the token is alive; no check spends one of its limited uses".to_owned()
+            "The token is valid. Checks do not consume its limited uses.".to_owned()
         }
-        (Some(_), _) => "the token works".to_owned(),
+        (Some(_), _) => "The token works.".to_owned(),
     }
 }
 
@@ -441,11 +447,11 @@ mod tests {
                 judge(&testing::app_role(), &seen, testing::at(0)).swap_remove(0).message
             };
             let refused = ready(LoginFault::InvalidCredentials.into());
-            assert!(refused.contains("Perhaps the cause: the value of key \"secretId\""), "{refused}");
+            assert!(refused.contains("Possible cause: the value of key \"secretId\""), "{refused}");
             assert!(refused.len() <= 1024, "{}", refused.len());
-            assert!(ready(WrapFault::Spent.into()).contains("Perhaps"));
-            assert!(!ready(LoginFault::Denied.into()).contains("Perhaps"));
-            assert!(!ready(ServerFault::Sealed.into()).contains("Perhaps"));
+            assert!(ready(WrapFault::Spent.into()).contains("Possible cause"));
+            assert!(!ready(LoginFault::Denied.into()).contains("Possible cause"));
+            assert!(!ready(ServerFault::Sealed.into()).contains("Possible cause"));
         }
     }
 
@@ -464,7 +470,7 @@ mod tests {
         );
         let warning = verdicts.last().expect("verdicts");
         assert_eq!(summary(std::slice::from_ref(warning)), "CredentialsExpiring=True/TokenExpiring");
-        assert!(warning.message.contains("ends at 1970-01-02T00:00:00Z"), "{}", warning.message);
+        assert!(warning.message.contains("expires at 1970-01-02T00:00:00Z"), "{}", warning.message);
         assert_eq!(verdicts[0].truth, Truth::True);
     }
 
@@ -502,7 +508,7 @@ mod tests {
             let step = verdicts.iter().find(|v| v.condition == reason.condition()).expect("its step");
             assert_eq!((step.reason, step.truth), (reason, reason.truth()), "{fault:?}");
             let message = &verdicts[0].message;
-            assert!(message.contains([':', ';', '?']), "no next step: {message}");
+            assert!(message.contains(['.', ':']) && message.ends_with('.'), "no next step: {message}");
             assert!(message.len() <= 512, "{message}");
         }
     }
@@ -577,7 +583,10 @@ mod tests {
             (reference(Problem::InvalidKeyPair(KeyPairFault::EncryptedKey)), Reason::InvalidKeyPair),
             (reference(Problem::InvalidKeyPair(KeyPairFault::UnsupportedKey)), Reason::InvalidKeyPair),
             (reference(Problem::InvalidKeyPair(KeyPairFault::NoKey)), Reason::InvalidKeyPair),
-            (reference(Problem::InvalidGateway("why".to_owned())), Reason::InvalidGateway),
+            (
+                reference(Problem::InvalidGateway("spec.endpoints: list each url once".to_owned())),
+                Reason::InvalidGateway,
+            ),
             (transport(TransportFault::PlainHttp), Reason::PlainHttpNotAllowed),
             (transport(TransportFault::NameNotResolved), Reason::NameNotResolved),
             (transport(TransportFault::Refused), Reason::ConnectionRefused),

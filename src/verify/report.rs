@@ -70,9 +70,9 @@ pub fn checked(
 /// anybody reads it, and each retry would be a write.
 pub(super) fn retrying(all: &mut [Condition], now: Timestamp, wait: Duration) {
     let note = if wait < MIN_WAIT_TO_PUBLISH {
-        "retrying within a minute".to_owned()
+        "Retrying within a minute.".to_owned()
     } else {
-        format!("retrying at {:.0}", later(now, wait))
+        format!("Retrying at {:.0}.", later(now, wait))
     };
     conditions::annotate(all, ConditionType::Reconciling, &note);
 }

@@ -95,7 +95,7 @@ async fn entries_hold_for_their_namespaces_and_ports_only() {
         cluster.wait("own", "Ready", PATIENCE, is_ready).await;
         for (name, rule) in [
             ("forbidden", "127.0.0.1 is a loopback address"),
-            ("elsewhere", "192.0.2.1:8200 is on no list of the operator's address policy"),
+            ("elsewhere", "192.0.2.1:8200 is not allowed by the operator's address policy"),
         ] {
             let refused = cluster.wait_reason(name, Reason::AddressNotAllowed).await;
             assert_failed(name, &refused, Reason::AddressNotAllowed, rule);
@@ -103,7 +103,7 @@ async fn entries_hold_for_their_namespaces_and_ports_only() {
                 name,
                 &refused,
                 Reason::AddressNotAllowed,
-                "ask the network team (#net) to allow it",
+                "Ask the network team (#net) to allow it",
             );
         }
         assert_eq!(own.asked(Ask::Login), 1);
@@ -126,7 +126,7 @@ async fn an_address_that_a_changed_file_forbids_gets_nothing_more_and_one_that_i
     // Long before its interval of a minute is over.
     file.write(&forbids.to_string());
     let refused = cluster.wait_reason("kept", Reason::AddressNotAllowed).await;
-    assert_failed("kept", &refused, Reason::AddressNotAllowed, "ask the network team (#net)");
+    assert_failed("kept", &refused, Reason::AddressNotAllowed, "Ask the network team (#net)");
     let asked = fake.asked_in_all();
     check_now(&cluster, "kept").await;
     cluster.delete("kept").await;
@@ -142,7 +142,7 @@ async fn an_address_that_a_changed_file_forbids_gets_nothing_more_and_one_that_i
     file.write("rules: [{allow: [https://vault.example.com]}]");
     eventually("the file is seen to be bad", PATIENCE, async || is_ok(0).await).await;
     let still = check_now(&cluster, "later").await;
-    assert_failed("later", &still, Reason::AddressNotAllowed, "ask the network team (#net)");
+    assert_failed("later", &still, Reason::AddressNotAllowed, "Ask the network team (#net)");
     assert_eq!(fake.asked_in_all(), asked);
 
     file.write(&allows.to_string());
@@ -212,9 +212,9 @@ async fn a_gateway_is_no_way_around_the_policy() {
             "elsewhere",
             "https://vault.example.org",
             "allowed",
-            "is on no list of the operator's address policy",
+            "is not allowed by the operator's address policy",
         ),
-        ("unlisted", "https://192.0.2.1", "allowed", "is on no list of the operator's address policy"),
+        ("unlisted", "https://192.0.2.1", "allowed", "is not allowed by the operator's address policy"),
     ] {
         let mut spec = fake_spec(url);
         spec["gatewayRef"] = json!({"name": gateway});

@@ -61,22 +61,22 @@ async fn what_is_wrong_with_a_secret_is_told() {
     let _operator = Operator::start(&cluster).await;
     let spec = |secret| specs::token(&vault.address, secret);
     let rows = [
-        row("no-secret", spec("no-secret"), Reason::SecretNotFound, "create it with the label"),
-        row("no-key", spec("no-key"), Reason::KeyNotFound, "add it, or correct the name of the key"),
+        row("no-secret", spec("no-secret"), Reason::SecretNotFound, "Create it with the label"),
+        row("no-key", spec("no-key"), Reason::KeyNotFound, "Add the key, or correct its name"),
         row(
             "no-label",
             spec("no-label"),
             Reason::SecretNotLabelled,
-            "give it the label appconnections.dev/credentials",
+            "lacks the label appconnections.dev/credentials",
         ),
-        row("empty-value", spec("empty"), Reason::EmptyValue, "put the credential there"),
+        row("empty-value", spec("empty"), Reason::EmptyValue, "Store the credential there"),
         row(
             "trailing-newline",
             spec("newline"),
             Reason::WhitespaceInValue,
             "kubectl create secret --from-literal",
         ),
-        row("not-utf8", spec("binary"), Reason::NotUtf8, "use `stringData`"),
+        row("not-utf8", spec("binary"), Reason::NotUtf8, "Store plain text in `stringData`"),
         row("too-long", spec("long"), Reason::CredentialTooLong, "16 KiB"),
     ];
     assert_rows(&cluster, &rows).await;
@@ -90,7 +90,7 @@ async fn a_slip_in_a_credential_is_told_before_a_login_is_spent() {
     let encoded = base64::engine::general_purpose::STANDARD.encode(&secret_id);
     let values = [
         ("quotes", format!("\"{secret_id}\""), "is in quotes"),
-        ("encoded", encoded, "base64 once more"),
+        ("encoded", encoded, "base64 twice"),
         ("mark", format!("\u{feff}{secret_id}"), "invisible characters"),
         ("variable", format!("secret_id={secret_id}"), "name of a variable"),
         ("answer", format!("{{\"data\": {{\"secret_id\": \"{secret_id}\"}}}}"), "is a document"),
@@ -112,7 +112,7 @@ async fn a_slip_in_a_credential_is_told_before_a_login_is_spent() {
     cluster.secret("name", &[("roleId", "demo"), ("secretId", &secret_id)]).await;
     cluster.connect("name", &specs::app_role(&vault.address, &role.mount, "name")).await;
     let told = cluster.wait_reason("name", Reason::InvalidCredentials).await;
-    assert_failed("name", &told, Reason::InvalidCredentials, "if it is the role's name");
+    assert_failed("name", &told, Reason::InvalidCredentials, "If it is the role's name");
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ async fn what_does_not_answer_as_a_vault_is_told_apart() {
             "closed-port",
             spec(&closed),
             Reason::ConnectionRefused,
-            "check that Vault runs and listens on this port",
+            "Check that Vault is running and listening on this port",
         ),
         row("no-such-name", spec("http://no-such-host.invalid:8200"), Reason::NameNotResolved, "DNS record"),
         row("unknown-ca", spec(&vault.tls_address), Reason::UnknownAuthority, "spec.tls.caBundle"),
@@ -167,16 +167,16 @@ async fn what_does_not_answer_as_a_vault_is_told_apart() {
             "tls-on-plain-port",
             spec(&vault.address.replace("http:", "https:")),
             Reason::NotTls,
-            "check the port",
+            "Check the port",
         ),
-        row("not-vault", spec(&page.url()), Reason::NotVault, "check host, port and path prefix"),
+        row("not-vault", spec(&page.url()), Reason::NotVault, "Check the host, port and path prefix"),
         row(
             "redirect",
             spec(&redirect.url()),
             Reason::Redirected,
-            "write the address that serves requests itself",
+            "to the address that serves requests itself",
         ),
-        row("silent", slow, Reason::Timeout, "no answer in time (spec.check.timeout is 1 s)"),
+        row("silent", slow, Reason::Timeout, "did not respond within 1 s (spec.check.timeout)"),
         row("not-listed", spec("http://192.0.2.1:8200"), Reason::AddressNotAllowed, "--allow-address"),
     ];
     assert_rows(&cluster, &rows).await;
@@ -199,7 +199,7 @@ async fn a_server_that_is_silent_is_given_the_time_that_the_message_tells() {
     let begin = Instant::now();
     cluster.connect("tls", &spec).await;
     let failed = cluster.wait_reason("tls", Reason::Timeout).await;
-    assert_failed("tls", &failed, Reason::Timeout, "no answer in time (spec.check.timeout is 7 s)");
+    assert_failed("tls", &failed, Reason::Timeout, "did not respond within 7 s (spec.check.timeout)");
     assert!(begin.elapsed() >= Duration::from_secs(7), "it was given only {:?}", begin.elapsed());
 }
 
@@ -287,13 +287,13 @@ async fn what_vault_refuses_is_told_apart() {
     require["require"] = json!({"secretSync": {"mount": "demo_mount"}});
     let rows = [
         row("mount", spec("no-such-mount", "right"), Reason::LoginDenied, "spec.auth.appRole.mount"),
-        row("namespace", namespace, Reason::NamespaceNotFound, "correct spec.namespace"),
-        row("secret-id", spec(&role.mount, "wrong"), Reason::InvalidCredentials, "put a valid pair"),
+        row("namespace", namespace, Reason::NamespaceNotFound, "Correct spec.namespace"),
+        row("secret-id", spec(&role.mount, "wrong"), Reason::InvalidCredentials, "Update the Secret"),
         row(
             "token",
             specs::token(&vault.address, "wrong-token"),
             Reason::TokenRejected,
-            "put a valid one there",
+            "Store a valid token there",
         ),
         row(
             "useless",
@@ -301,7 +301,7 @@ async fn what_vault_refuses_is_told_apart() {
             Reason::TokenUnusable,
             "the policy `default`",
         ),
-        row("capability", require, Reason::MissingCapabilities, "extend the policies of its role or token"),
+        row("capability", require, Reason::MissingCapabilities, "Add them to a policy of its role or token"),
     ];
     assert_rows(&cluster, &rows).await;
 

@@ -55,7 +55,7 @@ async fn what_a_vault_of_hashicorp_refuses_is_told_apart() {
             "second-factor",
             hashicorp().await.that(Ask::Login, Misdeed::Answer(Dialect::HashiCorp.asks_for_a_factor())),
             Reason::MfaRequired,
-            "exempt this role",
+            "Exempt this role",
         ),
         row(
             "other-address",
@@ -73,9 +73,9 @@ async fn what_a_vault_of_hashicorp_refuses_is_told_apart() {
     bench.assert_seen(&rows, |_| {}).await;
 
     let refused = bench.cluster.wait_reason("unknown-token", Reason::TokenRejected).await;
-    assert_failed("unknown-token", &refused, Reason::TokenRejected, "put a valid one there");
+    assert_failed("unknown-token", &refused, Reason::TokenRejected, "Store a valid token there");
     let nowhere = bench.cluster.wait_reason("ignored-namespace", Reason::NamespaceNotFound).await;
-    assert_failed("ignored-namespace", &nowhere, Reason::NamespaceNotFound, "remove spec.namespace");
+    assert_failed("ignored-namespace", &nowhere, Reason::NamespaceNotFound, "Remove spec.namespace");
     assert_eq!(ignoring.asked(Ask::Login), 0, "it would log in to the root namespace");
 }
 
@@ -88,7 +88,7 @@ async fn what_stands_before_a_vault_is_told_from_the_vault() {
     let rows = [
         row("login-403", answering(Ask::Login, page(403)).await, blocked, login),
         row("login-400", answering(Ask::Login, page(400)).await, blocked, login),
-        row("login-405", answering(Ask::Login, page(405)).await, blocked, "let it pass this method"),
+        row("login-405", answering(Ask::Login, page(405)).await, blocked, "Allow this HTTP method there"),
         row("login-413", answering(Ask::Login, page(413)).await, blocked, "raise its limit"),
         row("look-403", answering(Ask::LookupSelf, page(403)).await, blocked, "GET auth/token/lookup-self"),
         row("login-502", answering(Ask::Login, page(502)).await, Reason::ServerError, "load balancer"),
@@ -97,7 +97,7 @@ async fn what_stands_before_a_vault_is_told_from_the_vault() {
             "all-403",
             answering(Ask::Health, page(403)).await.that(Ask::LookupSelf, Misdeed::Answer(page(403))),
             Reason::NotVault,
-            "whether a proxy or firewall on the way answers in Vault's place",
+            "whether a proxy or firewall answers in place of Vault",
         ),
         row(
             "forwarded-for",
@@ -175,7 +175,7 @@ async fn a_standby_without_an_active_node_is_passing_and_a_ready_connection_is_g
     for (name, _, begin) in &fakes {
         let told = bench.cluster.wait(name, "not Ready", PATIENCE, |found| !is_ready(found)).await;
         assert!(begin.elapsed() >= GRACE, "{name} was given only {:?}", begin.elapsed());
-        assert_failed(name, &told, Reason::NoActiveNode, "during an election this passes");
+        assert_failed(name, &told, Reason::NoActiveNode, "During an election, wait");
     }
     for (name, fake, _) in &fakes {
         fake.behave();

@@ -81,7 +81,7 @@ async fn a_role_that_others_locked_is_denied_and_ready_once_it_is_unlocked() {
     }
     connect(&bench.cluster, &vault, "locked", &role).await;
     let denied = bench.cluster.wait_reason("locked", Reason::LoginDenied).await;
-    assert_failed("locked", &denied, Reason::LoginDenied, "the role is locked after failed logins");
+    assert_failed("locked", &denied, Reason::LoginDenied, "the role is not locked after failed logins");
     assert_waits("locked", &denied, HELD);
 
     let (_, method) =
@@ -108,7 +108,7 @@ async fn a_secret_id_that_ends_is_told_and_a_new_one_is_taken_at_once() {
             (!is_ready(&checked)).then_some(checked)
         })
         .await;
-        assert_failed(name, &refused, Reason::InvalidCredentials, "put a valid pair");
+        assert_failed(name, &refused, Reason::InvalidCredentials, "Update the Secret");
         assert_waits(name, &refused, HELD);
         let secret_id = vault.secret_id(role).await;
         bench.cluster.secret(name, &specs::pair(role, &secret_id)).await;
@@ -231,7 +231,7 @@ async fn a_wrapping_token_that_somebody_opened_before_is_a_warning_and_a_new_one
     assert_eq!(unwrap(&spent).await.0, 200, "somebody opens it");
     connect_wrapped(&bench.cluster, &vault, "spent", &role, &spent).await;
     let told = bench.cluster.wait_reason("spent", Reason::WrappingTokenSpent).await;
-    assert_failed("spent", &told, Reason::WrappingTokenSpent, "that is a security incident");
+    assert_failed("spent", &told, Reason::WrappingTokenSpent, "this is a security incident");
     assert_waits("spent", &told, FIRST_WAIT);
     let events: Api<Event> = Api::namespaced(bench.cluster.client.clone(), &bench.cluster.namespace);
     eventually("an event warns", PATIENCE, async || {
@@ -262,7 +262,7 @@ async fn a_wrapping_token_of_something_else_is_told_and_not_opened() {
     for (name, foreign) in rows {
         connect_wrapped(&bench.cluster, &vault, name, &role, &foreign).await;
         let told = bench.cluster.wait_reason(name, Reason::WrappingTokenForeign).await;
-        assert_failed(name, &told, Reason::WrappingTokenForeign, "find out who put it there");
+        assert_failed(name, &told, Reason::WrappingTokenForeign, "find out who stored this one");
         assert_waits(name, &told, FIRST_WAIT);
         let (status, opened) = unwrap(&foreign).await;
         assert!(status == 200 && opened["data"].is_object(), "{name}: it can still be opened: {status}");

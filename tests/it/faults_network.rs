@@ -25,7 +25,7 @@ const GRACE: Duration = Duration::from_secs(10);
 async fn a_network_that_fails_is_told_and_passes_by_itself() {
     let bench = Bench::new("faults-network").await;
     let fake = FakeVault::new;
-    let (broke, late) = ("check the network, firewalls and load balancers", "gave no answer in time");
+    let (broke, late) = ("Check the network, firewalls and load balancers", "did not respond within");
     let failed = Reason::ConnectionFailed;
     let rows = [
         row("reset-at-once", fake().await.that_resets(), failed, broke),
@@ -73,7 +73,7 @@ async fn a_bad_certificate_is_told_before_anything_is_sent_and_a_good_one_mends_
             "expired",
             FakeVault::with_tls(ca.serving_expired()).await,
             Reason::CertificateExpired,
-            "renew it, or correct the clocks",
+            "Renew it, or correct the clocks",
         ),
         row(
             "other-name",

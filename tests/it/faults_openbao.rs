@@ -82,7 +82,7 @@ async fn a_blocked_audit_device_is_a_timeout_and_passes_by_itself() {
     spec["check"] = json!({"timeout": "1s"});
     bench.cluster.connect("audited", &spec).await;
     let told = bench.cluster.wait_reason("audited", Reason::Timeout).await;
-    assert_failed("audited", &told, Reason::Timeout, "gave no answer in time (spec.check.timeout is 1 s)");
+    assert_failed("audited", &told, Reason::Timeout, "did not respond within 1 s (spec.check.timeout)");
     assert_waits("audited", &told, FIRST_WAIT);
     assert_eq!(bench.operator.count("vault_requests_total{operation=\"health\",answer=\"2xx\"").await, 1);
 
@@ -112,7 +112,7 @@ async fn a_rate_limit_quota_is_told_with_and_without_the_time_to_wait() {
         vault.write("sys/quotas/config", &json!({"enable_rate_limit_response_headers": told})).await;
         bench.cluster.connect(name, &specs::app_role(&vault.address, &role.mount, "limited")).await;
         let limited = bench.cluster.wait_reason(name, Reason::RateLimited).await;
-        assert_failed(name, &limited, Reason::RateLimited, "look at the rate limits and quotas");
+        assert_failed(name, &limited, Reason::RateLimited, "Check the rate limits and quotas");
         if told {
             assert!(waits(&limited) > NEARLY_TEN_MINUTES, "{:?}", waits(&limited));
         } else {

@@ -45,9 +45,14 @@ async fn answering(ask: Ask, answer: Answer) -> FakeVault {
 async fn a_node_that_cannot_serve_is_told_by_its_health_code_and_gets_no_login() {
     let bench = Bench::new("faults-health").await;
     let rows = [
-        row("dr", health(472, &[]).await, Reason::DisasterRecoverySecondary, "address of the primary"),
-        row("cut-off", health(474, &[]).await, Reason::StandbyDisconnected, "state of the cluster"),
-        row("removed", health(530, &[]).await, Reason::NodeRemoved, "address of another node"),
+        row(
+            "dr",
+            health(472, &[]).await,
+            Reason::DisasterRecoverySecondary,
+            "spec.instanceUrl to the primary",
+        ),
+        row("cut-off", health(474, &[]).await, Reason::StandbyDisconnected, "state of the Vault cluster"),
+        row("removed", health(530, &[]).await, Reason::NodeRemoved, "spec.instanceUrl to another node"),
         row(
             "new",
             health(501, &[("initialized", json!(false)), ("sealed", json!(true))]).await,
@@ -103,7 +108,7 @@ async fn foreign_answers(ask: Ask) -> Vec<Row> {
     let huge = json!({"data": {}, "padding": "x".repeat(HUGE)});
     let deep = format!("{{\"data\":{}{}}}", "[".repeat(DEEP), "]".repeat(DEEP));
     let error = "log of the instance";
-    let not_vault = "check host, port and path prefix";
+    let not_vault = "Check the host, port and path prefix";
     let names = match ask {
         Ask::Health => ["h500", "h502", "h503", "h-page", "h-cut", "h-huge", "h-deep"],
         _ => ["l500", "l502", "l503", "l-page", "l-cut", "l-huge", "l-deep"],
@@ -149,7 +154,7 @@ async fn a_login_whose_token_is_refused_is_not_ready_and_leaves_no_token_behind(
             "no-default-policy",
             answering(Ask::LookupSelf, refused("1 error occurred:\n\t* permission denied\n\n")).await,
             Reason::TokenUnusable,
-            "may not use auth/token/lookup-self: give its role or token the policy `default`",
+            "may not use auth/token/lookup-self. Add the policy `default` to its role or token",
         )
         .that_is_held(),
         row(
@@ -204,7 +209,7 @@ async fn a_redirect_of_a_standby_at_login_is_told_and_nothing_is_sent_after_it()
     let target = Fake::answering("200 OK", "content-type: application/json", "{}").await;
     let location = format!("location: {}/v1/auth/approle/login?token=canary", target.url());
     let fake = answering(Ask::Login, Answer::new(307, "").with(&location)).await;
-    let rows = [row("redirect", fake, Reason::NoActiveNode, "write the address of the active node")];
+    let rows = [row("redirect", fake, Reason::NoActiveNode, "spec.instanceUrl to the active node")];
     bench.assert_seen(&rows, |_| {}).await;
     let told = bench.cluster.wait_reason("redirect", Reason::NoActiveNode).await;
     assert!(json!(told.status).to_string().contains(&target.address), "the message names the target");

@@ -114,7 +114,7 @@ async fn a_proxy_with_tls_is_verified_and_shown_a_certificate_if_it_asks() {
     };
     let showing = |secret: &str| with("clientCertificate", json!({"secretRef": {"name": secret}}));
     let here = || ca.serving_as(&["127.0.0.1"]);
-    let asks = Some("asks for a client certificate, or does not accept the one that it got");
+    let asks = Some("requires a client certificate, or rejected the one it received");
     let row = |name, serving, tls, complaint| Row { name, serving, tls, complaint };
     let rows = vec![
         row("other-ca", here(), trusting(&Ca::new().pem), Some("a CA that is not trusted")),

@@ -71,7 +71,7 @@ async fn a_gateway_that_is_not_there_is_a_failure_and_never_a_direct_dial() {
 
     scene.delete_gateway("private").await;
     let gone = scene.cluster.wait_reason("mine", Reason::GatewayNotFound).await;
-    assert_failed("deleted", &gone, Reason::GatewayNotFound, "the instance is never dialled without it");
+    assert_failed("deleted", &gone, Reason::GatewayNotFound, "never connects to the instance without it");
     let (dialled, visited) = (scene.vault.connections(), proxy.connections());
     let (note, kind) = scene.event("VaultGateway", "private", "DeletedInUse").await;
     assert!(kind == "Warning" && note.contains("mine"), "{kind}: {note}");
@@ -134,7 +134,7 @@ async fn kubectl_prints_gateways_in_columns_and_explains_them() {
     let narrow = ["NAME", "READY", "HEALTHY", "CONNECTIONS", "REASON"];
     assert_eq!(heads[..5], narrow);
     assert_eq!(heads[5..], ["ENDPOINTS", "SINCE", "LAST CHECK", "AGE", "MESSAGE"]);
-    assert_eq!((&line[5], &line[9]), (&proxy.url(), &"1 of 1 endpoints work".to_owned()));
+    assert_eq!((&line[5], &line[9]), (&proxy.url(), &"1 of 1 endpoints work.".to_owned()));
     let explained = kubectl(&["explain", "vgw.spec.endpoints"]);
     assert!(
         explained.contains("FIELD: endpoints") && explained.contains("Address of the proxy"),
@@ -158,7 +158,7 @@ async fn socks5_is_given_an_address_and_what_is_wrong_with_the_name_is_not_the_p
         spec
     };
     let rows = [
-        ("unknown", "vault.invalid", Reason::NameNotResolved, "the name vault.invalid has no address"),
+        ("unknown", "vault.invalid", Reason::NameNotResolved, "vault.invalid does not resolve to an address"),
         ("denied", "10.255.255.1", Reason::AddressNotAllowed, "10.255.255.1"),
     ];
     for (name, host, reason, words) in rows {

@@ -176,7 +176,7 @@ async fn a_changed_spec_is_checked_and_observed() {
     kept.cluster.change("connection", &json!({"spec": {"require": require}})).await;
     let denied = kept.cluster.wait_reason("connection", Reason::MissingCapabilities).await;
     assert_eq!(denied.metadata.generation, Some(2));
-    let next_step = "read, list on \"secret/data/other\": extend the policies";
+    let next_step = "read, list on \"secret/data/other\". Add them to a policy";
     assert_failed("changed", &denied, Reason::MissingCapabilities, next_step);
     assert_eq!(kept.logins().await, 1, "the kept session answers the new question");
 }

@@ -91,7 +91,7 @@ async fn a_service_account_logs_in_by_the_kubernetes_method_and_each_refusal_is_
             "missing",
             auth(&mount, "sync", account_ref("missing", AUDIENCE)),
             Reason::ServiceAccountNotFound,
-            "create it",
+            "Create it",
         ),
         (
             "not-granted",
@@ -122,7 +122,7 @@ async fn a_service_account_logs_in_by_the_kubernetes_method_and_each_refusal_is_
     let accounts: Api<ServiceAccount> = Api::namespaced(stage.cluster.client.clone(), namespace);
     accounts.delete(ACCOUNT, &DeleteParams::default()).await.expect("it is deleted");
     stage.cluster.request_check("right", "now").await;
-    stage.fails("right", Reason::ServiceAccountNotFound, "create it").await;
+    stage.fails("right", Reason::ServiceAccountNotFound, "Create it").await;
 }
 
 async fn assert_tried_again_without_review(stage: &Stage, binding: &ClusterRoleBinding, auth: &Value) {

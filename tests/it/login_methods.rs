@@ -54,7 +54,7 @@ async fn a_client_certificate_logs_in_and_a_rotated_one_logs_in_anew() {
     let rows = [
         ("another-name", "web", Reason::IdentityNotAuthorized, "allowed_common_names"),
         ("another-ca", "web", Reason::InvalidCredentials, "CA"),
-        ("expired", "web", Reason::ClientCertificateExpired, "renew"),
+        ("expired", "web", Reason::ClientCertificateExpired, "Renew"),
     ];
     for (name, role, ..) in rows {
         stage.cluster.connect(name, &spec(name, role)).await;

@@ -41,7 +41,7 @@ async fn a_sealed_vault_shows_at_the_next_check_and_an_unsealed_one_by_itself() 
     vault.seal().await;
     cluster.request_check("connection", "now").await;
     let sealed = cluster.wait_reason("connection", Reason::Sealed).await;
-    assert_failed("sealed", &sealed, Reason::Sealed, "unseal it");
+    assert_failed("sealed", &sealed, Reason::Sealed, "Unseal it");
 
     vault.unseal().await;
     cluster.wait("connection", "Ready", NEXT_CHECK, is_ready).await;
@@ -69,7 +69,7 @@ async fn a_short_outage_leaves_the_status_alone_and_a_long_one_is_told() {
     vault.stop();
     let begin = Instant::now();
     let down = cluster.wait("connection", "not Ready", NEXT_CHECK * 2, |found| !is_ready(found)).await;
-    assert_failed("down", &down, Reason::ConnectionRefused, "check that Vault runs");
+    assert_failed("down", &down, Reason::ConnectionRefused, "Check that Vault is running");
     eprintln!("an outage was believed {:?} after its begin", begin.elapsed());
     assert!(begin.elapsed() >= GRACE);
     assert!(operator.checks("ConnectionRefused").await >= failed + 2, "one failure alone is not believed");

@@ -176,7 +176,7 @@ fn assert_refused(fault: Option<&Fault>) {
     };
     assert_eq!(refusal.rule(), Rule::Protected(Protected::Loopback));
     let said = refusal.to_string();
-    assert!(said.contains("its name leads to") && said.contains("a loopback address"), "{said}");
+    assert!(said.contains("its name resolves to") && said.contains("a loopback address"), "{said}");
 }
 
 #[tokio::test]

@@ -110,7 +110,7 @@ impl Route {
         add("unknown", tls(Ca::new().serving_as(&[&host])).await, plain.clone(), unknown);
         let not_tls = Some((Reason::NotTls, "does not speak TLS"));
         add("plain", FakeVault::not_tls().await, plain.clone(), not_tls);
-        let old = Some((Reason::TlsFailed, "1.2 or 1.3 is needed"));
+        let old = Some((Reason::TlsFailed, "1.2 or 1.3 is required"));
         add("old", FakeVault::with_old_tls().await, plain.clone(), old);
         for (version, spoken) in both {
             let serving = |name: &str| {

@@ -161,7 +161,7 @@ fn tell_of_input(manifests: &Manifests, verbose: bool, nothing_useful: bool) {
     }
     let more = manifests.ignored.len().saturating_sub(named);
     if more > 0 {
-        tell("note", &format!("{more} other objects are ignored (-v names them)"));
+        tell("note", &format!("{more} other objects are ignored (-v lists them)"));
     }
 }
 
@@ -194,7 +194,7 @@ impl Run {
             tell(
                 "error",
                 &format!(
-                    "VaultConnection {name} is not checked: {object}, which it names, cannot be used (see above)"
+                    "VaultConnection {name} is not checked, because it names {object}, which is invalid (see above)"
                 ),
             );
             return None;
@@ -262,7 +262,7 @@ fn told_of(name: &ConnectionRef, held: Held) -> (Fault, Timestamp) {
             tell(
                 "warning",
                 &format!(
-                    "{name}: the login is not tried, because Vault refused the same credential at {at:.0}, and too many refused logins lock the role for everybody: a changed credential is tried immediately, the same one after {until:.0}, or now with --force"
+                    "{name}: no login was attempted, because Vault rejected the same credential at {at:.0}, and too many rejected logins lock the role for everyone. A changed credential is tried immediately; the same one after {until:.0}, or now with --force"
                 ),
             );
             (fault, until)
@@ -271,7 +271,7 @@ fn told_of(name: &ConnectionRef, held: Held) -> (Fault, Timestamp) {
             tell(
                 "warning",
                 &format!(
-                    "{name}: the login is not tried, because logins of this role were refused lately, and too many lock it for everybody: the next is tried after {until:.0}, or now with --force"
+                    "{name}: no login was attempted, because Vault recently rejected logins of this role, and too many lock it for everyone. The next attempt is possible after {until:.0}, or now with --force"
                 ),
             );
             (Fault::BudgetSpent, until)

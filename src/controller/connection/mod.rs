@@ -95,7 +95,7 @@ async fn reconcile(object: &Guarded, context: &Context) -> Result<Requeue, Clust
             Ok(desired) => run.check_if_due(state, &desired).await,
             Err(error) => run.refuse(state, &error.to_string()).await,
         },
-        Err(error) => run.refuse(state, &format!("the spec cannot be read: {error}")).await,
+        Err(error) => run.refuse(state, &format!("The spec is invalid: {error}.")).await,
     }
 }
 
@@ -116,7 +116,7 @@ async fn expire(object: &Guarded, context: &Context) -> Result<(), ClusterError>
                 Ok(desired) => report::overdue(status, &around, &desired),
                 Err(error) => report::invalid_spec(status, &around, &error.to_string()),
             },
-            Err(error) => report::invalid_spec(status, &around, &format!("the spec cannot be read: {error}")),
+            Err(error) => report::invalid_spec(status, &around, &format!("The spec is invalid: {error}.")),
         })
     })
     .await

@@ -90,7 +90,7 @@ async fn reconcile(object: &GuardedGateway, context: &GatewayContext) -> Result<
     match object.0.as_ref().map(|gateway| DesiredGateway::parse(&gateway.spec)) {
         Ok(Ok(desired)) => run.check_if_due(state, &desired).await,
         Ok(Err(error)) => run.refuse(state, &error.to_string()).await,
-        Err(error) => run.refuse(state, &format!("the spec cannot be read: {error}")).await,
+        Err(error) => run.refuse(state, &format!("The spec is invalid: {error}.")).await,
     }
 }
 
@@ -132,7 +132,7 @@ async fn forget(name: &GatewayName, context: &GatewayContext) {
     if !users.is_empty() {
         let names: Vec<_> = users.iter().take(10).map(|user| user.name.as_str()).collect();
         let note = format!(
-            "the gateway was deleted in use; the connections that name it fail now ({} in all): {}",
+            "The gateway was deleted while in use. The connections that name it now fail ({} in all): {}",
             users.len(),
             names.join(", ")
         );

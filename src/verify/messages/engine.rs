@@ -10,7 +10,10 @@ use crate::{
 pub(super) fn of_engine(fault: &EngineFault, desired: &Desired) -> (Reason, String) {
     let Some(DesiredEngine { mount, version }) = &desired.engine else {
         // A fault of another spec than this one: the next check tells.
-        return (Reason::SecretsMountNotFound, "spec.require.secretSync: checked again soon".to_owned());
+        return (
+            Reason::SecretsMountNotFound,
+            "spec.require.secretSync has changed. It is checked again soon.".to_owned(),
+        );
     };
     let mount = mount.as_str();
     let place = match &desired.target.namespace {
@@ -21,7 +24,7 @@ pub(super) fn of_engine(fault: &EngineFault, desired: &Desired) -> (Reason, Stri
         EngineFault::NotFound => (
             Reason::SecretsMountNotFound,
             format!(
-                "the login works, but no secrets engine is mounted at {place}: correct spec.require.secretSync.mount, or spec.namespace (vault secrets list)"
+                "The login works, but no secrets engine is mounted at {place}. Correct spec.require.secretSync.mount or spec.namespace; `vault secrets list` shows the mounts."
             ),
         ),
         EngineFault::Inside(engine) => {
@@ -29,25 +32,25 @@ pub(super) fn of_engine(fault: &EngineFault, desired: &Desired) -> (Reason, Stri
             let advice = if rest == "data" {
                 "the operator adds data/ itself"
             } else {
-                "the rest belongs into spec.require.secretSync.path"
+                "the rest belongs in spec.require.secretSync.path"
             };
             (
                 Reason::SecretsMountNotFound,
                 format!(
-                    "the login works, but {place} is not a mount: it is a path inside the secrets engine at {engine:?}; write the mount only into spec.require.secretSync.mount: {engine:?} ({advice})"
+                    "The login works, but {place} is not a mount: it is a path inside the secrets engine at {engine:?}. Set spec.require.secretSync.mount to {engine:?}; {advice}."
                 ),
             )
         }
         EngineFault::NotKv => (
             Reason::NotKv,
             format!(
-                "the login works, but the secrets engine at {place} is not a KV engine, so secrets cannot be synced to it: correct spec.require.secretSync.mount (vault secrets list)"
+                "The login works, but the secrets engine at {place} is not a KV engine, so secrets cannot be synced to it. Correct spec.require.secretSync.mount; `vault secrets list` shows the mounts."
             ),
         ),
         EngineFault::Version(found) => (
             Reason::KvVersionMismatch,
             format!(
-                "the login works, but the KV engine at {place} has version {0}, not {1} as spec.require.secretSync says: name another mount, or set spec.require.secretSync.kvVersion: V{0}",
+                "The login works, but the KV engine at {place} has version {0}, and spec.require.secretSync requires version {1}. Set spec.require.secretSync.kvVersion to V{0}, or name another mount.",
                 found.number(),
                 version.number()
             ),

@@ -31,7 +31,7 @@ pub(super) fn of_login(fault: &LoginFault, desired: &Desired) -> (Reason, String
         LoginFault::MountNotFound => (
             Reason::MountNotFound,
             format!(
-                "there is no {} method at {}: correct {}.mount (vault auth list)",
+                "There is no {} auth method at {}. Correct {}.mount; `vault auth list` shows the mounts.",
                 method.title(),
                 login_path(desired),
                 method.field()
@@ -40,7 +40,9 @@ pub(super) fn of_login(fault: &LoginFault, desired: &Desired) -> (Reason, String
         LoginFault::NamespaceNotFound => namespace_not_found(desired),
         LoginFault::MfaRequired => (
             Reason::MfaRequired,
-            format!("{at} asks for a second factor, which the operator cannot give: exempt this role"),
+            format!(
+                "Vault requires a second factor at {at}, which the operator cannot provide. Exempt this role from MFA."
+            ),
         ),
         LoginFault::Unexpected { status } => unexpected(Operation::Login, *status, desired),
     }
@@ -54,35 +56,35 @@ fn of_role(fault: &LoginFault, at: &str, desired: &Desired) -> (Reason, String) 
     match fault {
         LoginFault::RoleNotFound => (
             Reason::RoleNotFound,
-            format!("{role} does not exist at {at}: correct {field}.role, or create it at that mount"),
+            format!("Vault found no such role at {at}: {role}. Correct {field}.role, or create the role at that mount."),
         ),
         LoginFault::RoleTypeMismatch => (
             Reason::RoleTypeMismatch,
-            format!("{role} at {at} is for logins by a browser: create one with role_type=jwt, and name it in {field}.role"),
+            format!("Vault accepts only browser logins for {role} at {at}. Create a role with role_type=jwt, and name it in {field}.role."),
         ),
         LoginFault::AudienceMismatch => (
             Reason::AudienceMismatch,
-            format!("the token is not for an audience that {role} at {at} expects: make {field}.serviceAccountRef.audiences, or the JWT's `aud`, and the role's `audience` (Kubernetes) or `bound_audiences` (JWT) the same"),
+            format!("Vault rejected the token at {at}, because {role} expects another audience. Use the same audience in {field}.serviceAccountRef.audiences (or the JWT's `aud`) and in the role's `audience` (Kubernetes) or `bound_audiences` (JWT)."),
         ),
         LoginFault::Expired => (
             Reason::JwtExpired,
-            format!("Vault takes the JWT at {at} for expired or not valid yet: put a new one into what {field} names; if it is a token of a ServiceAccount, compare the clocks of Vault and of the cluster"),
+            format!("Vault rejected the JWT at {at}, because it has expired or is not valid yet. Store a new one in the Secret named in {field}; if it is a ServiceAccount's token, compare the clocks of Vault and the cluster."),
         ),
         LoginFault::NotConfigured => (
             Reason::AuthMethodNotConfigured,
-            format!("the {title} method at {at} is mounted but not configured: write its `config` (vault write auth/MOUNT/config ...)"),
+            format!("The {title} auth method at {at} is mounted but not configured. Configure it with `vault write auth/MOUNT/config ...`."),
         ),
         LoginFault::CertificateNotSeen => (
             Reason::ClientCertificateNotSeen,
-            format!("Vault got no client certificate at {at}: its listener must not have tls_disable_client_certs, nothing between may end TLS (such as a load balancer), and spec.instanceUrl must begin with https://"),
+            format!("Vault received no client certificate at {at}. Use https:// in spec.instanceUrl, remove tls_disable_client_certs from Vault's listener, and do not terminate TLS in between, for example at a load balancer."),
         ),
         LoginFault::CertificateExpired => (
             Reason::ClientCertificateExpired,
-            "the client certificate that spec.tls.clientCertificate names has expired or is not valid yet: renew it; if it is valid, compare the clocks of the operator and Vault".to_owned(),
+            "The client certificate named in spec.tls.clientCertificate has expired or is not valid yet. Renew it; if it is valid, compare the clocks of the operator and Vault.".to_owned(),
         ),
         LoginFault::DirectoryUnavailable => (
             Reason::DirectoryUnavailable,
-            format!("Vault cannot reach its directory at {at}: check `url` in the configuration of the {title} method, and the directory"),
+            format!("Vault could not reach the directory server for {at}. Check the directory server, and `url` in the configuration of the {title} auth method."),
         ),
         LoginFault::NotAuthorized
         | LoginFault::Unverified
@@ -95,7 +97,7 @@ fn of_role(fault: &LoginFault, at: &str, desired: &Desired) -> (Reason, String) 
         | LoginFault::MfaRequired
         | LoginFault::Unexpected { .. } => (
             Reason::IdentityNotAuthorized,
-            format!("{role} at {at} is not for this identity: {}", method.not_authorized()),
+            format!("Vault does not allow this identity to log in with {role} at {at}. {}", method.not_authorized()),
         ),
     }
 }
@@ -107,13 +109,13 @@ pub(super) fn of_wrapping(fault: &WrapFault, asked: Asked, desired: &Desired) ->
         WrapFault::Spent => (
             Reason::WrappingTokenSpent,
             format!(
-                "the wrapping token that {field} names cannot be opened: it was opened before (by this operator until it restarted; by anybody else, that is a security incident) or has expired; put a new one there"
+                "Vault cannot unwrap the wrapping token named in {field}: it has expired, or was already unwrapped. Store a new wrapping token there. If neither you nor this operator (before a restart) unwrapped it, this is a security incident."
             ),
         ),
         WrapFault::OtherOrigin => (
             Reason::WrappingTokenForeign,
             format!(
-                "the wrapping token that {field} names was not made by generating a secret id at this mount, and is not opened: find out who put it there, and put the right one there"
+                "The wrapping token named in {field} was not created by generating a secret ID at this mount, so it was not unwrapped. Store the right one there, and find out who stored this one."
             ),
         ),
         WrapFault::NamespaceNotFound => namespace_not_found(desired),
@@ -137,7 +139,7 @@ pub(super) fn of_own_token(fault: &SelfFault, asked: Asked, desired: &Desired) -
         SelfFault::NotPermitted { at } => (
             Reason::TokenUnusable,
             format!(
-                "the login may not use {}: give its role or token the policy `default` (Vault refused {})",
+                "The login may not use {}. Add the policy `default` to its role or token; Vault denied {}.",
                 at.path(&login_path(desired)),
                 request(*at, desired)
             ),
@@ -146,7 +148,7 @@ pub(super) fn of_own_token(fault: &SelfFault, asked: Asked, desired: &Desired) -
         SelfFault::NamespacesUnsupported => (
             Reason::NamespaceNotFound,
             format!(
-                "the Vault at {} has no namespaces (they are in Vault Enterprise and OpenBao) and ignores the one that is named: remove spec.namespace, or correct spec.instanceUrl",
+                "The Vault at {} has no namespaces (Vault Enterprise and OpenBao have) and ignores the one in spec.namespace. Remove spec.namespace, or correct spec.instanceUrl.",
                 desired.target.instance
             ),
         ),
@@ -160,7 +162,7 @@ fn namespace_not_found(desired: &Desired) -> (Reason, String) {
     (
         Reason::NamespaceNotFound,
         format!(
-            "the instance has no Vault namespace {:?}: correct spec.namespace (vault namespace list)",
+            "The instance has no Vault namespace {:?}. Correct spec.namespace; `vault namespace list` shows the namespaces.",
             namespace(desired)
         ),
     )
@@ -174,7 +176,7 @@ fn namespace_mismatch(of: Option<&str>, desired: &Desired) -> (Reason, String) {
         Some(own) => (format!("the Vault namespace {own:?}"), format!("set spec.namespace to {own:?}")),
     };
     let message = format!(
-        "the token belongs to {own} and may do nothing in {:?}, which this connection is about: {correct}, or use a token of that namespace",
+        "The token belongs to {own} and has no permissions in the namespace {:?}, which this connection uses. To fix it, {correct}, or use a token of that namespace.",
         namespace(desired)
     );
     (Reason::TokenNamespaceMismatch, message)
@@ -189,7 +191,7 @@ fn unexpected(at: Operation, status: u16, desired: &Desired) -> (Reason, String)
     (
         Reason::UnexpectedAnswer,
         format!(
-            "Vault answers {} with HTTP {status} and something that its documentation does not name: look at its log",
+            "Vault answered {} with HTTP {status} and an undocumented response. Check Vault's log.",
             request(at, desired)
         ),
     )

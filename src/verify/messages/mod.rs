@@ -26,7 +26,7 @@ pub(super) fn of_observation(seen: &Observation, desired: &Desired) -> Option<(R
     let fault = seen.fault.as_ref()?;
     let (reason, message) = of_fault(fault, seen.asked, desired);
     let hint = seen.suspicion.as_ref().filter(|_| is_a_refusal(fault));
-    Some((reason, hint.map_or(message.clone(), |hint| format!("{message}. {}", slip::suspected(hint)))))
+    Some((reason, hint.map_or(message.clone(), |hint| format!("{message} {}", slip::suspected(hint)))))
 }
 
 /// Whether a fault says that the credential is wrong.
@@ -54,7 +54,7 @@ pub(super) fn of_fault(fault: &Fault, asked: Asked, desired: &Desired) -> (Reaso
     match fault {
         Fault::Overdue => (
             Reason::CheckOverdue,
-            "no check could be made in time, so nobody knows whether the login still works: the operator or the Kubernetes API is overloaded; raise spec.check.interval, or ask those who run the operator to raise --concurrency".to_owned(),
+            "No check completed in time, so it is unknown whether the login still works. Raise spec.check.interval, or ask the operator's administrator to raise --concurrency: the operator or the Kubernetes API is overloaded.".to_owned(),
         ),
         Fault::Reference(fault) => of_reference(fault),
         Fault::Transport(fault) => {
@@ -71,16 +71,16 @@ pub(super) fn of_fault(fault: &Fault, asked: Asked, desired: &Desired) -> (Reaso
         Fault::Own(fault) => login::of_own_token(fault, asked, desired),
         Fault::BudgetSpent => (
             Reason::LoginBudgetSpent,
-            "this login was not tried: others of its role were refused lately, and one more could lock the role. The operator waits until status.nextLoginTime. Fix the credentials in the connections that use this role: a changed Secret is tried at once".to_owned(),
+            "No login was attempted: Vault recently rejected logins of this role, and one more could lock it. Fix the credentials in the connections that use this role; a changed Secret is tried immediately. The next attempt is at status.nextLoginTime.".to_owned(),
         ),
         Fault::LoginQueued => (
             Reason::LoginQueued,
-            "this login was not tried: it waited for others at this instance until spec.check.timeout was over; raise that, or ask those who run the operator to raise --max-logins-per-second".to_owned(),
+            "No login was attempted: other logins to this instance were waiting until spec.check.timeout had passed. Raise spec.check.timeout, or ask the operator's administrator to raise --max-logins-per-second.".to_owned(),
         ),
         Fault::Missing(missing) => (
             Reason::MissingCapabilities,
             format!(
-                "the login works but lacks {}: extend the policies of its role or token",
+                "The login works, but lacks these capabilities: {}. Add them to a policy of its role or token.",
                 capabilities(missing)
             ),
         ),

@@ -16,20 +16,18 @@ pub(super) fn of_server(fault: &ServerFault, asked: Asked, desired: &Desired) ->
         ServerFault::NotVault { status } => not_vault(*status, asked, desired),
         ServerFault::HttpsRequired => (
             Reason::HttpsRequired,
-            format!(
-                "{instance} wants TLS: write https:// into spec.instanceUrl, with the port that speaks it"
-            ),
+            format!("{instance} requires TLS. Use https:// in spec.instanceUrl, with the TLS port."),
         ),
         ServerFault::ForwardedForRequired => (
             Reason::ForwardedForRequired,
             format!(
-                "Vault refuses {at} at {instance}, since it has no X-Forwarded-For header that Vault trusts: write the address of the load balancer that adds it into spec.instanceUrl, or change x_forwarded_for_reject_not_present and x_forwarded_for_authorized_addrs in the listener block of Vault's configuration"
+                "Vault at {instance} rejected {at}, because it has no X-Forwarded-For header that Vault trusts. Set spec.instanceUrl to the load balancer that adds the header, or change x_forwarded_for_reject_not_present and x_forwarded_for_authorized_addrs in the listener block of Vault's configuration."
             ),
         ),
         ServerFault::Redirected { host } => (
             Reason::Redirected,
             format!(
-                "{instance} redirects {at} to {}; nothing is sent there: write the address that serves requests itself into spec.instanceUrl",
+                "{instance} redirects {at} to {}, and the operator does not follow redirects. Set spec.instanceUrl to the address that serves requests itself.",
                 host.as_deref().unwrap_or("an address that does not parse")
             ),
         ),
@@ -38,50 +36,52 @@ pub(super) fn of_server(fault: &ServerFault, asked: Asked, desired: &Desired) ->
             (
                 Reason::NoActiveNode,
                 format!(
-                    "the node at {instance} is a standby that has no active node to hand {at} on to{active}, or does not forward requests: during an election this passes; if it stays, check the cluster (vault operator raft list-peers), or write the address of the active node or of a load balancer into spec.instanceUrl"
+                    "The standby node at {instance} could not forward {at} to an active node{active}. During an election, wait. Otherwise, check the cluster with `vault operator raft list-peers`, or set spec.instanceUrl to the active node or a load balancer."
                 ),
             )
         }
         ServerFault::Sealed => (
             Reason::Sealed,
-            format!("the instance at {instance} is sealed: unseal it (vault operator unseal)"),
+            format!("The instance at {instance} is sealed. Unseal it with `vault operator unseal`."),
         ),
         ServerFault::NotInitialized => (
             Reason::NotInitialized,
-            format!("the instance at {instance} is not initialized: initialize it (vault operator init)"),
+            format!(
+                "The instance at {instance} is not initialized. Initialize it with `vault operator init`."
+            ),
         ),
         ServerFault::DisasterRecoverySecondary => (
             Reason::DisasterRecoverySecondary,
             format!(
-                "{instance} belongs to a disaster recovery secondary, which serves no logins: write the address of the primary into spec.instanceUrl"
+                "{instance} belongs to a disaster recovery secondary, which does not accept logins. Set spec.instanceUrl to the primary."
             ),
         ),
         ServerFault::StandbyDisconnected => (
             Reason::StandbyDisconnected,
             format!(
-                "the standby node at {instance} has lost its active node: look at the state of the cluster"
+                "The standby node at {instance} has lost its active node. Check the state of the Vault cluster."
             ),
         ),
         ServerFault::NodeRemoved => (
             Reason::NodeRemoved,
             format!(
-                "the node at {instance} was removed from its cluster: write the address of another node into spec.instanceUrl"
+                "The node at {instance} was removed from its cluster. Set spec.instanceUrl to another node."
             ),
         ),
         ServerFault::RateLimited { .. } => (
             Reason::RateLimited,
             format!(
-                "{instance} answers {at} with HTTP 429 and asks to wait: look at the rate limits and quotas of the instance"
+                "{instance} answered {at} with HTTP 429 (too many requests). Check the rate limits and quotas of the instance."
             ),
         ),
         ServerFault::ServerError { status, .. } => (
             Reason::ServerError,
-            format!("Vault at {instance} answers {at} with HTTP {status}: look at the log of the instance"),
+            format!("Vault at {instance} answered {at} with HTTP {status}. Check the log of the instance."),
         ),
         ServerFault::ProxyError { status, .. } => (
             Reason::ServerError,
             format!(
-                "what stands before Vault at {instance}, such as a load balancer, answers {at} with HTTP {status}: check that it has a healthy node behind it, and the log of the instance"
+                "A load balancer or proxy in front of Vault at {instance} answered {at} with HTTP {status}. Check that it has a healthy Vault node behind it, and check the log of the instance."
             ),
         ),
     }
@@ -94,17 +94,17 @@ fn not_vault(status: u16, asked: Asked, desired: &Desired) -> (Reason, String) {
     // A success that is not Vault's, as it is cut off or a page, may be anybody's.
     if asked.proven < Some(ConditionType::ServerReady) || status < 300 {
         let message = format!(
-            "what answers {at} at {instance} (HTTP {status}) does not speak Vault's API: check host, port and path prefix in spec.instanceUrl, and whether a proxy or firewall on the way answers in Vault's place"
+            "The server at {instance} is not Vault: it answered {at} with HTTP {status} and a response that Vault does not send. Check the host, port and path prefix in spec.instanceUrl, and whether a proxy or firewall answers in place of Vault."
         );
         return (Reason::NotVault, message);
     }
     let advice = match status {
-        405 => "let it pass this method",
-        413 => "raise its limit for the size of a request",
-        _ => "let it pass this request",
+        405 => "Allow this HTTP method there",
+        413 => "Raise its limit for the size of a request",
+        _ => "Allow this request there",
     };
     let message = format!(
-        "something that stands before Vault at {instance}, such as a proxy or a firewall, answers {at} with HTTP {status} in Vault's place: {advice}"
+        "A proxy or firewall in front of Vault at {instance} answered {at} with HTTP {status} in place of Vault. {advice}."
     );
     (Reason::RequestBlocked, message)
 }

@@ -24,33 +24,33 @@ pub(super) fn of_transport(fault: &TransportFault, desired: &Desired) -> (Reason
     match fault {
         TransportFault::NotAllowed(refusal) => (
             Reason::AddressNotAllowed,
-            format!("{address} may not be dialled: {refusal}"),
+            format!("Connections to {address} are not allowed: {refusal}"),
         ),
         TransportFault::PlainHttp => (
             Reason::PlainHttpNotAllowed,
-            "spec.instanceUrl is http://, which sends credentials unencrypted: write https://, or ask those who run the operator for --allow-plain-http".to_owned(),
+            "spec.instanceUrl begins with http://, which would send credentials unencrypted. Use https://, or ask the operator's administrator to set --allow-plain-http.".to_owned(),
         ),
         TransportFault::NameNotResolved => (
             Reason::NameNotResolved,
             match &desired.target.gateway {
                 Some(gateway) => format!(
-                    "the name {host} has no address: correct spec.instanceUrl or the name's DNS record; an endpoint with socks5:// of {} leaves that to the operator, one with socks5h:// to the proxy",
+                    "The host name {host} does not resolve to an address. Correct spec.instanceUrl or the DNS record. With a socks5:// endpoint of {}, the operator resolves the name; with socks5h://, the proxy does.",
                     ObjectName::gateway(gateway)
                 ),
-                None => format!("the name {host} has no address: correct spec.instanceUrl or the name's DNS record"),
+                None => format!("The host name {host} does not resolve to an address. Correct spec.instanceUrl or the DNS record."),
             },
         ),
         TransportFault::Refused => (
             Reason::ConnectionRefused,
-            format!("{address} refused the connection: check that Vault runs and listens on this port"),
+            format!("{address} refused the connection. Check that Vault is running and listening on this port."),
         ),
         TransportFault::Failed => (
             Reason::ConnectionFailed,
-            format!("the connection to {address} could not be made or broke: check the network, firewalls and load balancers on the way"),
+            format!("The connection to {address} failed or was closed before a response. Check the network, firewalls and load balancers in between."),
         ),
         TransportFault::TimedOut => (
             Reason::Timeout,
-            format!("{address} gave no answer in time (spec.check.timeout is {}): check the way to it, such as firewalls that drop packets, or raise that time", seconds(desired)),
+            format!("{address} did not respond within {} (spec.check.timeout). Check the network path, such as firewalls that drop packets, or raise spec.check.timeout.", seconds(desired)),
         ),
         TransportFault::OutOfResources => of_own_resources(&address),
         TransportFault::Tls(fault) => of_tls(fault, &address, desired),
@@ -67,13 +67,13 @@ fn of_tls(fault: &TlsFault, address: &str, desired: &Desired) -> (Reason, String
         TlsFault::UnknownAuthority => (
             Reason::UnknownAuthority,
             format!(
-                "the certificate of {address} is signed by a CA that this connection does not trust: put the certificate of that CA into spec.tls.caBundle (and let the server send its intermediate CA certificates)"
+                "The certificate of {address} is signed by a CA that this connection does not trust. Add the certificate of that CA to spec.tls.caBundle, and make sure that the server sends its intermediate CA certificates."
             ),
         ),
         TlsFault::SelfSigned { subject } => (
             Reason::UnknownAuthority,
             format!(
-                "the certificate of {address} ({subject}) is self-signed: put this certificate itself into spec.tls.caBundle, after comparing its fingerprint with the server's"
+                "The certificate of {address} ({subject}) is self-signed. Add this certificate to spec.tls.caBundle after comparing its fingerprint with the server's."
             ),
         ),
         TlsFault::AuthorityOutOfTime { subject, is_over } => {
@@ -82,55 +82,55 @@ fn of_tls(fault: &TlsFault, address: &str, desired: &Desired) -> (Reason, String
         TlsFault::Expired { part: ChainPart::Server | ChainPart::Authority, subject: _ } => (
             Reason::CertificateExpired,
             format!(
-                "the certificate of {address} has expired or is not valid yet: renew it, or correct the clocks"
+                "The certificate of {address} has expired or is not valid yet. Renew it, or correct the clocks."
             ),
         ),
         TlsFault::Expired { part: ChainPart::Intermediate, subject } => (
             Reason::CertificateExpired,
             format!(
-                "{address} sends the certificate of an intermediate CA ({subject}) that has expired or is not valid yet: renew it on the server, or correct the clocks"
+                "{address} sends an intermediate CA certificate ({subject}) that has expired or is not valid yet. Renew it on the server, or correct the clocks."
             ),
         ),
         TlsFault::WrongName { listed } => return of_wrong_name(listed, address, desired),
         TlsFault::Flawed { subject, flaw } => (
             Reason::CertificateNotAcceptable,
-            format!("a certificate of {address} {}", of_flaw(subject, flaw)),
+            format!("A certificate of {address} {}", of_flaw(subject, flaw)),
         ),
         TlsFault::ClientCertificateExpired => (
             Reason::ClientCertificateExpired,
             format!(
-                "{address} does not accept the client certificate that spec.tls.clientCertificate names, which has expired or is not valid yet: renew it"
+                "{address} rejected the client certificate named in spec.tls.clientCertificate, which has expired or is not valid yet. Renew it."
             ),
         ),
         TlsFault::ClientCertificate => return of_client_certificate(address, desired),
         TlsFault::NotTls => (
             Reason::NotTls,
             format!(
-                "{address} does not speak TLS: check the port, and whether Vault has TLS switched off there (then spec.instanceUrl is http://)"
+                "{address} does not speak TLS. Check the port. If Vault has TLS disabled there, spec.instanceUrl must begin with http://."
             ),
         ),
         TlsFault::OldVersion => (
             Reason::TlsFailed,
             format!(
-                "{address} speaks only versions of TLS that are too old (1.2 or 1.3 is needed): set tls_min_version of its listener to tls12, or update it"
+                "{address} supports only TLS versions that are too old (1.2 or 1.3 is required). Set tls_min_version of its listener to tls12, or update it."
             ),
         ),
         TlsFault::NothingInCommon => (
             Reason::TlsFailed,
             format!(
-                "{address} and the operator have no cipher suite, key exchange or signature in common: check tls_cipher_suites of its listener (ECDHE with AES-GCM or ChaCha20 is needed), the key of its certificate (RSA, Ed25519, or ECDSA on P-256, P-384 or P-521), and whether it demands a client certificate (spec.tls.clientCertificate)"
+                "{address} and the operator have no TLS cipher suite, key exchange or signature algorithm in common. Check tls_cipher_suites of its listener (ECDHE with AES-GCM or ChaCha20 is required), the key of its certificate (RSA, Ed25519, or ECDSA on P-256, P-384 or P-521), and whether it requires a client certificate (spec.tls.clientCertificate)."
             ),
         ),
         TlsFault::UnknownName => (
             Reason::TlsFailed,
             format!(
-                "{address} has no certificate for the name that it was asked for: write the name of the server into spec.tls.serverName"
+                "{address} has no certificate for the requested name. Set spec.tls.serverName to the name of the server."
             ),
         ),
         TlsFault::Other => (
             Reason::TlsFailed,
             format!(
-                "the TLS handshake with {address} failed: check which TLS versions it speaks (1.2 or 1.3 is needed) and whether it demands a client certificate (spec.tls.clientCertificate)"
+                "The TLS handshake with {address} failed. Check that it supports TLS 1.2 or 1.3, and whether it requires a client certificate (spec.tls.clientCertificate)."
             ),
         ),
     };
@@ -139,12 +139,12 @@ fn of_tls(fault: &TlsFault, address: &str, desired: &Desired) -> (Reason, String
 
 fn of_authority_out_of_time(address: &str, subject: &str, is_over: bool) -> String {
     let what = if is_over {
-        "has expired: renew that CA, and put its new certificate into spec.tls.caBundle"
+        "has expired. Renew that CA, and put its new certificate in spec.tls.caBundle."
     } else {
-        "is not valid yet: correct the clocks, or put the certificate that is valid now into spec.tls.caBundle"
+        "is not valid yet. Correct the clocks, or put the certificate that is valid now in spec.tls.caBundle."
     };
     format!(
-        "the certificate of {address} is signed by the CA {subject}, whose own certificate in the CA bundle {what}"
+        "The certificate of {address} is signed by the CA {subject}, whose certificate in the CA bundle {what}"
     )
 }
 
@@ -153,13 +153,13 @@ fn of_client_certificate(address: &str, desired: &Desired) -> (Reason, String) {
         None => (
             Reason::ClientCertificateRequired,
             format!(
-                "{address} asks for a client certificate: name a Secret with one in spec.tls.clientCertificate"
+                "{address} requires a client certificate. Name a Secret that contains one in spec.tls.clientCertificate."
             ),
         ),
         Some(_) => (
             Reason::ClientCertificateRejected,
             format!(
-                "{address} does not accept the client certificate that spec.tls.clientCertificate names: put one there that is signed by a CA which this server trusts for clients, and in its time"
+                "{address} rejected the client certificate named in spec.tls.clientCertificate. Use a valid certificate signed by a CA that this server trusts for clients."
             ),
         ),
     }
@@ -175,7 +175,7 @@ fn of_wrong_name(listed: &[String], address: &str, desired: &Desired) -> (Reason
     (
         Reason::CertificateNameMismatch,
         format!(
-            "the certificate of {address} is not for the name {name}, {listed}: write a name into {field} that the certificate lists"
+            "The certificate of {address} is not for the name {name}, {listed}. Set {field} to a name that the certificate lists."
         ),
     )
 }
@@ -201,34 +201,34 @@ fn of_flaw(subject: &str, flaw: &Flaw) -> String {
     let weak = |weakness: &Weakness| match weakness {
         Weakness::ShortKey { bits } => {
             format!(
-                "or of its CA ({subject}) has an RSA key of {bits} bits, which is too weak: issue it anew with 2048 bits or more"
+                "or of its CA ({subject}) has an RSA key of {bits} bits, which is too weak. Reissue it with 2048 bits or more."
             )
         }
         Weakness::OldHash(hash) => {
             format!(
-                "or of its CA ({subject}) is signed with {hash}, which can be forged: issue it anew with SHA-256"
+                "or of its CA ({subject}) is signed with {hash}, which can be forged. Reissue it with SHA-256."
             )
         }
         Weakness::Unsupported(what) => {
             format!(
-                "or of its CA ({subject}) uses {what}, which the operator does not support: issue it anew with RSA, P-256, P-384 or Ed25519"
+                "or of its CA ({subject}) uses {what}, which the operator does not support. Reissue it with RSA, P-256, P-384 or Ed25519."
             )
         }
     };
     match flaw {
         Flaw::Authority => format!(
-            "({subject}) is that of a CA, used as the server's own: issue a certificate for the server, or put this one itself into the CA bundle"
+            "({subject}) is a CA certificate, used as the server's own. Issue a certificate for the server, or add this one to the CA bundle."
         ),
         Flaw::Usage => format!(
-            "({subject}) is not for servers (its extended key usage lacks serverAuth): issue it anew with that usage"
+            "({subject}) is not for servers: its extended key usage lacks serverAuth. Reissue it with that usage."
         ),
         Flaw::NameConstraint => format!(
-            "({subject}) is for a name that the name constraints of its CA do not permit: use a permitted name, or another CA"
+            "({subject}) is for a name that the name constraints of its CA do not permit. Use a permitted name, or another CA."
         ),
         Flaw::Weak(weakness) => weak(weakness),
-        Flaw::Malformed => format!(
-            "({subject}) does not parse, or has a critical extension that is not known: issue it anew"
-        ),
+        Flaw::Malformed => {
+            format!("({subject}) cannot be parsed, or has an unknown critical extension. Reissue it.")
+        }
     }
 }
 
@@ -244,7 +244,7 @@ pub(in crate::verify) fn of_endpoint(
             return (
                 Reason::GatewayLoginRefused,
                 format!(
-                    "{endpoint} does not accept the login, or asks for one: fix the Secret that `credentials` of this endpoint names, or name one there"
+                    "{endpoint} rejected the login of the operator, or requires one. Correct the Secret named in `credentials` of this endpoint, or name one there."
                 ),
             );
         }
@@ -253,7 +253,7 @@ pub(in crate::verify) fn of_endpoint(
             return (
                 Reason::GatewayLoginRefused,
                 format!(
-                    "{endpoint} accepts only logins by {offers}, and the operator can only log in by Basic: let the proxy accept Basic for this client, or let this client pass without a login"
+                    "{endpoint} accepts only {offers} logins, and the operator supports only Basic. Allow Basic for this client at the proxy, or allow this client without a login."
                 ),
             );
         }
@@ -262,37 +262,41 @@ pub(in crate::verify) fn of_endpoint(
             return (
                 Reason::GatewayRefusesTarget,
                 format!(
-                    "{endpoint} makes no connection to {target}: check that the proxy allows it, and that the instance runs and can be reached from there"
+                    "{endpoint} did not connect to {target}. Check that the proxy allows it, and that the instance is running and reachable from the proxy."
                 ),
             );
         }
         EndpointProblem::NotProxy => {
             return (
                 Reason::NotProxy,
-                format!("what answers at {endpoint} is no such proxy: check the scheme and the port"),
+                format!(
+                    "The server at {endpoint} is not a proxy of this scheme. Check the scheme and the port."
+                ),
             );
         }
     };
     let unreachable = |what: &str| (Reason::GatewayUnreachable, format!("{endpoint} {what}"));
     match &**fault {
         TransportFault::NotAllowed(refusal) => {
-            (Reason::AddressNotAllowed, format!("{endpoint} may not be dialled: {refusal}"))
+            (Reason::AddressNotAllowed, format!("Connections to {endpoint} are not allowed: {refusal}"))
         }
-        TransportFault::NameNotResolved => {
-            unreachable("has a name without an address: correct the url or the name's DNS record")
-        }
+        TransportFault::NameNotResolved => unreachable(
+            "has a host name that does not resolve to an address. Correct the URL or the DNS record.",
+        ),
         TransportFault::Refused => {
-            unreachable("refused the connection: check that the proxy runs and listens on this port")
+            unreachable("refused the connection. Check that the proxy is running and listening on this port.")
         }
-        TransportFault::TimedOut => unreachable("gave no answer in time: check the proxy and the way to it"),
+        TransportFault::TimedOut => {
+            unreachable("did not respond in time. Check the proxy and the network path to it.")
+        }
         TransportFault::OutOfResources => of_own_resources(endpoint),
         TransportFault::Tls(fault) => {
             (Reason::GatewayUnreachable, format!("{endpoint} {}", of_proxy_tls(fault)))
         }
         // The others cannot come from a proxy.
-        TransportFault::Failed | TransportFault::PlainHttp | TransportFault::Gateway(_) => {
-            unreachable("cannot be reached, or ended the connection: check the proxy and the way to it")
-        }
+        TransportFault::Failed | TransportFault::PlainHttp | TransportFault::Gateway(_) => unreachable(
+            "cannot be reached, or closed the connection. Check the proxy and the network path to it.",
+        ),
     }
 }
 
@@ -300,43 +304,43 @@ pub(in crate::verify) fn of_endpoint(
 fn of_proxy_tls(fault: &TlsFault) -> String {
     let said = match fault {
         TlsFault::UnknownAuthority => {
-            "shows a certificate of a CA that is not trusted: put the certificate of that CA into tls.caBundle of this endpoint"
+            "presents a certificate of a CA that is not trusted. Add the certificate of that CA to tls.caBundle of this endpoint."
         }
         TlsFault::SelfSigned { .. } => {
-            "shows a certificate that is self-signed: put this certificate itself into tls.caBundle of this endpoint"
+            "presents a self-signed certificate. Add this certificate to tls.caBundle of this endpoint."
         }
         TlsFault::AuthorityOutOfTime { subject, .. } => {
             return format!(
-                "shows a certificate of the CA {subject}, whose own certificate in tls.caBundle of this endpoint has expired or is not valid yet: renew it"
+                "presents a certificate of the CA {subject}, whose certificate in tls.caBundle of this endpoint has expired or is not valid yet. Renew it."
             );
         }
-        TlsFault::Expired { .. } => "shows a certificate that has expired or is not valid yet: renew it",
+        TlsFault::Expired { .. } => "presents a certificate that has expired or is not valid yet. Renew it.",
         TlsFault::WrongName { listed } => {
             return format!(
-                "shows a certificate for another name, {}: write a name that it lists into tls.serverName of this endpoint",
+                "presents a certificate for another name, {}. Set tls.serverName of this endpoint to a name that the certificate lists.",
                 names(listed)
             );
         }
         TlsFault::Flawed { subject, flaw } => {
-            return format!("shows a certificate that {}", of_flaw(subject, flaw));
+            return format!("presents a certificate that {}", of_flaw(subject, flaw));
         }
         TlsFault::ClientCertificate => {
-            "asks for a client certificate, or does not accept the one that it got: fix tls.clientCertificate of this endpoint"
+            "requires a client certificate, or rejected the one it received. Correct tls.clientCertificate of this endpoint."
         }
         TlsFault::ClientCertificateExpired => {
-            "does not accept the client certificate in tls.clientCertificate of this endpoint, which has expired or is not valid yet: renew it"
+            "rejected the client certificate in tls.clientCertificate of this endpoint, which has expired or is not valid yet. Renew it."
         }
-        TlsFault::NotTls => "does not speak TLS: check the port, or write http:// in its url",
-        TlsFault::OldVersion => "speaks only versions of TLS that are too old: 1.2 or 1.3 is needed",
+        TlsFault::NotTls => "does not speak TLS. Check the port, or use http:// in its URL.",
+        TlsFault::OldVersion => {
+            "supports only TLS versions that are too old. Configure it for TLS 1.2 or 1.3."
+        }
         TlsFault::NothingInCommon => {
-            "has no cipher suite, key exchange or signature in common with the operator: check its TLS settings and the key of its certificate"
+            "has no TLS cipher suite, key exchange or signature algorithm in common with the operator. Check its TLS settings and the key of its certificate."
         }
         TlsFault::UnknownName => {
-            "has no certificate for the name that it was asked for: write its name into tls.serverName of this endpoint"
+            "has no certificate for the requested name. Set tls.serverName of this endpoint to the proxy's name."
         }
-        TlsFault::Other => {
-            "failed in the TLS handshake: check which TLS versions it speaks (1.2 or 1.3 is needed)"
-        }
+        TlsFault::Other => "failed in the TLS handshake. Check that it supports TLS 1.2 or 1.3.",
     };
     said.to_owned()
 }
@@ -346,7 +350,7 @@ fn of_own_resources(wanted: &str) -> (Reason, String) {
     (
         Reason::OperatorOutOfResources,
         format!(
-            "the operator could not open a connection to {wanted}, since it lacks file descriptors, memory or local ports: ask those who run the operator to raise its limits (ulimit -n, memory) or to lower --concurrency; it tries again"
+            "The operator could not open a connection to {wanted}, because it lacks file descriptors, memory or local ports. Ask the operator's administrator to raise its limits (ulimit -n, memory) or to lower --concurrency."
         ),
     )
 }

@@ -1,6 +1,6 @@
 -- Healthy: Ready. Degraded: only a person can fix it. Progressing: not checked yet, or the operator retries. Suspended: spec.suspend.
 if obj.spec ~= nil and obj.spec.suspend then
-  return {status = "Suspended", message = "spec.suspend is true: nothing is checked"}
+  return {status = "Suspended", message = "Checks are disabled, because spec.suspend is true."}
 end
 if obj.status == nil or obj.status.conditions == nil
     or obj.status.observedGeneration ~= obj.metadata.generation then
