@@ -195,17 +195,27 @@ fn reasons() -> String {
 }
 
 /// Drops what our own rules say better: the null that schemars allows wherever Rust has an `Option`, since a field is
-/// there or left out; and `oneOf`, whose violation the API server reports without saying what to write.
+/// there or left out; and `oneOf`, whose violation the API server reports without saying what to write. Joins the lines of
+/// descriptions, which `kubectl explain` breaks by itself.
 fn simplify(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.remove("nullable");
             fields.remove("oneOf");
+            if let Some(Value::String(text)) = fields.get_mut("description") {
+                *text = joined(text);
+            }
             fields.values_mut().for_each(simplify);
         }
         Value::Array(items) => items.iter_mut().for_each(simplify),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
+}
+
+/// A text whose paragraphs are one line each: the source breaks them where its own lines end.
+fn joined(text: &str) -> String {
+    let paragraphs = text.split("\n\n").map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "));
+    paragraphs.collect::<Vec<_>>().join("\n\n")
 }
 
 fn yaml(value: &impl Serialize) -> String {
@@ -237,6 +247,26 @@ mod tests {
         for heading in headings {
             assert!(Reason::ALL.iter().any(|reason| reason.as_str() == heading), "{heading} is no reason");
         }
+    }
+
+    #[test]
+    fn every_description_is_whole_sentences_in_whole_paragraphs() {
+        fn check(value: &Value, path: &str) {
+            match value {
+                Value::Object(fields) => {
+                    if let Some(Value::String(text)) = fields.get("description") {
+                        let ragged = text.replace("\n\n", "").contains('\n');
+                        assert!(!ragged && text.ends_with(['.', ']']), "{path}: {text}");
+                    }
+                    fields.iter().for_each(|(name, value)| check(value, &format!("{path}.{name}")));
+                }
+                Value::Array(items) => items.iter().for_each(|item| check(item, path)),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+            }
+        }
+        check(&crd::<VaultConnection>(), "VaultConnection");
+        check(&crd::<VaultGateway>(), "VaultGateway");
+        assert_eq!(joined("one\ntwo\n\nthree\n"), "one two\n\nthree");
     }
 
     #[test]

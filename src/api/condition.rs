@@ -11,7 +11,7 @@ pub enum ConditionType {
     Ready,
     /// The spec makes sense, and every object that it names is there and usable.
     ReferencesResolved,
-    /// Something answers at the address, with a certificate that is trusted.
+    /// A server responds at the address, with a trusted certificate.
     Reachable,
     /// What answers is a Vault that can serve requests.
     ServerReady,
@@ -98,24 +98,24 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// The login works and may do what is required.
+    /// The login works and has the required permissions.
     Connected: Ready True, None, Connected;
     /// Every endpoint of the gateway works.
     EndpointsHealthy: Ready True, None, Connected;
     /// Some endpoints of the gateway work, and others do not.
     EndpointsDegraded: Ready True, None, Connected;
-    /// `spec.suspend` is true: nothing is checked.
+    /// `spec.suspend` is true, so checks are disabled.
     Suspended: Ready Unknown, None, Suspended;
     /// The check ended before this step.
     NotChecked: Ready Unknown, None, Pending;
-    /// The last check failed in a way that can pass or be mended elsewhere; the operator tries again.
+    /// The last check failed; the operator retries, because the cause can go away or be fixed elsewhere.
     Retrying: Reconciling True, Persistent, Unknown;
 
-    /// The spec makes sense, and every object that it names was read.
+    /// The spec is valid, and every object that it names was read.
     Resolved: ReferencesResolved True, None, Connected;
-    /// No check could be made before the last one that passed was two intervals old.
+    /// No check completed within two intervals after the last one that passed.
     CheckOverdue: ReferencesResolved Unknown, Persistent, Unknown;
-    /// The operator failed by a defect of its own while it looked at this object. It tries again, and goes on with the others.
+    /// The check of this object failed because of a bug in the operator. It retries, and other objects are not affected.
     InternalError: ReferencesResolved Unknown, Persistent, Unknown;
     /// The spec breaks a rule that the installed CRD did not enforce.
     InvalidSpec: ReferencesResolved False, Terminal, Misconfigured;
@@ -127,87 +127,87 @@ reasons! {
     ServiceAccountNotFound: ReferencesResolved False, Persistent, Misconfigured;
     /// The ServiceAccount that the connection names lacks the label `appconnections.dev/credentials: "true"`.
     ServiceAccountNotLabelled: ReferencesResolved False, Terminal, Misconfigured;
-    /// Kubernetes does not let the operator read the ServiceAccount, or request tokens for it.
+    /// Kubernetes does not allow the operator to read the ServiceAccount or to request tokens for it.
     TokenForbidden: ReferencesResolved False, Persistent, Misconfigured;
     /// An audience of the ServiceAccount's token is one of the Kubernetes API server: Vault could use the token there.
     AudienceOfApiServer: ReferencesResolved False, Terminal, Misconfigured;
     /// A ConfigMap that the connection names does not exist in its namespace.
     ConfigMapNotFound: ReferencesResolved False, Persistent, Misconfigured;
-    /// The object is there but has no such key.
+    /// The object exists but does not have this key.
     KeyNotFound: ReferencesResolved False, Persistent, Misconfigured;
     /// The value under the key is empty.
     EmptyValue: ReferencesResolved False, Terminal, Misconfigured;
     /// The value under the key is not UTF-8 text.
     NotUtf8: ReferencesResolved False, Terminal, Misconfigured;
-    /// The value under the key starts or ends with white space, most often a trailing newline.
+    /// The value under the key starts or ends with white space, usually a trailing newline.
     WhitespaceInValue: ReferencesResolved False, Terminal, Misconfigured;
     /// The value under the key is longer than 16 KiB.
     CredentialTooLong: ReferencesResolved False, Terminal, Misconfigured;
-    /// The value cannot be the credential, but holds it in another form: in quotes, encoded once more, within a document.
+    /// The value is not the credential itself, but contains it in another form: in quotes, encoded twice, or inside a document.
     MalformedCredential: ReferencesResolved False, Terminal, Misconfigured;
-    /// The CA bundle holds no certificate, or one that does not parse.
+    /// The CA bundle contains no certificate, or one that cannot be parsed.
     InvalidCertificate: ReferencesResolved False, Terminal, Misconfigured;
-    /// The Secret of a client certificate holds no certificate with the private key that belongs to it, or an encrypted key.
+    /// The Secret of a client certificate does not contain a certificate and its private key, or the key is encrypted.
     InvalidKeyPair: ReferencesResolved False, Terminal, Misconfigured;
     /// The gateway that the connection names does not exist in its namespace.
     GatewayNotFound: ReferencesResolved False, Persistent, Misconfigured;
     /// The spec of the gateway breaks a rule that the installed CRD did not enforce.
     InvalidGateway: ReferencesResolved False, Terminal, Misconfigured;
-    /// Kubernetes does not let the operator read the object.
+    /// Kubernetes does not allow the operator to read the object.
     ReadForbidden: ReferencesResolved False, Persistent, Misconfigured;
 
-    /// Something answers at the address, with a certificate that is trusted.
+    /// A server responds at the address, with a trusted certificate.
     Answered: Reachable True, None, Connected;
     /// The operator's address policy does not allow this address.
     AddressNotAllowed: Reachable False, Terminal, Misconfigured;
     /// The URL is http://, and the operator was not started with --allow-plain-http.
     PlainHttpNotAllowed: Reachable False, Terminal, Misconfigured;
-    /// The host name has no address.
+    /// The host name does not resolve to an address.
     NameNotResolved: Reachable False, Transient, Unreachable;
     /// Nothing listens on the port.
     ConnectionRefused: Reachable False, Transient, Unreachable;
-    /// The connection could not be made, or broke before an answer came.
+    /// The connection failed, or was closed before a response.
     ConnectionFailed: Reachable False, Transient, Unreachable;
-    /// No answer came within `spec.check.timeout`.
+    /// There was no response within `spec.check.timeout`.
     Timeout: Reachable False, Transient, Unreachable;
     /// The operator itself lacks file descriptors, memory or local ports for another connection.
     OperatorOutOfResources: Reachable Unknown, Transient, Unknown;
-    /// The certificate is signed by a CA that the connection does not trust, or by nobody else (self-signed).
+    /// The certificate is signed by a CA that the connection does not trust, or is self-signed.
     UnknownAuthority: Reachable False, Persistent, Unreachable;
-    /// The CA certificate in the bundle of the connection is out of its time.
+    /// The CA certificate in the connection's CA bundle has expired or is not valid yet.
     AuthorityExpired: Reachable False, Persistent, Unreachable;
-    /// A certificate that the server shows, its own or that of an intermediate CA, is out of its time.
+    /// The server's certificate, or that of an intermediate CA, has expired or is not valid yet.
     CertificateExpired: Reachable False, Persistent, Unreachable;
     /// A certificate has a weak or unknown key or signature, is not for servers, or breaks a rule of its CA.
     CertificateNotAcceptable: Reachable False, Persistent, Unreachable;
-    /// The certificate is for another name.
+    /// The certificate is for a different name.
     CertificateNameMismatch: Reachable False, Persistent, Unreachable;
-    /// What answers does not speak TLS, such as a plain HTTP port.
+    /// The server does not speak TLS, for example because it is a plain HTTP port.
     NotTls: Reachable False, Persistent, Unreachable;
-    /// The server asks for a client certificate, and the connection names none.
+    /// The server requires a client certificate, and the connection names none.
     ClientCertificateRequired: Reachable False, Terminal, Misconfigured;
-    /// The server does not accept the client certificate.
+    /// The server rejected the client certificate.
     ClientCertificateRejected: Reachable False, Terminal, Rejected;
-    /// The client certificate is out of its time.
+    /// The client certificate has expired or is not valid yet.
     ClientCertificateExpired: Reachable False, Terminal, Rejected;
     /// The TLS handshake failed for another reason, such as a version that is too old, or no shared cipher suite.
     TlsFailed: Reachable False, Persistent, Unreachable;
     /// No endpoint of the gateway can be reached.
     GatewayUnreachable: Reachable False, Transient, Unreachable;
-    /// What answers at the endpoint is no proxy of its scheme.
+    /// The server at the endpoint is not a proxy of its scheme.
     NotProxy: Reachable False, Persistent, Misconfigured;
-    /// The proxy does not accept the login, or asks for one.
+    /// The proxy rejected the login, or requires one.
     GatewayLoginRefused: Reachable False, Terminal, Misconfigured;
-    /// The proxy makes no connection to the instance: it is not allowed there, or cannot be made.
+    /// The proxy did not connect to the instance: it does not allow it, or could not.
     GatewayRefusesTarget: Reachable False, Transient, Unreachable;
 
-    /// An active node answers.
+    /// An active node responds.
     Active: ServerReady True, None, Connected;
-    /// A standby node answers; it forwards requests to the active one.
+    /// A standby node responds. It forwards requests to the active node.
     Standby: ServerReady True, None, Connected;
-    /// A performance standby answers.
+    /// A performance standby responds.
     PerformanceStandby: ServerReady True, None, Connected;
-    /// Something keeps `sys/health` from the operator, but Vault answers other requests.
+    /// `sys/health` is blocked for the operator, but Vault answers other requests.
     HealthNotReadable: ServerReady True, None, Connected;
     /// The instance is sealed.
     Sealed: ServerReady False, Persistent, Sealed;
@@ -217,38 +217,38 @@ reasons! {
     DisasterRecoverySecondary: ServerReady False, Persistent, Unreachable;
     /// The standby node has lost its active node.
     StandbyDisconnected: ServerReady False, Transient, Unreachable;
-    /// The node is a standby without an active node that it could hand the request on to, or it does not forward requests.
+    /// The node is a standby that could not forward the request to an active node.
     NoActiveNode: ServerReady False, Transient, Unreachable;
     /// The node was removed from its cluster.
     NodeRemoved: ServerReady False, Persistent, Unreachable;
-    /// What answers does not speak Vault's protocol.
+    /// The server is not Vault.
     NotVault: ServerReady False, Persistent, Misconfigured;
     /// The URL is http://, and the port speaks TLS or redirects to https.
     HttpsRequired: ServerReady False, Persistent, Misconfigured;
-    /// Vault's listener takes only requests with the header `X-Forwarded-For`, which a proxy before it must add.
+    /// Vault's listener accepts only requests with the header `X-Forwarded-For`, which a proxy in front of it must add.
     ForwardedForRequired: ServerReady False, Persistent, Misconfigured;
-    /// The server redirects elsewhere. Credentials are never sent after a redirect.
+    /// The server redirects to another address. The operator does not follow redirects.
     Redirected: ServerReady False, Persistent, Misconfigured;
-    /// The server reports a failure of its own.
+    /// The server reports an internal error.
     ServerError: ServerReady False, Transient, Unreachable;
-    /// The server asks to wait: a rate limit or a quota.
+    /// The server limits requests: a rate limit or a quota.
     RateLimited: ServerReady Unknown, Transient, Unknown;
 
-    /// The login was accepted and a request with it succeeded.
+    /// Vault accepted the login, and a request with its token succeeded.
     SelfCheckPassed: Authenticated True, None, Connected;
-    /// Vault does not accept the credential: role id and secret id, user name and password, or client certificate.
+    /// Vault rejected the credentials: role ID and secret ID, user name and password, or client certificate.
     InvalidCredentials: Authenticated False, Terminal, Rejected;
-    /// The wrapping token cannot be opened: it was opened before, has expired, or is none.
+    /// The wrapping token cannot be unwrapped: it was already unwrapped, has expired, or is not a wrapping token.
     WrappingTokenSpent: Authenticated False, Terminal, Rejected;
-    /// The wrapping token holds something else than a secret id of this mount. It was not opened.
+    /// The wrapping token does not contain a secret ID of this mount. It was not unwrapped.
     WrappingTokenForeign: Authenticated False, Terminal, Rejected;
-    /// Something that stands before Vault, such as a firewall or a proxy, answered the request in its place.
+    /// A firewall or proxy in front of Vault answered the request in its place.
     RequestBlocked: Authenticated False, Persistent, Misconfigured;
-    /// The role or the secret id is bound to other source addresses.
+    /// The role or the secret ID is bound to other source addresses.
     SourceAddressDenied: Authenticated False, Terminal, Rejected;
-    /// Vault denies the login: no such mount, a locked role or user, or a source address that is not allowed.
+    /// Vault denied the login: no such mount, a locked role or user, or a source address that is not allowed.
     LoginDenied: Authenticated False, Terminal, Rejected;
-    /// Vault denies the login without a reason, and the cause may be its own: it cannot have the token verified now.
+    /// Vault denied the login without a reason, possibly because it could not verify the token.
     LoginUnverified: Authenticated False, Persistent, Rejected;
     /// The auth method has no such role.
     RoleNotFound: Authenticated False, Terminal, Misconfigured;
@@ -256,57 +256,57 @@ reasons! {
     RoleTypeMismatch: Authenticated False, Terminal, Misconfigured;
     /// The role is not for this ServiceAccount, these claims or this certificate.
     IdentityNotAuthorized: Authenticated False, Terminal, Rejected;
-    /// The token is not for an audience that the role expects.
+    /// The token is not for an audience that the role accepts.
     AudienceMismatch: Authenticated False, Terminal, Rejected;
-    /// The JWT is out of its time.
+    /// The JWT has expired or is not valid yet.
     JwtExpired: Authenticated False, Terminal, Rejected;
-    /// None of the keys that Vault has verifies the JWT.
+    /// None of Vault's keys verifies the JWT.
     JwtRejected: Authenticated False, Terminal, Rejected;
     /// The auth method is mounted, but has no configuration.
     AuthMethodNotConfigured: Authenticated False, Persistent, Misconfigured;
-    /// No client certificate arrives at Vault.
+    /// Vault received no client certificate.
     ClientCertificateNotSeen: Authenticated False, Terminal, Misconfigured;
-    /// Vault cannot ask its LDAP directory.
+    /// Vault cannot reach its LDAP directory.
     DirectoryUnavailable: Authenticated False, Transient, Unreachable;
     /// There is no auth method at the mount.
     MountNotFound: Authenticated False, Terminal, Misconfigured;
     /// The Vault namespace does not exist.
     NamespaceNotFound: Authenticated False, Terminal, Misconfigured;
-    /// The token belongs to another Vault namespace than `spec.namespace`, where it is refused everything.
+    /// The token belongs to a Vault namespace other than `spec.namespace`, and has no permissions there.
     TokenNamespaceMismatch: Authenticated False, Terminal, Misconfigured;
-    /// The login asks for a second factor, which software cannot give.
+    /// The login requires a second factor, which the operator cannot provide.
     MfaRequired: Authenticated False, Terminal, Rejected;
-    /// Vault does not accept the token: wrong, expired, revoked, or used up.
+    /// Vault rejected the token: it is wrong, expired, revoked, or used up.
     TokenRejected: Authenticated False, Terminal, Rejected;
-    /// The user's token had so few uses that the check has none to spend; looking it up may have spent the last.
+    /// The token has too few uses for a check. Looking it up may have consumed the last one.
     TokenUsesSpent: Authenticated False, Terminal, Rejected;
-    /// The login was accepted, but its token may not even look itself up.
+    /// Vault accepted the login, but the token may not even look itself up.
     TokenUnusable: Authenticated False, Terminal, Rejected;
-    /// Logins of this role failed lately; the operator waits so that Vault does not lock it.
+    /// Vault recently rejected logins of this role; the operator waits so that Vault does not lock it.
     LoginBudgetSpent: Authenticated Unknown, Persistent, Unknown;
-    /// Other logins at the instance were before this one until `spec.check.timeout` was up.
+    /// The login waited for other logins at the instance until `spec.check.timeout` had passed.
     LoginQueued: Authenticated Unknown, Transient, Unknown;
-    /// The server gave an answer that Vault's documentation does not name.
+    /// Vault gave an undocumented response.
     UnexpectedAnswer: Authenticated Unknown, Persistent, Unknown;
 
-    /// The login may do everything that `spec.require` asks for.
+    /// The login has all capabilities that `spec.require` lists.
     CapabilitiesGranted: Authorized True, None, Connected;
-    /// `spec.require` is not set: a login that works is enough.
+    /// `spec.require` is not set, so no permissions are required.
     NothingRequired: Authorized True, None, Connected;
-    /// The login lacks capabilities that `spec.require` asks for.
+    /// The login lacks capabilities that `spec.require` lists.
     MissingCapabilities: Authorized False, Terminal, Denied;
-    /// No secrets engine is mounted where `spec.require.secretSync` says.
+    /// No secrets engine is mounted at `spec.require.secretSync.mount`.
     SecretsMountNotFound: Authorized False, Terminal, Misconfigured;
     /// The secrets engine that `spec.require.secretSync` names is not a KV engine.
     NotKv: Authorized False, Terminal, Misconfigured;
     /// The KV engine that `spec.require.secretSync` names has another version.
     KvVersionMismatch: Authorized False, Terminal, Misconfigured;
 
-    /// The user's token ends within 7 days, or within the last third of a shorter life, and cannot be renewed further.
+    /// The token that you provided expires within 7 days, or within the last third of a shorter lifetime, and cannot be renewed further.
     TokenExpiring: CredentialsExpiring True, None, Connected;
-    /// The secret id ends within 7 days, or within the last third of a shorter life.
+    /// The secret ID expires within 7 days, or within the last third of a shorter lifetime.
     SecretIdExpiring: CredentialsExpiring True, None, Connected;
-    /// A TLS certificate that the instance is trusted by, its own or that of a CA, ends within 14 days.
+    /// A certificate in the TLS chain of the instance, its own or that of a CA, expires within 14 days.
     ServerCertificateExpiring: CertificateExpiring True, None, Connected;
 }
 

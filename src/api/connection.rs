@@ -10,8 +10,8 @@ use crate::{
     schema::{null, rules},
 };
 
-/// A named connection to a HashiCorp Vault or OpenBao instance. The operator logs in with the credentials that it
-/// names, checks that the login is usable, keeps checking, and reports what it found in `status`.
+/// A connection to a HashiCorp Vault or OpenBao instance. The operator logs in with the named credentials, checks
+/// continuously that the login is usable, and reports the result in `status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
     group = "appconnections.dev",
@@ -23,7 +23,7 @@ use crate::{
     derive = "PartialEq",
     shortname = "vconn",
     category = "vault",
-    doc = "A named connection to a HashiCorp Vault or OpenBao instance, checked again and again; `status` tells whether it works.",
+    doc = "VaultConnection is a connection to a HashiCorp Vault or OpenBao instance. Its status reports whether it works.",
     validation = rules::metadata_name(),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
@@ -43,7 +43,7 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = auth::needs_client_certificate())]
 pub struct VaultConnectionSpec {
-    /// What this connection is for, in a user's words.
+    /// Free-text description of this connection.
     #[serde(default, deserialize_with = "null::default", skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 256))]
     pub description: String,
@@ -64,24 +64,24 @@ pub struct VaultConnectionSpec {
     #[x_kube(validation = auth::exactly_one(), validation = auth::unchanged())]
     pub auth: Auth,
 
-    /// How to verify Vault's TLS certificate, and which certificate to show to Vault.
+    /// TLS settings for Vault: trusted CAs, client certificate and server name.
     #[serde(default, deserialize_with = "null::optional_object", skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
 
-    /// The gateway through which every request of this connection goes. While it cannot be used, the connection fails:
-    /// the instance is never dialled directly.
+    /// The gateway that all requests of this connection go through. If the gateway does not work, the connection
+    /// fails: the operator never connects to the instance directly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway_ref: Option<GatewayRef>,
 
-    /// What the login must be allowed to do. Without it, a login that works is enough.
+    /// Permissions that the login must have. If it is not set, a successful login is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub require: Option<Require>,
 
-    /// When and how long to check.
+    /// Interval and timeout of checks.
     #[serde(default, deserialize_with = "null::object")]
     pub check: Check,
 
-    /// Whether to stop checking. A suspended connection is never Ready, and what it logged in for is revoked.
+    /// Whether to stop checking. A suspended connection is never Ready, and the token of its last login is revoked.
     #[serde(default, deserialize_with = "null::default")]
     pub suspend: bool,
 }
@@ -101,11 +101,12 @@ pub struct GatewayRef {
 #[x_kube(validation = Rule::new("has(self.secretSync) || (has(self.capabilities) && self.capabilities.size() > 0)").message(
     "set secretSync, capabilities or both; leave out `require` to demand nothing"))]
 pub struct Require {
-    /// Demand what a sync of secrets into a KV engine needs: that it is mounted there in this version; create, read,
-    /// update and delete on `MOUNT/data/PATH` (version 1: `MOUNT/PATH`); and read on `sys/mounts`.
+    /// Require what is needed to sync secrets to a KV engine: the engine is mounted there with this version, and
+    /// the login has create, read, update and delete on `MOUNT/data/PATH` (version 1: `MOUNT/PATH`) and read on
+    /// `sys/mounts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_sync: Option<SecretSync>,
-    /// Demand these capabilities on these paths.
+    /// Capabilities that the login must have, by path.
     #[serde(default, deserialize_with = "null::default", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub capabilities: Vec<Capability>,
@@ -115,17 +116,16 @@ pub struct Require {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretSync {
-    /// Path at which the KV engine is mounted, as `vault secrets list` shows it and not escaped: the mount only, without
-    /// `data/`.
+    /// Path at which the KV engine is mounted, as `vault secrets list` shows it, not escaped and without `data/`.
     #[schemars(length(min = 1, max = 256))]
     #[x_kube(validation = rules::mount("vault secrets list", "kv or team-a/kv"))]
     pub mount: String,
-    /// Path below the mount; `*` means everything.
+    /// Path below the mount. `*` means everything.
     #[serde(default = "everything", deserialize_with = "or_everything")]
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = rules::plain())]
     pub path: String,
-    /// Version of the KV engine. Version 1 has no history, and no protection against lost writes.
+    /// Version of the KV engine. Version 1 keeps no history and does not protect against lost writes.
     #[serde(default, deserialize_with = "null::default")]
     pub kv_version: KvVersion,
 }
@@ -140,15 +140,15 @@ pub enum KvVersion {
     V2,
 }
 
-/// Capabilities on one path.
+/// Required capabilities on one path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Capability {
-    /// Path as a Vault policy names it, such as `demo_mount/data/app`.
+    /// Path as in a Vault policy, such as `demo_mount/data/app`.
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = rules::no_leading_slash(), validation = rules::plain())]
     pub path: String,
-    /// What the login must be allowed to do there.
+    /// Capabilities that the login must have on this path.
     #[schemars(length(min = 1, max = 8))]
     pub verbs: Vec<Verb>,
 }
@@ -173,7 +173,7 @@ pub enum Verb {
     Sudo,
 }
 
-/// When and how long to check.
+/// Interval and timeout of checks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = rules::timeout_within_interval())]
@@ -183,13 +183,13 @@ pub struct Check {
     #[schemars(length(max = 32))]
     #[x_kube(validation = rules::duration("10s", "24h", "1m or 1h30m"))]
     pub interval: String,
-    /// Longest time that one check may take, from `1s` to `60s`.
+    /// Maximum duration of a check, from `1s` to `60s`.
     #[serde(default = "ten_seconds", deserialize_with = "or_ten_seconds")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = rules::duration("1s", "60s", "10s"))]
     pub timeout: String,
-    /// Longest time until a login that is kept as a session is proved anew, from `10s` to `24h`. Between two logins, the checks
-    /// prove the session. A static token has no login; it is looked up in each check.
+    /// Maximum time between two logins, from `10s` to `24h`. Between logins, checks use the token of the last login
+    /// while it is valid. A static token has no login; each check looks it up.
     #[serde(default = "every_hour", deserialize_with = "or_every_hour")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = rules::duration("10s", "24h", "1h"))]

@@ -14,8 +14,8 @@ use crate::{
     schema::{null, rules},
 };
 
-/// A way into a private network: proxies through which `VaultConnection`s of the same namespace reach their instances.
-/// The operator keeps checking them, and reports in `status` which of them work.
+/// Proxies through which `VaultConnection`s in the same namespace reach Vault in a private network. The operator
+/// checks them continuously and reports in `status` which of them work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
     group = "appconnections.dev",
@@ -27,7 +27,7 @@ use crate::{
     derive = "PartialEq",
     shortname = "vgw",
     category = "vault",
-    doc = "A way into a private network: proxies through which VaultConnections reach their instances, checked again and again; `status` tells which of them work.",
+    doc = "VaultGateway is a list of proxies through which VaultConnections reach Vault in a private network. Its status reports which of them work.",
     validation = rules::metadata_name(),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Healthy", type_ = "integer", json_path = ".status.healthyEndpoints"),
@@ -41,18 +41,18 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 pub struct VaultGatewaySpec {
-    /// What this gateway is for, in a user's words.
+    /// Free-text description of this gateway.
     #[serde(default, deserialize_with = "null::default", skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 256))]
     pub description: String,
 
-    /// Proxies, each of which leads to the instances. Healthy ones are used in random order; when one fails, the same
-    /// check goes on with the next.
+    /// Proxies to the private network. Healthy endpoints are used in random order; if one fails, the same check
+    /// continues with the next.
     #[schemars(length(min = 1, max = 8))]
     #[x_kube(validation = rules::each_endpoint_once())]
     pub endpoints: Vec<Endpoint>,
 
-    /// When and how long to check.
+    /// Interval and timeout of checks.
     #[serde(default, deserialize_with = "null::object")]
     pub check: GatewayCheck,
 }
@@ -63,16 +63,17 @@ pub struct VaultGatewaySpec {
 #[x_kube(validation = Rule::new("!has(self.tls) || self.url.matches('^[Hh][Tt][Tt][Pp][Ss]://')").message(
     "tls is for an endpoint with https://, whose proxy speaks TLS itself; TLS to Vault is set in the connection"))]
 pub struct Endpoint {
-    /// Address of the proxy. `http://` and `https://` proxies are asked by CONNECT, `socks5://` and `socks5h://` speak
-    /// SOCKS version 5. The name of the Vault host is resolved by the proxy, but for `socks5://`, where the operator does
-    /// it. Without a port, 80, 443 and 1080 are meant.
+    /// Address of the proxy. `http://` and `https://` use HTTP CONNECT; `socks5://` and `socks5h://` use SOCKS
+    /// version 5. The proxy resolves Vault's host name, except with `socks5://`, where the operator does. The
+    /// default ports are 80, 443 and 1080.
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = rules::endpoint_url(), validation = rules::host(), validation = rules::port())]
     pub url: String,
-    /// The login at the proxy.
+    /// Credentials for the proxy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<EndpointCredentials>,
-    /// How to verify the proxy's own certificate, and which certificate to show to the proxy; for `https://` only.
+    /// TLS settings for the connection to the proxy, for `https://` only: trusted CAs, client certificate and
+    /// server name.
     #[serde(default, deserialize_with = "null::optional_object", skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
 }
@@ -87,7 +88,7 @@ pub struct GatewayCheck {
     #[schemars(length(max = 32))]
     #[x_kube(validation = rules::duration("10s", "24h", "1m or 1h30m"))]
     pub interval: String,
-    /// Longest time that one check may take, from `1s` to `60s`.
+    /// Maximum duration of a check, from `1s` to `60s`.
     #[serde(default = "ten_seconds", deserialize_with = "or_ten_seconds")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = rules::duration("1s", "60s", "10s"))]
@@ -98,59 +99,60 @@ pub struct GatewayCheck {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointCredentials {
-    /// The Secret that holds it under the keys of the type `kubernetes.io/basic-auth`: `username` and `password`.
+    /// A Secret of type `kubernetes.io/basic-auth`, with the keys `username` and `password`.
     pub secret_ref: SecretRef,
 }
 
-/// What the operator found.
+/// Result of the last check, as reported by the operator.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VaultGatewayStatus {
-    /// The `metadata.generation` that this status is about; -1 before the first check.
+    /// The `metadata.generation` that this status belongs to; -1 before the first check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// How many endpoints work.
+    /// Number of endpoints that work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy_endpoints: Option<i64>,
-    /// What was found of each endpoint.
+    /// Result of the last check for each endpoint.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub endpoints: Vec<EndpointStatus>,
-    /// How many connections name this gateway.
+    /// Number of connections that use this gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections: Option<i64>,
-    /// The objects that the verdict rests on, never their values.
+    /// Versions of the objects that the last check used. They contain no values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub credentials: Vec<CredentialVersion>,
-    /// When the endpoints were last checked. Written with other changes, or every half hour.
+    /// Time of the last check. It is updated together with other changes, or every 30 minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_check_time: Option<Time>,
-    /// When they will be checked next. Written with other changes, or every half hour.
+    /// Time of the next check. It is updated together with other changes, or every 30 minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_check_time: Option<Time>,
-    /// The last value of the annotation `appconnections.dev/requestedAt` that was answered by a check.
+    /// Value of the annotation `appconnections.dev/requestedAt` that the last requested check handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-    /// The verdicts: Ready, and one for each step of a check.
+    /// Ready, and one condition for each step of a check.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
     pub conditions: Vec<Condition>,
 }
 
-/// What was found of one endpoint.
+/// Result of the last check of an endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointStatus {
-    /// Its address, as the spec has it.
+    /// Address of the endpoint, as in the spec.
     pub url: String,
-    /// Whether it took a connection, and the login if there is one.
+    /// Whether the endpoint accepted a connection, and the login if one is configured.
     pub healthy: bool,
-    /// Why not, and what to do.
+    /// Why the endpoint does not work, and how to fix it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// How long it took to get a connection, in milliseconds. Written with other changes, or every half hour.
+    /// Time to establish a connection, in milliseconds. It is updated together with other changes, or every 30
+    /// minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_milliseconds: Option<i64>,
 }

@@ -7,67 +7,67 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the operator found.
+/// Result of the last check, as reported by the operator.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VaultConnectionStatus {
-    /// The `metadata.generation` that this status is about; -1 before the first check.
+    /// The `metadata.generation` that this status belongs to; -1 before the first check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The conditions in one word.
+    /// Summary of the conditions in one word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
-    /// What will stop working unless somebody acts: `TokenExpiring`, `SecretIdExpiring` or `ServerCertificateExpiring`.
+    /// Warnings about upcoming failures: `TokenExpiring`, `SecretIdExpiring` or `ServerCertificateExpiring`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub warnings: Vec<String>,
-    /// The connection as the operator understands it.
+    /// The effective settings of the connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<ResolvedConnection>,
-    /// What the instance tells of itself.
+    /// What the instance reports about itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<Server>,
     /// The login that the last check used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<Session>,
-    /// The objects that the verdict rests on, never their values.
+    /// Versions of the objects that the last check used. They contain no values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub credentials: Vec<CredentialVersion>,
-    /// When the instance was last checked. Written with other changes, or every half hour.
+    /// Time of the last check. It is updated together with other changes, or every 30 minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_check_time: Option<Time>,
-    /// When the instance will be checked next. Written with other changes, or every half hour.
+    /// Time of the next check. It is updated together with other changes, or every 30 minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_check_time: Option<Time>,
-    /// While set, no login is made before this time, so that Vault does not lock the role. A changed credential
-    /// lifts it.
+    /// If set, the operator does not log in before this time, so that Vault does not lock the role. A changed
+    /// credential is tried immediately.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_login_time: Option<Time>,
-    /// When Vault refused logins of this connection lately. They count against its role for 15 minutes, also for an
-    /// operator that starts anew.
+    /// Times of recently rejected logins of this connection. They count against its role for 15 minutes, also after
+    /// a restart of the operator.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub refused_login_times: Vec<Time>,
-    /// A short tag of the role that these logins were of: it tells most roles apart, and is too short to find a role id by.
+    /// Short hash of the role that `refusedLoginTimes` belong to. It is too short to identify a role ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
     pub refused_login_role: Option<String>,
-    /// When Vault last accepted a login of this connection. Later checks may have used the session that it gave. Written with
-    /// other changes, or every half hour.
+    /// Time of the last successful login. Later checks may have used its token. It is updated together with other
+    /// changes, or every 30 minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_login_time: Option<Time>,
-    /// The last value of the annotation `appconnections.dev/requestedAt` that was answered by a check.
+    /// Value of the annotation `appconnections.dev/requestedAt` that the last requested check handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
-    /// The verdicts: Ready, and one for each step of a check.
+    /// Ready, and one condition for each step of a check.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
     pub conditions: Vec<Condition>,
 }
 
-/// The conditions in one word.
+/// Summary of the conditions in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum State {
     /// Not checked yet.
@@ -90,23 +90,23 @@ pub enum State {
     Unknown,
 }
 
-/// The connection as the operator understands it.
+/// The effective settings of the connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResolvedConnection {
-    /// The kind of application, for software that reads connections of several kinds.
+    /// Kind of application, for software that reads connections of several kinds.
     pub app: String,
     /// How the connection logs in: `app-role`, `token`, `kubernetes`, `jwt`, `cert`, `userpass` or `ldap`.
     pub method: String,
     /// Address of the instance.
     pub instance_url: String,
-    /// Vault namespace; absent for the root namespace.
+    /// Vault namespace. Absent for the root namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// Path of the auth method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount: Option<String>,
-    /// The role id, only if it is written in the spec.
+    /// The role ID, only if it is inline in the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role_id: Option<String>,
     /// Name of the gateway that all requests go through.
@@ -114,7 +114,7 @@ pub struct ResolvedConnection {
     pub gateway: Option<String>,
 }
 
-/// What the instance tells of itself.
+/// What the instance reports about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Server {
@@ -124,24 +124,24 @@ pub struct Server {
     /// Name of the Vault cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_name: Option<String>,
-    /// Id of the Vault cluster.
+    /// ID of the Vault cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<String>,
-    /// The part that the answering node plays in its cluster.
+    /// Role of the responding node in its Vault cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<ServerRole>,
     /// How far the instance's clock is ahead of the operator's, in seconds; negative when it is behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_skew_seconds: Option<i64>,
-    /// When the TLS certificate that the instance shows ends; absent for plain http.
+    /// When the TLS certificate chain of the instance expires. Absent for plain http.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_expire_time: Option<Time>,
-    /// Whole days until then, at the time of the last write; negative when it is over.
+    /// Days until `certificateExpireTime` when the status was last written; negative if it has passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_days_left: Option<i64>,
 }
 
-/// The part that a node plays in its cluster: <https://developer.hashicorp.com/vault/api-docs/system/health>.
+/// Role of the node in its Vault cluster: <https://developer.hashicorp.com/vault/api-docs/system/health>.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ServerRole {
     /// It serves requests.
@@ -156,37 +156,37 @@ pub enum ServerRole {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Session {
-    /// `service` or `batch`.
+    /// Type of the token: `service` or `batch`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_type: Option<String>,
-    /// The policies of the token: the first 64 of them.
+    /// The first 64 policies of the token.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub policies: Vec<String>,
-    /// True when the token has more policies than `policies` lists, or some with names of more than 256 bytes.
+    /// True if `policies` is incomplete: the token has more, or some with names longer than 256 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policies_truncated: Option<bool>,
-    /// Life of the token as it was issued or last renewed, in seconds; 0 means that it does not expire.
+    /// Lifetime of the token in seconds when it was issued or last renewed; 0 if it does not expire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<i64>,
-    /// When the token ends. Absent when it does not expire, and when it was revoked right after the check because it
-    /// would not live until the next one.
+    /// When the token expires. Absent if it does not expire, or if it was revoked after the check because it would
+    /// expire before the next one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expire_time: Option<Time>,
     /// Whether the token can be renewed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewable: Option<bool>,
-    /// How often the token can still be used; absent when that is not limited.
+    /// Remaining uses of the token. Absent if they are not limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses_left: Option<i64>,
-    /// Life of the token if it is never renewed, or the longest that renewals can make it, in seconds; absent when that
-    /// is not limited or not known.
+    /// Maximum lifetime of the token in seconds: without renewals if it is not renewable, otherwise with them.
+    /// Absent if unlimited or unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest_life_seconds: Option<i64>,
-    /// For a periodic token: the life that each renewal gives, in seconds.
+    /// Period of a periodic token: its lifetime after each renewal, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period_seconds: Option<i64>,
-    /// Whether the token outlives the one that created it.
+    /// Whether the token is an orphan, which stays valid when its parent token is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orphan: Option<bool>,
     /// Vault's name for the login, as its audit log shows it.
@@ -194,18 +194,18 @@ pub struct Session {
     pub display_name: Option<String>,
 }
 
-/// One version of an object that the verdict rests on.
+/// Version of an object that the last check used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CredentialVersion {
     /// `Secret`, `ConfigMap` or `VaultGateway`.
     pub kind: String,
-    /// Its name.
+    /// Name of the object.
     pub name: String,
-    /// Its `metadata.uid`.
+    /// `metadata.uid` of the object.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub uid: String,
-    /// Its `metadata.resourceVersion`; of a `VaultGateway`, whose status changes it, the `metadata.generation`.
+    /// `metadata.resourceVersion` of the object; for a `VaultGateway`, its `metadata.generation`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub resource_version: String,
 }

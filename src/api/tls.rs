@@ -9,18 +9,18 @@ use crate::{
     schema::{null, rules},
 };
 
-/// How to verify the server's TLS certificate, and which certificate to show to it.
+/// TLS settings: trusted CAs, client certificate and server name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Tls {
-    /// CA certificates to trust. Without it, those of the operator's image are trusted.
+    /// CA certificates to trust. If it is not set, the CAs in the operator's image are trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<CaBundle>,
-    /// The certificate that is shown to a server which asks for one (mutual TLS).
+    /// Client certificate to present if the server requests one (mutual TLS).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificate: Option<ClientCertificate>,
-    /// The name that the server's certificate must be for, and that is sent as SNI, if it is not the host of the URL.
-    /// Connections are still made to the host of the URL.
+    /// Name to verify in the server's certificate and to send as SNI, if it differs from the host of the URL. The
+    /// operator still connects to the host of the URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::server_name())]
@@ -31,7 +31,7 @@ pub struct Tls {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientCertificate {
-    /// The Secret that holds both under the keys of the type `kubernetes.io/tls`: `tls.crt` and `tls.key`.
+    /// A Secret of type `kubernetes.io/tls`, with the certificate in `tls.crt` and the private key in `tls.key`.
     pub secret_ref: SecretRef,
 }
 
@@ -41,18 +41,18 @@ pub struct ClientCertificate {
 #[x_kube(validation = Rule::new("[has(self.configMapRef), has(self.secretRef), has(self.inline)].filter(set, set).size() == 1").message(
     "set exactly one of configMapRef, secretRef and inline"))]
 pub struct CaBundle {
-    /// The key of a `ConfigMap` that holds the certificates. With the label
-    /// `appconnections.dev/credentials: "true"` a change of it takes effect at once, without it within 5 minutes.
+    /// The key of a `ConfigMap` that contains the certificates. Changes take effect immediately if the `ConfigMap`
+    /// has the label `appconnections.dev/credentials: "true"`, otherwise within 5 minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map_ref: Option<ConfigMapKeyRef>,
-    /// The key of a Secret that holds the certificates.
+    /// The key of a Secret that contains the certificates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretKeyRef>,
-    /// The certificates themselves.
+    /// The certificates in PEM format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 65536))]
     pub inline: Option<String>,
-    /// Whether these certificates are trusted alone, or added to those of the operator's image.
+    /// Whether to trust only these certificates, or also the CAs in the operator's image.
     #[serde(default, deserialize_with = "null::default")]
     pub trust: Trust,
 }

@@ -20,11 +20,11 @@ pub struct AppRole {
     #[schemars(length(min = 1, max = 256))]
     #[x_kube(validation = rules::mount("vault auth list", "approle or team-a/approle"))]
     pub mount: String,
-    /// The role id: written here, or kept in a Secret.
+    /// The role ID, either inline or in a Secret.
     #[x_kube(validation = Rule::new("has(self.value) != has(self.secretRef)").message(
         "set exactly one of value and secretRef"))]
     pub role_id: RoleId,
-    /// The secret id, kept in a Secret. Leave it out only for a role with `bind_secret_id=false`.
+    /// The secret ID, in a Secret. Omit it only for a role with `bind_secret_id=false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_id: Option<SecretId>,
 }
@@ -33,9 +33,9 @@ pub struct AppRole {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum RoleId {
-    /// The role id itself. It is no secret on its own, and the status shows it.
+    /// The role ID itself. It is not a secret on its own, and the status shows it.
     Value(#[schemars(length(min = 1, max = 4096))] String),
-    /// The key of a Secret that holds it.
+    /// The key of a Secret that contains it.
     SecretRef(SecretKeyRef),
 }
 
@@ -43,11 +43,11 @@ pub enum RoleId {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretId {
-    /// The key of a Secret that holds it.
+    /// The key of a Secret that contains it.
     pub secret_ref: SecretKeyRef,
-    /// Whether the Secret holds a response-wrapping token instead, as `vault write -wrap-ttl=...` gives it. It is opened
-    /// once, and the secret id is kept in the operator's memory only: after a restart of the operator a new wrapping
-    /// token is needed.
+    /// Whether the Secret contains a response-wrapping token (created with `vault write -wrap-ttl=...`) instead of
+    /// the secret ID. The operator unwraps it once and keeps the secret ID only in memory, so it needs a new
+    /// wrapping token after a restart.
     #[serde(default, deserialize_with = "null::default", skip_serializing_if = "std::ops::Not::not")]
     pub wrapped: bool,
 }

@@ -20,7 +20,7 @@ pub struct Cert {
     #[schemars(length(min = 1, max = 256))]
     #[x_kube(validation = rules::mount("vault auth list", "cert or team-a/cert"))]
     pub mount: String,
-    /// Name of the role at that mount. Without it, any role that the certificate fits is taken.
+    /// Name of the role at that mount. If it is not set, Vault uses any role that matches the certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     #[x_kube(validation = rules::plain())]

@@ -30,10 +30,10 @@ pub struct Jwt {
     #[schemars(length(min = 1, max = 256))]
     #[x_kube(validation = rules::plain())]
     pub role: String,
-    /// The ServiceAccount to log in as. A token of it is requested for each login.
+    /// The ServiceAccount to log in as. The operator requests a token for each login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account_ref: Option<ServiceAccountRef>,
-    /// The key of a Secret that holds a JWT of another issuer.
+    /// The key of a Secret that contains a JWT of another issuer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretKeyRef>,
 }

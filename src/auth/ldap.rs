@@ -32,14 +32,14 @@ pub struct Ldap {
     #[schemars(length(min = 1, max = 256))]
     #[x_kube(validation = rules::mount("vault auth list", "ldap or team-a/ldap"))]
     pub mount: String,
-    /// The user name: written here, or kept in a Secret. It must not contain '/'.
+    /// The user name, either inline or in a Secret. It must not contain '/'.
     #[x_kube(
         validation = Rule::new("has(self.value) != has(self.secretRef)").message(
             "set exactly one of value and secretRef"),
         validation = rules::user_name()
     )]
     pub username: UserName,
-    /// The password, kept in a Secret.
+    /// The password, in a Secret.
     pub password: Password,
 }
 

@@ -99,19 +99,19 @@ macro_rules! methods {
 }
 
 methods! {
-    /// Log in with an AppRole (recommended): a role id and a secret id.
+    /// Log in with an AppRole (recommended): a role ID and a secret ID.
     app_role "appRole": AppRole(AppRole => AppRoleLogin);
-    /// Use an access token that somebody else issued. It is renewed when it is renewable, and never revoked.
+    /// Use an existing Vault token. The operator renews it if it is renewable, and never revokes it.
     token "token": Token(Token => TokenLogin);
-    /// Log in with a token of a ServiceAccount, which Vault has reviewed by the Kubernetes API.
+    /// Log in with a token of a ServiceAccount. Vault verifies it with the Kubernetes TokenReview API.
     kubernetes "kubernetes": Kubernetes(Kubernetes => KubernetesLogin);
-    /// Log in with a signed token (JWT), of a ServiceAccount or of another issuer, which Vault verifies by itself.
+    /// Log in with a signed token (JWT) of a ServiceAccount or of another issuer. Vault verifies it itself.
     jwt "jwt": Jwt(Jwt => JwtLogin);
     /// Log in with the client certificate of the connection, `spec.tls.clientCertificate`.
     cert "cert": Cert(Cert => CertLogin);
-    /// Log in with a user name and a password that Vault keeps.
+    /// Log in with the user name and password of a Vault userpass user.
     userpass "userpass": Userpass(Userpass => UserpassLogin);
-    /// Log in with a user name and a password of an LDAP directory.
+    /// Log in with the user name and password of an LDAP user.
     ldap "ldap": Ldap(Ldap => LdapLogin);
 }
 

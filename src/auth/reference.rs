@@ -47,12 +47,13 @@ pub struct ServiceAccountRef {
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::object_name("ServiceAccount"))]
     pub name: String,
-    /// For whom the token is, as the role at Vault demands it. An audience of the Kubernetes API server is refused: whoever runs Vault
-    /// could act as the ServiceAccount in this cluster.
+    /// Audiences of the token, as the role in Vault requires them. An audience of the Kubernetes API server is
+    /// rejected, because Vault could use the token to act as the ServiceAccount in this cluster.
     #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 256)))]
     #[x_kube(validation = rules::audiences())]
     pub audiences: Vec<String>,
-    /// How long the token lives, in seconds, from 600 to 3600. It is requested for each login and kept nowhere.
+    /// Lifetime of the token in seconds, from 600 to 3600. The operator requests a token for each login and does
+    /// not store it.
     #[serde(default = "ten_minutes", deserialize_with = "or_ten_minutes")]
     #[schemars(range(min = 600, max = 3600))]
     pub expiration_seconds: u32,

@@ -14,7 +14,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Token {
-    /// The key of a Secret that holds the token.
+    /// The key of a Secret that contains the token.
     pub secret_ref: SecretKeyRef,
 }
 

@@ -16,7 +16,7 @@ use crate::{
 pub enum UserName {
     /// The user name itself.
     Value(#[schemars(length(min = 1, max = 256))] String),
-    /// The key of a Secret that holds it.
+    /// The key of a Secret that contains it.
     SecretRef(SecretKeyRef),
 }
 
@@ -24,7 +24,7 @@ pub enum UserName {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Password {
-    /// The key of a Secret that holds it.
+    /// The key of a Secret that contains it.
     pub secret_ref: SecretKeyRef,
 }
 

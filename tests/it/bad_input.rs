@@ -211,12 +211,7 @@ async fn what_the_operators_flags_do_not_allow_is_never_dialled() {
     let _operator = Operator::start_with(&cluster, &[]).await;
     let spec = |url: &str| specs::token(url, "token");
     let rows = [
-        row(
-            "plain-http",
-            spec("http://vault.example.com:8200"),
-            Reason::PlainHttpNotAllowed,
-            "write https://",
-        ),
+        row("plain-http", spec("http://vault.example.com:8200"), Reason::PlainHttpNotAllowed, "Use https://"),
         row(
             "loopback",
             spec(&vault.tls_address),

@@ -84,7 +84,7 @@ async fn what_stands_before_a_vault_is_told_from_the_vault() {
     let bench = Bench::new("answers-before").await;
     let page = Answer::page;
     let blocked = Reason::RequestBlocked;
-    let login = "answers POST auth/approle/login with HTTP";
+    let login = "answered POST auth/approle/login with HTTP";
     let rows = [
         row("login-403", answering(Ask::Login, page(403)).await, blocked, login),
         row("login-400", answering(Ask::Login, page(400)).await, blocked, login),
