@@ -17,6 +17,7 @@ mod check_gateways;
 mod check_ledger;
 mod cluster_nodes;
 mod crash;
+mod descriptors;
 mod engines;
 mod fairness;
 mod fakes_gateway;

@@ -12,6 +12,7 @@ use std::{
 };
 
 use futures::{FutureExt, Stream, StreamExt};
+use k8s_openapi::jiff::Timestamp;
 use tokio::{
     task::{AbortHandle, JoinSet},
     time::{Instant, sleep_until, timeout_at},
@@ -260,7 +261,9 @@ impl<K: Kind> Scheduler<K> {
             self.delete(key);
         }
         // They are due in this order, so that after a start the oldest Ready is earned anew first.
-        objects.sort_by_key(K::last_check);
+        // A time to come was not written by us: it must not let an object wait for all others.
+        let today = Timestamp::now();
+        objects.sort_by_key(|object| K::last_check(object).filter(|last| *last <= today));
         let (now, mut places) = (Instant::now(), (0..objects.len() as u64).rev());
         for object in objects {
             let earlier = Duration::from_nanos(places.next().unwrap_or_default());
@@ -707,8 +710,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_a_list_holds_is_done_in_the_order_of_the_last_checks() {
         let mut scene = Scene::new(1);
-        scene.list(&["checked at 30", "checked at 200", "checked at 1", "new", "checked at 4"]);
-        for name in ["new", "checked at 1", "checked at 4", "checked at 30", "checked at 200"] {
+        let forged = "checked at 99999999999";
+        scene.list(&["checked at 30", "checked at 200", forged, "checked at 1", "new", "checked at 4"]);
+        for name in [forged, "new", "checked at 1", "checked at 4", "checked at 30", "checked at 200"] {
             assert_eq!(scene.next().await, ("reconcile", name));
         }
     }

@@ -1,4 +1,4 @@
-//! A process under a memory limit, as its container would have it.
+//! A process under a limit of memory, as its container would have it, or of file descriptors.
 //!
 //! As root with a memory controller (cgroup v1 or v2) it is the kernel's own limit, which kills. Else only the highest use is
 //! read afterwards, and compared.
@@ -45,19 +45,12 @@ impl Limit {
 
     /// The same command, under the limit from its first moment.
     pub fn over(&self, command: &Command) -> Command {
-        let mut limited = Command::new("/bin/sh");
-        limited.env_clear();
-        for (name, value) in command.get_envs() {
-            limited.envs(value.map(|value| (name, value)));
-        }
         let script = match &self.group {
             Some(_) => "echo $$ > \"$0\" && exec \"$@\"",
             None => "exec \"$@\"",
         };
         let procs = self.group.as_ref().map(|group| group.folder.join("cgroup.procs"));
-        limited.args(["-c", script]).arg(procs.unwrap_or_default());
-        limited.arg(command.get_program()).args(command.get_args());
-        limited
+        begun_by(script, &procs.unwrap_or_default(), command)
     }
 
     /// The highest use so far of a process that runs, in bytes.
@@ -110,6 +103,22 @@ impl Group {
         }
         Some(self)
     }
+}
+
+/// The same command, that may have so many file descriptors.
+pub fn with_descriptors(count: u32, command: &Command) -> Command {
+    begun_by("ulimit -n \"$0\" && exec \"$@\"", Path::new(&count.to_string()), command)
+}
+
+/// The same command, begun by a shell script with one argument of its own, `$0`.
+fn begun_by(script: &str, argument: &Path, command: &Command) -> Command {
+    let mut begun = Command::new("/bin/sh");
+    begun.env_clear();
+    for (name, value) in command.get_envs() {
+        begun.envs(value.map(|value| (name, value)));
+    }
+    begun.args(["-c", script]).arg(argument).arg(command.get_program()).args(command.get_args());
+    begun
 }
 
 /// The group of this process, without its first slash.

@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     bed::{self, signal, test_name, unique},
     endpoint::{Endpoint, show_end_of_failed},
-    limit::Limit,
+    limit::{Limit, with_descriptors},
     operator::{bare_command, free_address},
     wait::{PATIENCE, eventually},
 };
@@ -40,6 +40,11 @@ impl Process {
     /// The same, under a memory limit.
     pub async fn start_under(limit: &Limit, kubeconfig: &Path, namespaces: &[&str]) -> Self {
         Self::launch(kubeconfig, namespaces, |command| limit.over(&command)).await
+    }
+
+    /// The same, with so many file descriptors at most.
+    pub async fn start_with_descriptors(count: u32, kubeconfig: &Path, namespaces: &[&str]) -> Self {
+        Self::launch(kubeconfig, namespaces, |command| with_descriptors(count, &command)).await
     }
 
     async fn launch(
