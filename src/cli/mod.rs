@@ -4,6 +4,7 @@ mod check;
 mod hardening;
 mod run;
 mod stop;
+mod style;
 mod vconn;
 
 use std::{
@@ -122,7 +123,7 @@ struct InputArgs {
     /// Look into the folders of a folder, too.
     #[arg(short = 'R', long)]
     recursive: bool,
-    /// Name every object that is ignored.
+    /// Name every object that is ignored, and print every condition.
     #[arg(short, long)]
     verbose: bool,
 }
@@ -141,7 +142,7 @@ struct MemoryArgs {
     no_state_file: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct AddressArgs {
     /// Allow only these instances: a host (vault.example.com), a pattern (*.example.com), an address or a range
     /// (10.0.0.0/8), perhaps with a port (:8200) or ports (:8200-8210), perhaps for the connections of some namespaces
@@ -168,12 +169,16 @@ struct AddressArgs {
 /// How `check` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Output {
-    /// A table for people.
+    /// A line for each connection, and what is wrong with it.
     Table,
     /// YAML.
     Yaml,
     /// JSON.
     Json,
+    /// A JUnit report, as CI servers read it.
+    Junit,
+    /// Annotations of files in a GitHub workflow.
+    Github,
 }
 
 /// Runs the command line of this process.

@@ -7,11 +7,13 @@ use std::{
     process::{Command, Output},
 };
 
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
 use serde_json::{Value, json};
 use vault_connection_operator::api::condition::Reason;
 
 use crate::support::{
-    access::{apply, kubeconfig_with},
+    access::{apply, grant, kubeconfig_with},
     bed::{self, program, unique, variable},
     check::text,
     cluster::{Cluster, RELEASE},
@@ -187,6 +189,85 @@ async fn an_editor_asks_for_checks_suspends_and_resumes() {
     assert!(code == Some(2) && refused.contains("a VaultGateway cannot be suspended"), "{refused}");
     let (code, events) = editor.said(&["events", "good"]);
     assert!(code == ok && events.contains("Suspended"), "{events}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_from_here_reads_what_its_user_may_read() {
+    let (cluster, _operator) = scene().await;
+    let viewer = User::with("view", &cluster);
+    let open = ["--allow-address", "127.0.0.1", "--allow-plain-http", "--no-state-file"];
+    let (code, refused) = viewer.said(&[&["check", "good"][..], &open].concat());
+    assert!(
+        code == Some(1) && refused.contains("ReadForbidden") && refused.contains("with your rights"),
+        "{refused}"
+    );
+    let secrets = json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list"]}]);
+    apply(
+        Path::new(&variable("KUBECONFIG")),
+        &grant("secrets", Some(&cluster.namespace), &secrets, &cluster.namespace),
+    );
+    let (code, good) = viewer.said(&[&["check", "good"][..], &open].concat());
+    assert!(code == Some(0) && good.contains("/good: Connected, "), "{good}");
+    let (code, both) = viewer.said(&[&["check", "good", "bad", "-o", "github"][..], &open].concat());
+    assert!(
+        code == Some(1) && both.contains("::error title=") && both.contains("1 of 2 connections"),
+        "{both}"
+    );
+    let (code, refused) = viewer.said(&["check", "good"]);
+    assert!(
+        code == Some(1) && refused.contains("NotAllowed"),
+        "the address policy is for everybody: {refused}"
+    );
+    let (code, missing) = viewer.said(&[&["check", "nobody"][..], &open].concat());
+    assert!(code == Some(2) && missing.contains("does not exist"), "{missing}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_holds_no_credential() {
+    let (cluster, _operator) = scene().await;
+    let operator = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {
+            "name": "operator", "namespace": cluster.namespace,
+            "labels": {"app.kubernetes.io/name": "vault-connection-operator"},
+        },
+        "spec": {
+            "selector": {"matchLabels": {"a": "b"}},
+            "template": {
+                "metadata": {"labels": {"a": "b"}},
+                "spec": {"containers": [{
+                    "name": "operator", "image": "x", "env": [{"name": "HTTPS_PROXY", "value": WRONG}],
+                }]},
+            },
+        },
+    });
+    apply(Path::new(&variable("KUBECONFIG")), &[operator]);
+    let folder = bed::folder(&unique("bundle"));
+    let unpacked = |user: &User, name: &str, kubeconfig: &Path| {
+        let file = folder.join(name);
+        let mut command = Command::new(&user.plugin);
+        command.env_clear().arg("--kubeconfig").arg(kubeconfig);
+        command
+            .args(["bundle", "-n", &user.namespace, "--operator-namespace", &user.namespace, "--file"])
+            .arg(&file);
+        let output = run_to_end(&mut command, "");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let content = run_to_end(Command::new("tar").arg("-xzOf").arg(&file), "");
+        assert!(content.status.success(), "{}", text(&content.stderr));
+        text(&content.stdout).to_owned()
+    };
+    let viewer = User::with("view", &cluster);
+    let seen = unpacked(&viewer, "viewer.tar.gz", &viewer.kubeconfig);
+    assert!(seen.contains("TokenRejected") && seen.contains("kind: Event"), "{seen}");
+    assert!(seen.contains("Deployments of the operator: "), "what is missing is told: {seen}");
+    let all = unpacked(&viewer, "admin.tar.gz", Path::new(&variable("KUBECONFIG")));
+    assert!(all.contains("HTTPS_PROXY") && all.contains("REDACTED"), "{all}");
+    let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let data = secrets.get("good").await.expect("it is there").data.unwrap_or_default();
+    let token = String::from_utf8(data["token"].0.clone()).expect("it is text");
+    for (name, content) in [("viewer", seen), ("admin", all)] {
+        assert!(!content.contains(WRONG) && !content.contains(&token), "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,10 @@ use std::{
 
 use k8s_openapi::jiff::Timestamp;
 use ring::rand::{SecureRandom as _, SystemRandom};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep},
+};
 
 use super::ledger::{Circumstances, Counted, Decision, Held, Key, Ledger, Login, LoginResult, Unusable};
 use crate::{names::ConnectionRef, spec::Target};
@@ -114,9 +117,10 @@ impl LedgerFile {
         std::mem::take(&mut self.warnings)
     }
 
-    /// Whether a login may be tried, after others of its role are through with theirs. It takes at most `timeout`.
+    /// Whether a login may be tried, after others of its role are through with theirs. It takes at most `timeout`. The ledger is
+    /// free while it waits.
     pub(super) async fn begin(
-        &mut self,
+        shared: &Mutex<Self>,
         (connection, target): (&ConnectionRef, &Target),
         counted: &Counted,
         timeout: Duration,
@@ -124,15 +128,16 @@ impl LedgerFile {
         let patience = Instant::now() + timeout;
         let id = fastrand::u64(..);
         loop {
+            let mut file = shared.lock().await;
             let now = Timestamp::now();
             let around = Circumstances {
                 now,
                 until: now.checked_add(timeout + LOGIN_GRACE).unwrap_or(Timestamp::MAX),
-                forgiven_before: self.forgiven_before,
+                forgiven_before: file.forgiven_before,
                 impatient: Instant::now() >= patience,
                 process: process::id(),
             };
-            let (login, decision) = self
+            let (login, decision) = file
                 .change(|ledger| {
                     ledger.bury(is_alive);
                     let login = ledger.login(connection, target, counted);
@@ -140,6 +145,7 @@ impl LedgerFile {
                     (login, decision)
                 })
                 .await;
+            drop(file);
             match decision {
                 Decision::Try(id) => return Ok(Attempt { id, login }),
                 Decision::Wait => sleep(POLL_INTERVAL).await,

@@ -15,113 +15,182 @@ mod ledger;
 mod ledger_file;
 mod manifests;
 mod names;
+mod progress;
 mod report;
+mod run;
 mod sources;
 
 use std::{
     env,
     error::Error,
     io::{self, Write as _},
+    net::SocketAddr,
     process::ExitCode,
-    sync::{Arc, Mutex},
-    time::Duration,
+    sync::Arc,
 };
 
 use anyhow::Context as _;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use tokio::time::Instant;
 
 use self::{
-    ledger::{Counted, Held, LoginResult},
+    documents::Place,
     ledger_file::{LedgerFile, Location},
     manifests::{InputError, Manifests},
+    run::Run,
 };
-use super::{CheckArgs, MemoryArgs};
+use super::{AddressArgs, CheckArgs, MemoryArgs, Output};
 use crate::{
-    api::{connection::VaultConnection, status::VaultConnectionStatus},
-    auth::LoginFault,
-    check::{CheckState, Checked, Checker, Subject, instances::Instances},
+    api::{condition::Reason, connection::VaultConnection, status::VaultConnectionStatus},
+    check::{Checker, instances::Instances},
+    cluster::Cluster,
     names::{ConnectionRef, text::printable},
     network::{connect::SystemNames, dial::Dialer},
-    references::{
-        References,
-        ledger::Ledger,
-        resolve::{self, Lookups},
-    },
+    references::References,
     session::{account::Limits, logins::Logins},
     spec::Desired,
     telemetry::{logs::chain, metrics::Metrics},
-    verify::{
-        observation::{Fault, Observation},
-        report::{self as status_report, Circumstances},
-        session::Basis,
-    },
 };
-
-/// The generation of a new object.
-const FIRST_GENERATION: i64 = 1;
-
-/// Longest time that the end of the logins may take.
-const REVOKE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// How many objects that are of no use are named, unless all are asked for.
 const MAX_IGNORED_NAMED: usize = 10;
 
 /// One connection, and what was found.
 struct Found {
+    /// Where it stands; none in a cluster.
+    place: Option<Place>,
     connection: VaultConnection,
     status: VaultConnectionStatus,
 }
 
-/// A run of `check`.
-struct Run {
-    checker: Checker<Manifests>,
-    ledger: LedgerFile,
+/// How to check, wherever the connections come from.
+pub(super) struct Options {
+    pub(super) verbose: bool,
+    pub(super) output: Output,
+    pub(super) memory: MemoryArgs,
+    pub(super) addresses: AddressArgs,
 }
 
-/// Checks every connection that can be, and prints its status. Fails when nothing can be checked at all.
+/// A connection that can be checked.
+struct Checkable {
+    /// Where it stands; none in a cluster.
+    place: Option<Place>,
+    connection: VaultConnection,
+    desired: Desired,
+}
+
+/// Checks every connection of files that can be, and prints its status. Fails when nothing can be checked at all.
 pub(super) async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
-    let mut manifests = Manifests::of(sources::read(&args.input));
-    let mut checkable = Vec::new();
+    let CheckArgs { input, output, memory, addresses } = args;
+    let options = Options { verbose: input.verbose, output, memory, addresses };
+    let mut manifests = Manifests::of(sources::read(&input));
+    let (mut checkable, mut is_held_back) = (Vec::new(), false);
     for (place, connection) in std::mem::take(&mut manifests.connections) {
-        match parse(&connection, place) {
-            Ok(desired) => checkable.push((connection, desired)),
+        match parse(&connection, &place) {
+            Ok(desired) => checkable.push(Checkable { place: Some(place), connection, desired }),
             Err(error) => manifests.errors.push(error),
         }
     }
-    tell_of_input(&manifests, args.input.verbose, checkable.is_empty());
-    let mut is_bad_input = !manifests.errors.is_empty();
-    let plain_http = args.addresses.allow_plain_http;
+    tell_of_input(&manifests, options.verbose, checkable.is_empty());
+    let errors: Vec<_> =
+        manifests.errors.iter().map(|error| chain(error as &(dyn Error + 'static))).collect();
+    checkable.retain(|it| {
+        let broken = broken(&manifests, it);
+        is_held_back |= broken;
+        !broken
+    });
+    // Without a cluster there is no API server to protect.
+    let found = run(manifests, Vec::new(), checkable, &options).await?.unwrap_or_else(|never| match never {});
+    finish(&found, &errors, is_held_back, &options)
+}
+
+/// Checks connections of a cluster from here, with the rights of the user.
+pub(super) async fn check_live(
+    cluster: Cluster,
+    connections: Vec<VaultConnection>,
+    options: Options,
+) -> anyhow::Result<ExitCode> {
+    let (mut checkable, mut errors) = (Vec::new(), Vec::new());
+    for connection in connections {
+        let place = Place { source: "the cluster".to_owned(), document: None };
+        match parse(&connection, &place) {
+            Ok(desired) => checkable.push(Checkable { place: None, connection, desired }),
+            Err(error) => {
+                let error = chain(&error as &(dyn Error + 'static));
+                tell("error", &error);
+                errors.push(error);
+            }
+        }
+    }
+    let api_servers = cluster.api_servers().await;
+    let found = run(cluster, api_servers, checkable, &options).await?.context("the check ended early")?;
+    let is_forbidden = |found: &Found| {
+        found.status.conditions.iter().any(|condition| condition.reason == Reason::ReadForbidden.as_str())
+    };
+    if found.iter().any(is_forbidden) {
+        tell(
+            "note",
+            "check reads Secrets and ConfigMaps with your rights, and you may not list or read some of them",
+        );
+    }
+    finish(&found, &errors, false, &options)
+}
+
+async fn run<R: References>(
+    references: R,
+    api_servers: Vec<SocketAddr>,
+    checkable: Vec<Checkable>,
+    options: &Options,
+) -> anyhow::Result<Result<Vec<Found>, R::Error>> {
+    let plain_http = options.addresses.allow_plain_http;
+    let policy = options.addresses.clone().policy(api_servers)?;
     let checker = Checker {
-        references: manifests,
-        // Without a cluster there is no API server to protect.
-        dialer: Dialer::new(args.addresses.policy(Vec::new())?, plain_http, Arc::new(SystemNames)),
+        references,
+        dialer: Dialer::new(policy, plain_http, Arc::new(SystemNames)),
         instances: Instances::default(),
         logins: Logins::new(10, Limits::default()),
         metrics: Metrics::new(false),
     };
-    let mut run = Run { checker, ledger: ledger_file(args.memory) };
-    let mut found = Vec::new();
-    for (connection, desired) in checkable {
-        match Box::pin(run.status(&connection, &desired)).await {
-            Some(status) => found.push(Found { connection, status }),
-            None => is_bad_input = true,
-        }
-    }
-    if !found.is_empty() {
-        let text = report::render(&found, args.output)?;
-        io::stdout().write_all(text.as_bytes()).context("failed to write to standard output")?;
-    }
-    Ok(ExitCode::from(match (is_bad_input, found.iter().all(Found::is_ready)) {
+    Ok(Run::new(checker, ledger_file(&options.memory)).all(checkable).await)
+}
+
+/// Prints what was found. The exit code says how it is.
+fn finish(
+    found: &[Found],
+    errors: &[String],
+    is_held_back: bool,
+    options: &Options,
+) -> anyhow::Result<ExitCode> {
+    let text = report::render(found, errors, options)?;
+    io::stdout().write_all(text.as_bytes()).context("failed to write to standard output")?;
+    Ok(ExitCode::from(match (is_held_back || !errors.is_empty(), found.iter().all(Found::is_ready)) {
         (true, _) => 2,
         (false, false) => 1,
         (false, true) => 0,
     }))
 }
 
-fn ledger_file(args: MemoryArgs) -> LedgerFile {
-    let location = match (args.no_state_file, args.state_file) {
+/// Whether an object that a connection names is there and cannot be used; it is told.
+fn broken(manifests: &Manifests, Checkable { connection, desired, .. }: &Checkable) -> bool {
+    let name = name_of(connection);
+    let broken = manifests.broken_of(&name.namespace, &desired.target.references());
+    if let Some(object) = &broken {
+        tell(
+            "error",
+            &format!(
+                "VaultConnection {name} is not checked, because it names {object}, which is invalid (see above)"
+            ),
+        );
+    }
+    broken.is_some()
+}
+
+fn name_of(connection: &VaultConnection) -> ConnectionRef {
+    ConnectionRef { namespace: connection.namespace().unwrap_or_default(), name: connection.name_any() }
+}
+
+fn ledger_file(args: &MemoryArgs) -> LedgerFile {
+    let location = match (args.no_state_file, args.state_file.clone()) {
         (true, _) => Location::Nowhere,
         (false, Some(path)) => Location::File(path),
         (false, None) => Location::by_default(|name| env::var_os(name)),
@@ -129,8 +198,8 @@ fn ledger_file(args: MemoryArgs) -> LedgerFile {
     LedgerFile::at(location, args.force.then(Timestamp::now))
 }
 
-fn parse(connection: &VaultConnection, place: documents::Place) -> Result<Desired, InputError> {
-    let name = connection.name_any();
+fn parse(connection: &VaultConnection, place: &Place) -> Result<Desired, InputError> {
+    let (name, place) = (connection.name_any(), place.clone());
     match Desired::parse(&connection.spec) {
         Err(source) => Err(InputError::Connection { place, name, source }),
         Ok(Desired { target, .. }) if target.method.is_wrapped() => Err(InputError::Wrapped { place, name }),
@@ -167,125 +236,6 @@ fn tell_of_input(manifests: &Manifests, verbose: bool, nothing_useful: bool) {
 
 /// One line on standard error, which moves nothing else on a terminal.
 fn tell(word: &str, what: &str) {
+    progress::clear();
     eprintln!("{word}: {}", printable(what));
-}
-
-// === impl Run ===
-
-impl Run {
-    /// The status that the cluster would show; none if an object that the connection names is there and cannot be used.
-    async fn status(
-        &mut self,
-        connection: &VaultConnection,
-        desired: &Desired,
-    ) -> Option<VaultConnectionStatus> {
-        let now = Timestamp::now();
-        let around = Circumstances { generation: FIRST_GENERATION, requested_at: None, now, jitter: 0.0 };
-        let nothing = VaultConnectionStatus::default();
-        if connection.spec.suspend {
-            return Some(status_report::suspended(&nothing, &around, desired));
-        }
-        let name = ConnectionRef {
-            namespace: connection.namespace().unwrap_or_default(),
-            name: connection.name_any(),
-        };
-        let broken = self.checker.references.broken_of(&name.namespace, &desired.target.references());
-        if let Some(object) = broken {
-            tell(
-                "error",
-                &format!(
-                    "VaultConnection {name} is not checked, because it names {object}, which is invalid (see above)"
-                ),
-            );
-            return None;
-        }
-        let observation = Box::pin(self.observe(&name, desired, now)).await;
-        Some(status_report::checked(&nothing, &around, desired, &observation).0)
-    }
-
-    /// Makes the check, if the ledger allows its login; else everything but the login.
-    async fn observe(&mut self, name: &ConnectionRef, desired: &Desired, now: Timestamp) -> Observation {
-        let mut state = CheckState::default();
-        let mut attempt = None;
-        if let Some((counted, basis)) = self.counted(name, desired).await {
-            match self.ledger.begin((name, &desired.target), &counted, desired.timeout).await {
-                Ok(begun) => attempt = Some((begun, basis)),
-                Err(held) => {
-                    let (fault, until) = told_of(name, held);
-                    state.memory.denied(basis, fault, until);
-                }
-            }
-        }
-        let ledger = Mutex::new(Ledger::default());
-        let subject = Subject {
-            connection: name,
-            desired,
-            ledger: &ledger,
-            stale: false,
-            is_ready: false,
-            register: &|_| {},
-            now,
-            deadline: None,
-        };
-        let Checked { observation, mut leftovers, .. } =
-            self.checker.check(&subject, &mut state).await.unwrap_or_else(|never| match never {});
-        if let Some((attempt, basis)) = attempt {
-            let is_accepted = state.memory.is_proven(&basis);
-            self.ledger.settle(attempt, result(&observation, is_accepted)).await;
-        }
-        for warning in self.ledger.take_warnings() {
-            tell("warning", &warning);
-        }
-        leftovers.extend(state.abandon());
-        self.checker.revoke(&name.namespace, leftovers, Instant::now() + REVOKE_DEADLINE).await;
-        observation
-    }
-
-    /// What Vault would count the login by; none if there is no login to make that it counts.
-    async fn counted(&self, name: &ConnectionRef, desired: &Desired) -> Option<(Counted, Basis)> {
-        let mut objects = Lookups::new();
-        for object in desired.target.credentials() {
-            let read = self.checker.references.read(&name.namespace, &object).await;
-            objects.insert(object, read.unwrap_or_else(|never| match never {}));
-        }
-        let basis = Basis::new(&desired.target, &resolve::versions(&objects));
-        let credentials = resolve::credentials(&desired.target, &objects).ok()?;
-        let alias = desired.target.method.lockout_alias(credentials.values())?;
-        Some((Counted { alias, proof: credentials.proof()?.clone() }, basis))
-    }
-}
-
-/// Why a login is not made, and until when; it is told, too.
-fn told_of(name: &ConnectionRef, held: Held) -> (Fault, Timestamp) {
-    match held {
-        Held::Refused { fault, at, until } => {
-            tell(
-                "warning",
-                &format!(
-                    "{name}: no login was attempted, because Vault rejected the same credential at {at:.0}, and too many rejected logins lock the role for everyone. A changed credential is tried immediately; the same one after {until:.0}, or now with --force"
-                ),
-            );
-            (fault, until)
-        }
-        Held::Spent { until } => {
-            tell(
-                "warning",
-                &format!(
-                    "{name}: no login was attempted, because Vault recently rejected logins of this role, and too many lock it for everyone. The next attempt is possible after {until:.0}, or now with --force"
-                ),
-            );
-            (Fault::BudgetSpent, until)
-        }
-    }
-}
-
-/// How the login of a check went.
-fn result(observation: &Observation, is_accepted: bool) -> LoginResult {
-    match &observation.fault {
-        _ if is_accepted => LoginResult::Accepted,
-        Some(Fault::Login(LoginFault::Denied)) => LoginResult::Denied,
-        // Whatever else Vault says of a login that it counts.
-        _ if !observation.refused.is_empty() => LoginResult::InvalidCredentials,
-        _ => LoginResult::NotMade,
-    }
 }

@@ -16,9 +16,8 @@ use super::{
     entry::Entry,
     kinds::{Kind, Name},
     note, print,
-    style::Style,
 };
-use crate::{api::REQUESTED_AT, names::text::printable, verify::events::shown};
+use crate::{api::REQUESTED_AT, cli::style::Style, names::text::printable, verify::events::shown};
 
 /// How many objects are asked for and waited for at once.
 const AT_ONCE: usize = 16;

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::kinds::Name;
-use crate::cli::duration;
+use crate::cli::{AddressArgs, MemoryArgs, Output, duration};
 
 /// List, explain, check and change connections to HashiCorp Vault and OpenBao.
 #[derive(Debug, Parser)]
@@ -65,6 +65,10 @@ pub(super) enum Action {
     /// Exit code: 0 if all are Ready, 1 if one is not, 2 if that could not be found out.
     #[command(visible_alias = "explain")]
     Status(StatusArgs),
+    /// Check from here: connections of the cluster with the objects that they name, or manifests with -f or -k.
+    ///
+    /// Exit code: 0 if every connection is Ready, 1 if one is not, 2 for bad input.
+    Check(Box<LiveCheck>),
     /// Ask the operator to check now.
     ///
     /// Exit code with --wait: 0 if all are Ready then, 1 if one is not, 2 if that could not be found out in time.
@@ -79,6 +83,10 @@ pub(super) enum Action {
     ///
     /// On a terminal the table is drawn anew; otherwise a line follows for each change.
     Watch(WatchArgs),
+    /// Write an archive for somebody who helps: connections, gateways, events, and the operator's Deployment and logs.
+    ///
+    /// No Secret is read, and values that may be credentials are left out.
+    Bundle(BundleArgs),
     /// Print the version of this program.
     Version {
         /// How to print it.
@@ -124,6 +132,48 @@ pub(super) struct StatusArgs {
     /// Print the objects instead, in JSON or YAML.
     #[arg(short, long, value_name = "FORMAT")]
     pub(super) output: Option<ObjectOutput>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LiveCheck {
+    /// Name of a connection of the cluster.
+    #[arg(required_unless_present_any = ["files", "kustomize"], conflicts_with_all = ["files", "kustomize"], value_name = "NAME")]
+    pub(super) names: Vec<Name>,
+    #[command(flatten)]
+    pub(super) input: OptionalInput,
+    /// How to print the status.
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(super) output: Output,
+    #[command(flatten)]
+    pub(super) memory: MemoryArgs,
+    #[command(flatten)]
+    pub(super) addresses: AddressArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct OptionalInput {
+    /// A file of manifests, a folder of such files, a quoted pattern, or - for standard input; may be given several times.
+    #[arg(short = 'f', long = "filename", value_name = "FILE")]
+    pub(super) files: Vec<PathBuf>,
+    /// A folder with a kustomization; may be given several times.
+    #[arg(short = 'k', long, value_name = "FOLDER")]
+    pub(super) kustomize: Vec<PathBuf>,
+    /// Look into the folders of a folder, too.
+    #[arg(short = 'R', long)]
+    pub(super) recursive: bool,
+    /// Name every object that is ignored, and print every condition.
+    #[arg(short, long)]
+    pub(super) verbose: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BundleArgs {
+    /// The file to write, which must not exist; by default vconn-bundle-TIME.tar.gz in the current folder.
+    #[arg(long, value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+    /// The namespace of the operator; without it, operators are looked for in all namespaces.
+    #[arg(long, value_name = "NAMESPACE")]
+    pub(super) operator_namespace: Option<String>,
 }
 
 #[derive(Debug, Args)]

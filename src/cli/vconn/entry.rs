@@ -6,12 +6,13 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp}
 use kube::{ResourceExt as _, api::DynamicObject};
 use serde_json::{Value, json};
 
-use super::{kinds::Kind, style::Colour};
+use super::kinds::Kind;
 use crate::{
     api::{
         condition::{ConditionType, FailureClass, Reason, Truth},
         status::State,
     },
+    cli::style::Colour,
     conditions,
 };
 

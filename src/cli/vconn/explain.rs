@@ -9,10 +9,10 @@ use super::{
     entry::{Entry, Urgency, reason},
     guide::{self, Example},
     kinds::Kind,
-    style::{Colour, Style, wrap},
 };
 use crate::{
     api::condition::{ConditionType, Reason},
+    cli::style::{Colour, Style, wrap},
     names::text::printable,
     verify::events::shown,
 };
@@ -93,7 +93,9 @@ fn facts(entry: &Entry, now: Timestamp) -> Vec<(&'static str, String)> {
     let endpoints = entry.status()["endpoints"].as_array().into_iter().flatten().filter_map(|endpoint| {
         let message = endpoint["message"].as_str().unwrap_or_default();
         let state = if endpoint["healthy"].as_bool()? { "works" } else { message };
-        Some(("Endpoint", format!("{} {state}", endpoint["url"].as_str()?)))
+        let url = endpoint["url"].as_str()?;
+        // Most messages begin with it.
+        Some(("Endpoint", if state.starts_with(url) { state.to_owned() } else { format!("{url} {state}") }))
     });
     let facts = all.into_iter().filter_map(|(label, value)| Some((label, value?)));
     facts.chain(endpoints).filter(|(_, value)| !value.is_empty()).collect()

@@ -2,8 +2,7 @@
 //!
 //! There is no second list: an entry that is missing there is missing here, and a test of the documentation says so.
 
-use super::style::wrap;
-use crate::{api::condition::Reason, names::text::printable};
+use crate::{api::condition::Reason, cli::style::wrap, names::text::printable};
 
 /// The page, as it was when this program was built.
 const PAGE: &str = include_str!("../../../docs/troubleshooting.md");

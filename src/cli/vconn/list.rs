@@ -7,9 +7,11 @@ use k8s_openapi::jiff::Timestamp;
 use super::{
     entry::{Entry, Urgency},
     explain::age,
-    style::{Style, table},
 };
-use crate::names::text::printable;
+use crate::{
+    cli::style::{Style, table},
+    names::text::printable,
+};
 
 /// What the list shows.
 #[derive(Clone, Copy, Debug)]

@@ -10,14 +10,17 @@
 
 mod access;
 mod act;
+mod archive;
 mod args;
+mod bundle;
 mod complete;
 mod entry;
 mod explain;
 mod guide;
 mod kinds;
 mod list;
-mod style;
+mod live;
+mod redact;
 #[cfg(test)]
 mod testing;
 mod timeline;
@@ -45,9 +48,10 @@ use self::{
     entry::Entry,
     explain::document,
     list::Columns,
-    style::Style,
 };
-use crate::{api::connection::VaultConnection, names::text::printable, telemetry::logs::chain};
+use crate::{
+    api::connection::VaultConnection, cli::style::Style, names::text::printable, telemetry::logs::chain,
+};
 
 /// The name under which kubectl finds the plugin.
 const PLUGIN: &str = "kubectl-vconn";
@@ -89,12 +93,7 @@ pub(super) fn started() -> Started {
 
 /// Does what is asked for.
 pub(super) async fn run(vconn: Vconn) -> anyhow::Result<ExitCode> {
-    let outcome = Box::pin(act(vconn)).await?;
-    Ok(match outcome {
-        Outcome::Ready => ExitCode::SUCCESS,
-        Outcome::NotReady => ExitCode::from(1),
-        Outcome::Failed => ExitCode::from(2),
-    })
+    Box::pin(act(vconn)).await
 }
 
 /// Answers kubectl. Whatever fails leaves less to choose from.
@@ -118,9 +117,11 @@ async fn names(words: &[OsString]) -> Option<Vec<String>> {
     Some(found.iter().map(Entry::short_name).collect())
 }
 
-async fn act(Vconn { place, action }: Vconn) -> anyhow::Result<Outcome> {
+async fn act(Vconn { place, action }: Vconn) -> anyhow::Result<ExitCode> {
     let style = Style::of_terminal();
-    match action {
+    let outcome = match action {
+        Action::Check(args) if args.names.is_empty() => return live::check_files(*args).await,
+        Action::Check(args) => return live::check_named(&connect(place).await?, *args).await,
         Action::List(args) => list(&connect(place).await?, &args, style).await,
         Action::Status(args) => status(&connect(place).await?, &args, style).await,
         Action::Refresh(args) => act::refresh(&connect(place).await?, args, style).await,
@@ -128,10 +129,16 @@ async fn act(Vconn { place, action }: Vconn) -> anyhow::Result<Outcome> {
         Action::Resume(args) => act::suspend(&connect(place).await?, &args.names, false).await,
         Action::Events(args) => events(&connect(place).await?, &args, style).await,
         Action::Watch(args) => watch::run(&connect(place).await?, &args, style).await,
+        Action::Bundle(args) => bundle::run(&connect(place).await?, &args).await,
         Action::Version { output } => done(print(&version(output)?)),
         Action::Completion { shell } => done(write(&complete::script(shell))),
         Action::Man { folder } => done(complete::man(&folder)),
-    }
+    };
+    Ok(match outcome? {
+        Outcome::Ready => ExitCode::SUCCESS,
+        Outcome::NotReady => ExitCode::from(1),
+        Outcome::Failed => ExitCode::from(2),
+    })
 }
 
 async fn connect(place: Place) -> anyhow::Result<Access> {
@@ -297,6 +304,11 @@ mod tests {
             (&["status"], false),
             (&["status", "a", "gateway/b", "-o", "yaml"], true),
             (&["status", "team-a/b"], false),
+            (&["check"], false),
+            (&["check", "a", "b", "-o", "junit"], true),
+            (&["check", "-f", "a.yaml", "-n", "x"], true),
+            (&["check", "a", "-f", "a.yaml"], false),
+            (&["bundle", "--file", "a.tar.gz"], true),
             (&["refresh"], false),
             (&["refresh", "a", "--wait"], true),
             (&["refresh", "a", "--wait=30s", "b"], true),

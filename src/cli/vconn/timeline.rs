@@ -2,11 +2,11 @@
 
 use k8s_openapi::{api::events::v1::Event, jiff::Timestamp};
 
-use super::{
-    explain::age,
-    style::{Colour, Style, table},
+use super::explain::age;
+use crate::{
+    cli::style::{Colour, Style, table},
+    names::text::printable,
 };
-use crate::names::text::printable;
 
 const HEAD: &[&str] = &["LAST SEEN", "TYPE", "REASON", "COUNT", "MESSAGE"];
 

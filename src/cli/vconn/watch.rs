@@ -25,9 +25,11 @@ use super::{
     kinds::Kind,
     list::{self, Columns},
     print,
-    style::{Style, fit, terminal_size},
 };
-use crate::names::text::printable;
+use crate::{
+    cli::style::{Style, fit, terminal_size},
+    names::text::printable,
+};
 
 /// How often a table is drawn: ages change every second.
 const DRAW_INTERVAL: Duration = Duration::from_secs(1);

@@ -8,14 +8,14 @@ use std::{
 use crate::names::text::printable;
 
 /// How wide paragraphs are where no terminal says otherwise, and at most: longer lines are hard to read.
-pub(super) const PARAGRAPH_WIDTH: usize = 100;
+pub(in crate::cli) const PARAGRAPH_WIDTH: usize = 100;
 
 /// Below this, wrapping makes paragraphs harder to read.
 const MIN_WIDTH: usize = 40;
 
 /// A colour, by what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Colour {
+pub(in crate::cli) enum Colour {
     /// All is well.
     Green,
     /// Not certain, or soon.
@@ -30,21 +30,21 @@ pub(super) enum Colour {
 
 /// What standard output takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Style {
+pub(in crate::cli) struct Style {
     /// Whether colours are shown.
-    pub(super) colours: bool,
+    pub(in crate::cli) colours: bool,
     /// How wide a paragraph may be.
-    pub(super) width: usize,
+    pub(in crate::cli) width: usize,
 }
 
 // === impl Style ===
 
 impl Style {
     /// For a file or a pipe.
-    pub(super) const PLAIN: Self = Self { colours: false, width: PARAGRAPH_WIDTH };
+    pub(in crate::cli) const PLAIN: Self = Self { colours: false, width: PARAGRAPH_WIDTH };
 
     /// That of standard output. <https://no-color.org>
-    pub(super) fn of_terminal() -> Self {
+    pub(in crate::cli) fn of_terminal() -> Self {
         if !io::stdout().is_terminal() {
             return Self::PLAIN;
         }
@@ -55,7 +55,7 @@ impl Style {
     }
 
     /// The text in a colour, if there are any.
-    pub(super) fn paint(self, colour: Colour, text: &str) -> String {
+    pub(in crate::cli) fn paint(self, colour: Colour, text: &str) -> String {
         let code = match colour {
             Colour::Green => 32,
             Colour::Yellow => 33,
@@ -67,13 +67,13 @@ impl Style {
     }
 
     /// The same for each line of a paragraph.
-    pub(super) fn paint_lines(self, colour: Colour, text: &str) -> String {
+    pub(in crate::cli) fn paint_lines(self, colour: Colour, text: &str) -> String {
         text.lines().map(|line| format!("{}\n", self.paint(colour, line))).collect()
     }
 }
 
 /// Columns and lines of the terminal on standard output.
-pub(super) fn terminal_size() -> (usize, usize) {
+pub(in crate::cli) fn terminal_size() -> (usize, usize) {
     match rustix::termios::tcgetwinsize(io::stdout()) {
         Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
         Ok(_) | Err(_) => (80, 24),
@@ -81,7 +81,7 @@ pub(super) fn terminal_size() -> (usize, usize) {
 }
 
 /// A text in lines of a width, each after an indentation. A word that is longer has a line of its own.
-pub(super) fn wrap(text: &str, width: usize, indent: &str) -> String {
+pub(in crate::cli) fn wrap(text: &str, width: usize, indent: &str) -> String {
     let room = width.saturating_sub(indent.len());
     let mut lines: Vec<String> = Vec::new();
     for word in printable(text).split_whitespace() {
@@ -97,7 +97,7 @@ pub(super) fn wrap(text: &str, width: usize, indent: &str) -> String {
 }
 
 /// Rows as a table with three blanks between its columns. `paint` colours a padded cell: row, column, text.
-pub(super) fn table(
+pub(in crate::cli) fn table(
     head: Option<&[&str]>,
     rows: &[Vec<String>],
     paint: impl Fn(usize, usize, String) -> String,
@@ -135,7 +135,7 @@ pub(super) fn table(
 }
 
 /// The first lines of a text, each cut to a width, as they fit on a terminal. Escape sequences have no width.
-pub(super) fn fit(text: &str, (columns, lines): (usize, usize)) -> String {
+pub(in crate::cli) fn fit(text: &str, (columns, lines): (usize, usize)) -> String {
     let mut fitting = String::new();
     for line in text.lines().take(lines) {
         let (mut width, mut in_escape, mut has_colour) = (0, false, false);

@@ -1,0 +1,214 @@
+//! A run of `check`: many connections at once, but one login of a role at a time.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use k8s_openapi::jiff::Timestamp;
+use secrecy::ExposeSecret as _;
+use tokio::{sync::Mutex as AsyncMutex, time::Instant};
+
+use super::{
+    Checkable, Found,
+    ledger::{Counted, Held, LoginResult},
+    ledger_file::LedgerFile,
+    progress::{self, Progress},
+    tell,
+};
+use crate::{
+    api::{connection::VaultConnection, status::VaultConnectionStatus},
+    auth::LoginFault,
+    check::{CheckState, Checked, Checker, Subject},
+    names::ConnectionRef,
+    references::{
+        References,
+        ledger::Ledger,
+        resolve::{self, Lookups},
+    },
+    spec::Desired,
+    verify::{
+        observation::{Fault, Observation},
+        report::{self as status_report, Circumstances},
+        session::Basis,
+    },
+};
+
+/// The generation of a new object.
+const FIRST_GENERATION: i64 = 1;
+
+/// Longest time that the end of the logins may take.
+const REVOKE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How many connections are checked at once: those of one unreachable instance do not keep all others waiting.
+const AT_ONCE: usize = 16;
+
+/// A run of `check`.
+pub(super) struct Run<R> {
+    checker: Checker<R>,
+    ledger: AsyncMutex<LedgerFile>,
+    turns: Turns,
+}
+
+/// Whose turn it is to log in, by what Vault counts the login by. Others of the run wait for as long as it takes; only other runs are
+/// waited for no longer than a check may take.
+#[derive(Default)]
+struct Turns {
+    by: Mutex<HashMap<u64, Arc<AsyncMutex<()>>>>,
+    hasher: RandomState,
+}
+
+// === impl Turns ===
+
+impl Turns {
+    fn of(&self, counted: &Counted) -> Arc<AsyncMutex<()>> {
+        // Two that have the same hash by chance wait for each other, which harms nobody.
+        let key = self.hasher.hash_one(counted.alias.expose_secret());
+        let mut by = self.by.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(by.entry(key).or_default())
+    }
+}
+
+// === impl Run ===
+
+impl<R: References> Run<R> {
+    pub(super) fn new(checker: Checker<R>, ledger: LedgerFile) -> Self {
+        Self { checker, ledger: AsyncMutex::new(ledger), turns: Turns::default() }
+    }
+
+    /// Checks all of them, some at once. What was found is in their order.
+    pub(super) async fn all(&self, checkable: Vec<Checkable>) -> Result<Vec<Found>, R::Error> {
+        let progress = Progress::begin(checkable.len());
+        let checks = stream::iter(checkable).map(|Checkable { place, connection, desired }| {
+            let progress = &progress;
+            async move {
+                let status = Box::pin(self.status(&connection, &desired)).await?;
+                progress.step();
+                Ok(Found { place, connection, status })
+            }
+        });
+        let found = checks.buffered(AT_ONCE).try_collect().await;
+        progress::clear();
+        found
+    }
+
+    /// The status that the cluster would show.
+    async fn status(
+        &self,
+        connection: &VaultConnection,
+        desired: &Desired,
+    ) -> Result<VaultConnectionStatus, R::Error> {
+        let now = Timestamp::now();
+        let around = Circumstances { generation: FIRST_GENERATION, requested_at: None, now, jitter: 0.0 };
+        let nothing = VaultConnectionStatus::default();
+        if connection.spec.suspend {
+            return Ok(status_report::suspended(&nothing, &around, desired));
+        }
+        let name = super::name_of(connection);
+        let observation = Box::pin(self.observe(&name, desired, now)).await?;
+        Ok(status_report::checked(&nothing, &around, desired, &observation).0)
+    }
+
+    /// Makes the check, if the ledger allows its login; else everything but the login.
+    async fn observe(
+        &self,
+        name: &ConnectionRef,
+        desired: &Desired,
+        now: Timestamp,
+    ) -> Result<Observation, R::Error> {
+        let mut state = CheckState::default();
+        let mut attempt = None;
+        let mut turn = None;
+        if let Some((counted, basis)) = self.counted(name, desired).await? {
+            turn = Some(self.turns.of(&counted).lock_owned().await);
+            match LedgerFile::begin(&self.ledger, (name, &desired.target), &counted, desired.timeout).await {
+                Ok(begun) => attempt = Some((begun, basis)),
+                Err(held) => {
+                    let (fault, until) = told_of(name, held);
+                    state.memory.denied(basis, fault, until);
+                }
+            }
+        }
+        let ledger = Mutex::new(Ledger::default());
+        let subject = Subject {
+            connection: name,
+            desired,
+            ledger: &ledger,
+            stale: false,
+            is_ready: false,
+            register: &|_| {},
+            now,
+            deadline: None,
+        };
+        let Checked { observation, mut leftovers, .. } = self.checker.check(&subject, &mut state).await?;
+        if let Some((attempt, basis)) = attempt {
+            let is_accepted = state.memory.is_proven(&basis);
+            self.ledger.lock().await.settle(attempt, result(&observation, is_accepted)).await;
+        }
+        drop(turn);
+        for warning in self.ledger.lock().await.take_warnings() {
+            tell("warning", &warning);
+        }
+        leftovers.extend(state.abandon());
+        self.checker.revoke(&name.namespace, leftovers, Instant::now() + REVOKE_DEADLINE).await;
+        Ok(observation)
+    }
+
+    /// What Vault would count the login by; none if there is no login to make that it counts.
+    async fn counted(
+        &self,
+        name: &ConnectionRef,
+        desired: &Desired,
+    ) -> Result<Option<(Counted, Basis)>, R::Error> {
+        let mut objects = Lookups::new();
+        for object in desired.target.credentials() {
+            let read = self.checker.references.read(&name.namespace, &object).await?;
+            objects.insert(object, read);
+        }
+        let basis = Basis::new(&desired.target, &resolve::versions(&objects));
+        let counted = || {
+            let credentials = resolve::credentials(&desired.target, &objects).ok()?;
+            let alias = desired.target.method.lockout_alias(credentials.values())?;
+            Some(Counted { alias, proof: credentials.proof()?.clone() })
+        };
+        Ok(counted().map(|counted| (counted, basis)))
+    }
+}
+
+/// Why a login is not made, and until when; it is told, too.
+fn told_of(name: &ConnectionRef, held: Held) -> (Fault, Timestamp) {
+    match held {
+        Held::Refused { fault, at, until } => {
+            tell(
+                "warning",
+                &format!(
+                    "{name}: no login was attempted, because Vault rejected the same credential at {at:.0}, and too many rejected logins lock the role for everyone. A changed credential is tried immediately; the same one after {until:.0}, or now with --force"
+                ),
+            );
+            (fault, until)
+        }
+        Held::Spent { until } => {
+            tell(
+                "warning",
+                &format!(
+                    "{name}: no login was attempted, because Vault recently rejected logins of this role, and too many lock it for everyone. The next attempt is possible after {until:.0}, or now with --force"
+                ),
+            );
+            (Fault::BudgetSpent, until)
+        }
+    }
+}
+
+/// How the login of a check went.
+fn result(observation: &Observation, is_accepted: bool) -> LoginResult {
+    match &observation.fault {
+        _ if is_accepted => LoginResult::Accepted,
+        Some(Fault::Login(LoginFault::Denied)) => LoginResult::Denied,
+        // Whatever else Vault says of a login that it counts.
+        _ if !observation.refused.is_empty() => LoginResult::InvalidCredentials,
+        _ => LoginResult::NotMade,
+    }
+}
