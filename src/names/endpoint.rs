@@ -87,6 +87,11 @@ impl EndpointUrl {
         // A scheme of the web that has a default port which no proxy uses.
         let url = Url::parse(&format!("ftp{rest}")).map_err(|_| EndpointUrlError)?;
         let host = url.host().map(|host| host.to_owned());
+        // In ASCII, an international name is longer.
+        if matches!(&host, Some(Host::Domain(name)) if !written::is_name(name.strip_suffix('.').unwrap_or(name)))
+        {
+            return Err(EndpointUrlError);
+        }
         let port = match url.port() {
             // The parser drops a port that is the default of its scheme.
             None if rest.trim_end_matches('/').ends_with(":21") => 21,
@@ -150,6 +155,10 @@ mod tests {
             ("socks5h://0x7f.1", Some("socks5h://127.0.0.1:1080")),
             ("http://proxy:21", Some("http://proxy:21")),
             ("http://proxy:8080", Some("http://proxy:8080")),
+            ("http://bücher.example", Some("http://xn--bcher-kva.example:80")),
+            ("socks5h://XN--BCHER-KVA.example", Some("socks5h://xn--bcher-kva.example:1080")),
+            ("http://xn--a.example", None),
+            (&"ü".repeat(63).replacen('ü', "http://ü", 1), None),
             ("socks4://proxy", None),
             ("proxy:1080", None),
             ("http://", None),
@@ -175,7 +184,15 @@ mod tests {
 
     #[test]
     fn server_names_stay_what_they_are() {
-        for text in ["vault.internal", "Vault.Internal", "vault", "10.0.0.7", "_vault.example.com"] {
+        for text in [
+            "vault.internal",
+            "xn--bcher-kva.example",
+            "XN--bcher-kva.example",
+            "Vault.Internal",
+            "vault",
+            "10.0.0.7",
+            "_vault.example.com",
+        ] {
             let name = ServerName::parse(text).expect(text);
             assert_eq!(name.as_str(), text.to_lowercase());
         }
@@ -197,6 +214,9 @@ mod tests {
             "a..b",
             "a-",
             "-a.example",
+            "xn--a.example",
+            "xn--a-.example",
+            "bücher.example",
         ] {
             assert_eq!(ServerName::parse(text), Err(ServerNameError), "{text}");
         }

@@ -78,6 +78,11 @@ pub enum InstanceUrlError {
         "the host must be a name of letters, digits, '-', '_' and '.', an IPv4 address such as 10.0.0.7, or an IPv6 address in brackets such as [2001:db8::1]"
     )]
     Host,
+    /// Its host is an international name that IDNA does not take, or that is too long for the DNS.
+    #[error(
+        "the host is not a valid international name (IDNA), or too long in its ASCII form: write it in its own letters, such as vault.bücher.example"
+    )]
+    International,
     /// Its port is no number, or too large.
     #[error("the port must be a number from 1 to 65535; leave it out for the usual one")]
     Port,
@@ -152,7 +157,11 @@ impl InstanceUrl {
     /// Parses what a user wrote: the plain form alone, which the CRD's rules accept too.
     pub fn written(text: &str) -> Result<Self, InstanceUrlError> {
         match Written::parse(text) {
-            Ok(_) => Self::parse(text),
+            Ok(Written { scheme, .. }) if !matches!(&*scheme.to_ascii_lowercase(), "http" | "https") => {
+                Err(InstanceUrlError::Form)
+            }
+            // Everything but the letters of the host has just been found good.
+            Ok(_) => Self::parse(text).ok().filter(Self::fits_the_dns).ok_or(InstanceUrlError::International),
             Err(WrittenError::Form) => Err(InstanceUrlError::Form),
             Err(WrittenError::UserInfo) => Err(InstanceUrlError::UserInfo),
             Err(WrittenError::QueryOrFragment) => Err(InstanceUrlError::QueryOrFragment),
@@ -179,6 +188,14 @@ impl InstanceUrl {
             return Err(InstanceUrlError::Host);
         }
         Ok(Self(url))
+    }
+
+    /// Whether the DNS can have the host: in ASCII, an international name is longer.
+    fn fits_the_dns(&self) -> bool {
+        match self.host() {
+            Host::Domain(name) => written::is_name(name.strip_suffix('.').unwrap_or(name)),
+            Host::Ipv4(_) | Host::Ipv6(_) => true,
+        }
     }
 
     /// The URL of an API path, which is not escaped yet: `sys/health` becomes `https://HOST/PREFIX/v1/sys/health`.
@@ -285,7 +302,7 @@ mod tests {
 
     #[test]
     fn of_what_a_user_writes_only_the_plain_form_is_taken() {
-        use InstanceUrlError::{Form, Host, Port, QueryOrFragment, UserInfo};
+        use InstanceUrlError::{Form, Host, International, Port, QueryOrFragment, UserInfo};
         let table: &[(&str, Result<&str, InstanceUrlError>)] = &[
             ("HTTPS://Vault.Example.Com:8200/", Ok("https://vault.example.com:8200")),
             ("https://bücher.example", Ok("https://xn--bcher-kva.example")),
@@ -296,7 +313,18 @@ mod tests {
             ("https://a?b", Err(QueryOrFragment)),
             ("https://a\"b.example", Err(Host)),
             ("https://10.0.0.256", Err(Host)),
-            ("https://xn--a.example", Err(Form)),
+            ("https://xn--a.example", Err(International)),
+            ("https://XN--A.example", Err(International)),
+            ("https://xn--a-ecp.example", Err(International)),
+            ("https://xn--a--.example", Err(Host)),
+            ("https://xn--bcher-kva-.example", Err(Host)),
+            ("https://xn--vault.example", Err(International)),
+            ("https://xn--bcher-kva.example", Ok("https://xn--bcher-kva.example")),
+            ("https://XN--BCHER-KVA.Example", Ok("https://xn--bcher-kva.example")),
+            ("https://BÜCHER.example.:8200", Ok("https://xn--bcher-kva.example.:8200")),
+            ("https://\u{378}.example", Err(International)),
+            ("https://\u{301}a.example", Err(International)),
+            (&format!("https://{}.example", "ü".repeat(63)), Err(International)),
             ("https://a:65536", Err(Port)),
         ];
         for (text, expected) in table {

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use kube::core::cel::{Validator, compile_schema};
 use serde_json::Value;
-use vault_connection_operator::api::{connection::VaultConnection, gateway::VaultGateway};
+use vault_connection_operator::{
+    api::{connection::VaultConnection, gateway::VaultGateway},
+    spec::Desired,
+};
 
 use crate::{
     agreement::{self, admitted},
@@ -57,6 +60,19 @@ fn the_operator_accepts_and_refuses_what_the_schema_does() {
     }
     for row in table::gateways() {
         judge(row, agreement::gateway_parses);
+    }
+}
+
+#[test]
+fn what_only_the_operator_refuses_is_told_in_the_words_of_the_table() {
+    let rows = table::connections();
+    let mut rows: Vec<_> = rows.into_iter().filter(|row| row.only_operator).collect();
+    assert!(!rows.is_empty());
+    for table::Row { name, created, refused, .. } in rows.drain(..) {
+        let connection: VaultConnection = serde_json::from_value(created).expect("the schema accepts it");
+        let error = Desired::parse(&connection.spec).err().expect("a row that only the operator refuses");
+        let words = refused.expect("a refusal has words");
+        assert!(error.to_string().contains(&words), "{name}: {words:?} is not in {error}");
     }
 }
 
