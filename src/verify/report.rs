@@ -27,6 +27,9 @@ use crate::{
 /// The kind of application in `status.connection.app`.
 const APP: &str = "hashicorp-vault";
 
+/// How much the clocks of two nodes on which the operator runs may differ.
+const CLOCKS_DIFFER: Duration = Duration::from_mins(1);
+
 /// What a status depends on beside the check itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances<'a> {
@@ -160,9 +163,9 @@ fn is_wait_over(previous: &VaultConnectionStatus, next: &VaultConnectionStatus) 
     fails && told.0 <= now.0 && later(now.0, MIN_WAIT_TO_PUBLISH) <= then.0
 }
 
-/// Whether the times in a status that says nothing new should be written all the same.
+/// Whether the times in a status that says nothing new should be written all the same: they are old, or still to come.
 pub fn needs_heartbeat(last_check: Option<&Time>, now: Timestamp, heartbeat: Duration) -> bool {
-    last_check.is_some_and(|last| later(last.0, heartbeat) <= now)
+    last_check.is_some_and(|last| later(last.0, heartbeat) <= now || later(now, CLOCKS_DIFFER) < last.0)
 }
 
 fn timeless(status: &VaultConnectionStatus) -> VaultConnectionStatus {
@@ -427,6 +430,8 @@ mod tests {
         let last = first.last_check_time.as_ref();
         assert!(!needs_heartbeat(last, at(1799), heartbeat));
         assert!(needs_heartbeat(last, at(1800), heartbeat));
+        assert!(!needs_heartbeat(last, at(-60), heartbeat), "the clock of another node");
+        assert!(needs_heartbeat(last, at(-61), heartbeat), "nobody has checked it in the future");
         assert!(!needs_heartbeat(None, at(1800), heartbeat), "it has no times");
     }
 

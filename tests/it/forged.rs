@@ -14,7 +14,7 @@ use vault_connection_operator::api::{condition::Reason, connection::VaultConnect
 
 use crate::support::{
     cluster::Cluster,
-    fakes::vault::{Ask, FakeVault, Misdeed, ROLE_ID},
+    fakes::vault::{Ask, FakeVault, Misdeed, ROLE_ID, SECRET_ID},
     operator::Operator,
     specs,
     verdict::{condition, gateway_ready, is_ready, ready},
@@ -23,6 +23,9 @@ use crate::support::{
 
 /// Shortest time between two corrections that is promised, less what clocks and events may differ.
 const BETWEEN: Duration = Duration::from_millis(4500);
+
+/// Nobody has checked anything then.
+const FUTURE: &str = "2099-01-01T00:00:00Z";
 
 /// How many corrections are watched.
 const CORRECTIONS: u32 = 4;
@@ -113,6 +116,40 @@ async fn await_right_during_a_check(cluster: &Cluster, fake: &FakeVault) {
     eventually("a check hangs", PATIENCE, async || (fake.connections() > before).then_some(())).await;
     forge(cluster, "refused").await;
     cluster.wait("refused", "right while its check hangs", PATIENCE, |found| !is_ready(found)).await;
+}
+
+/// Times of checks that nobody has made, in a status that is otherwise the operator's own.
+async fn forge_times(cluster: &Cluster, name: &str) {
+    let patch = Patch::Merge(json!({"status": {"lastCheckTime": FUTURE, "nextCheckTime": FUTURE}}));
+    let forged = cluster.connections().patch_status(name, &PatchParams::default(), &patch).await;
+    assert!(is_ready(&forged.expect("an administrator may")), "the rest of it stands");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_to_come_in_a_status_of_before_the_start_proves_nothing_and_does_not_stay() {
+    let (cluster, fake) = (Cluster::new("forged-start").await, FakeVault::new().await);
+    cluster.secret("credentials", &[("roleId", ROLE_ID), ("secretId", SECRET_ID)]).await;
+    let operator = Operator::start(&cluster).await;
+    let mut spec = specs::app_role(&fake.url, "approle", "credentials");
+    spec["check"] = json!({"interval": "10s", "timeout": "5s"});
+    cluster.connect("proved", &spec).await;
+    cluster.wait("proved", "Ready", PATIENCE, is_ready).await;
+    operator.stop();
+
+    forge_times(&cluster, "proved").await;
+    let operator = Operator::start(&cluster).await;
+    let is_of_today = |found: &VaultConnection| {
+        let last = found.status.as_ref().and_then(|status| status.last_check_time.as_ref());
+        is_ready(found) && last.is_some_and(|last| json!(last) != json!(FUTURE))
+    };
+    cluster.wait("proved", "Ready, since a check of today", PATIENCE, is_of_today).await;
+    operator.stop();
+
+    forge_times(&cluster, "proved").await;
+    fake.misbehave(Ask::Health, Misdeed::Silence);
+    fake.misbehave(Ask::Login, Misdeed::Silence);
+    let _operator = Operator::start(&cluster).await;
+    cluster.wait("proved", "not Ready any more", PATIENCE, |found| !is_ready(found)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

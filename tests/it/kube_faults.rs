@@ -197,3 +197,26 @@ async fn a_connection_is_gone_at_once_although_its_vault_is_silent() {
     assert!(condition(&other, "Ready").is_some_and(|ready| ready.status == "True"));
     operator.stop();
 }
+
+#[tokio::test]
+async fn a_connection_that_a_finalizer_holds_is_not_checked_any_more() {
+    let (cluster, vault, silent) = (Cluster::new("held").await, Vault::shared(), Fake::silent().await);
+    cluster.secret("token", &[("token", &a_token(&vault, "vault-connection").await)]).await;
+    let operator = Operator::start(&cluster).await;
+    let mut spec = specs::token(&silent.url(), "token");
+    spec["check"] = json!({"interval": "60s", "timeout": "60s"});
+    cluster.connect("held", &spec).await;
+    eventually("the check is under way", PATIENCE, async || (silent.connections() > 0).then_some(())).await;
+    cluster.change("held", &json!({"metadata": {"finalizers": ["example.com/held"]}})).await;
+    cluster.delete("held").await;
+    eventually("its check has ended", PATIENCE, async || (silent.open() == 0).then_some(())).await;
+
+    let before = silent.connections();
+    cluster.request_check("held", "now").await;
+    cluster.connect("other", &specs::token(&vault.address, "token")).await;
+    cluster.wait("other", "Ready", PATIENCE, is_ready).await;
+    assert_eq!(silent.connections(), before, "asking leads to no check, either");
+    cluster.change("held", &json!({"metadata": {"finalizers": []}})).await;
+    operator.await_count("connections{", 1, PATIENCE).await;
+    operator.stop();
+}

@@ -95,6 +95,10 @@ impl Kind for Connections {
         status.last_check_time.as_ref().map(|time| time.0)
     }
 
+    fn is_ending(object: &Guarded) -> bool {
+        object.meta().deletion_timestamp.is_some()
+    }
+
     fn seen(&self, key: &ConnectionRef, object: &Guarded) {
         let status = object.0.as_ref().ok().and_then(|connection| connection.status.as_ref());
         let shown = Shown {

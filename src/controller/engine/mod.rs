@@ -69,6 +69,9 @@ pub trait Kind: Send + Sync + 'static {
     /// When it was last checked, as far as its status tells. At the start, whoever waits longest is first.
     fn last_check(object: &Self::Object) -> Option<Timestamp>;
 
+    /// Whether it is being deleted, so that what is under way for it has no use any more.
+    fn is_ending(object: &Self::Object) -> bool;
+
     /// Is told each state of an object before it is reconciled because of it.
     fn seen(&self, key: &Self::Key, object: &Self::Object);
 

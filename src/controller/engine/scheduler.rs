@@ -283,7 +283,13 @@ impl<K: Kind> Scheduler<K> {
         }));
         let is_sound = seen.is_ok();
         let lane = seen.unwrap_or_else(|_| Lane { namespace: key.namespace().to_owned(), instance: None });
-        self.objects.insert(key.clone(), Entry { object: Arc::new(object), lane });
+        let is_ending = K::is_ending(&object);
+        let before = self.objects.insert(key.clone(), Entry { object: Arc::new(object), lane });
+        let was_ending = before.is_some_and(|before| K::is_ending(&before.object));
+        // What is then done for its end must not be ended by its next change.
+        if let Some(running) = self.running.get(&key).filter(|_| is_ending && !was_ending) {
+            running.run.end();
+        }
         if !is_sound {
             self.note_failure(&key, &Outcome::Panicked);
             self.panic(&key);
@@ -458,6 +464,9 @@ mod tests {
         }
     }
 
+    /// The generation of a thing that is being deleted.
+    const ENDING: i64 = 99;
+
     impl Kind for Fake {
         type Key = ConnectionRef;
         type Object = Thing;
@@ -478,6 +487,10 @@ mod tests {
         fn last_check((name, _): &Thing) -> Option<Timestamp> {
             let second = name.strip_prefix("checked at ")?;
             Some(Timestamp::from_second(second.parse().ok()?).expect("small"))
+        }
+
+        fn is_ending((_, generation): &Thing) -> bool {
+            *generation == ENDING
         }
 
         fn seen(&self, _: &ConnectionRef, (name, _): &Thing) {
@@ -689,6 +702,19 @@ mod tests {
         assert_eq!(scene.at_once().await, [("forget", "another")]);
         scene.list(&["fine"]);
         assert_eq!(scene.at_once().await, [("reconcile", "fine")], "its worker is free");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_being_deleted_loses_its_run_once() {
+        let mut scene = Scene::new(4);
+        scene.list(&["hangs"]);
+        assert_eq!(scene.at_once().await, [("reconcile", "hangs")]);
+        let change =
+            |scene: &Scene| scene.changes.send(Change::Applied(("hangs", ENDING))).expect("it listens");
+        change(&scene);
+        assert_eq!(scene.at_once().await, [("reconcile", "hangs")], "what is to be done for its end");
+        change(&scene);
+        assert_eq!(scene.at_once().await, [], "that goes on");
     }
 
     #[tokio::test(start_paused = true)]

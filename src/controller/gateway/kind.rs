@@ -47,6 +47,11 @@ impl Kind for GatewayContext {
         None
     }
 
+    /// Until it is gone, connections use it: its checks go on.
+    fn is_ending(_: &GuardedGateway) -> bool {
+        false
+    }
+
     fn seen(&self, name: &GatewayName, object: &GuardedGateway) {
         let status = object.0.as_ref().ok().and_then(|gateway| gateway.status.as_ref());
         let shown = Shown {

@@ -167,7 +167,7 @@ impl Objects {
         let facts = tables.gateways.entry(label(&name.namespace, &name.name)).or_default();
         facts.status(&status.conditions);
         facts.users = status.connections;
-        facts.checked = facts.checked.max(seconds(status.last_check_time.as_ref()));
+        facts.checked = seconds(status.last_check_time.as_ref());
     }
 
     /// A gateway is gone.

@@ -22,6 +22,8 @@ use tokio::{
 pub struct Fake {
     pub address: String,
     connections: Arc<AtomicUsize>,
+    /// Of those that it is silent to: how many the other side has not ended.
+    open: Arc<AtomicUsize>,
 }
 
 // === impl Fake ===
@@ -46,17 +48,18 @@ impl Fake {
         let address = listener.local_addr().expect("it is bound").to_string();
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&connections);
+        let open = Arc::new(AtomicUsize::new(0));
+        let still_open = Arc::clone(&open);
         tokio::spawn(async move {
-            let mut held = Vec::new();
             while let Ok((stream, _)) = listener.accept().await {
                 counted.fetch_add(1, Ordering::SeqCst);
                 match answer.clone() {
                     Some(answer) => drop(tokio::spawn(exchange(stream, answer))),
-                    None => held.push(stream),
+                    None => drop(tokio::spawn(hold(stream, Arc::clone(&still_open)))),
                 }
             }
         });
-        Self { address, connections }
+        Self { address, connections, open }
     }
 
     pub fn url(&self) -> String {
@@ -67,6 +70,19 @@ impl Fake {
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
+
+    /// How many of those that it is silent to are still open.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+}
+
+/// Says nothing until the other side ends the connection.
+async fn hold(mut stream: TcpStream, open: Arc<AtomicUsize>) {
+    open.fetch_add(1, Ordering::SeqCst);
+    let mut chunk = [0; 1024];
+    while stream.read(&mut chunk).await.is_ok_and(|read| read > 0) {}
+    open.fetch_sub(1, Ordering::SeqCst);
 }
 
 /// Reads one request without a body, and answers it. Who goes away early is not missed.
