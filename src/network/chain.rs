@@ -4,12 +4,16 @@
 //!
 //! - a CA certificate that is out of its time ends no path, as with every client of Go and OpenSSL;
 //! - a certificate that is itself in the bundle is trusted as it is, also if it is that of a CA;
+//! - a server cannot make us work without a bound: see [`effort`];
 //! - what failed is told so that a person knows which certificate to replace.
+
+mod effort;
 
 use k8s_openapi::jiff::Timestamp;
 use rustls::pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, Error, KeyUsage};
 
+use self::effort::{Effort, MAX_INTERMEDIATES};
 use crate::{
     api::tls::Trust,
     network::faults::{Flaw, TlsFault},
@@ -54,6 +58,9 @@ pub struct Judge<'a> {
     pub now: UnixTime,
 }
 
+/// What a server shows: its certificate, and others that lead to a CA.
+type Shown<'a> = (&'a EndEntityCert<'a>, &'a [CertificateDer<'a>]);
+
 // === impl ChainPart ===
 
 impl ChainPart {
@@ -77,14 +84,17 @@ impl Judge<'_> {
         intermediates: &[CertificateDer<'_>],
         name: &ServerName<'_>,
     ) -> Result<CertificateEnd, TlsFault> {
-        let facts = Facts::read(server);
+        let (facts, effort) = (Facts::read(server), Effort::of_a_handshake());
+        let intermediates = &intermediates[..intermediates.len().min(MAX_INTERMEDIATES)];
         let parsed = EndEntityCert::try_from(server).map_err(|_| flawed(facts.as_ref(), Flaw::Malformed))?;
         let end = if self.authorities.is_some_and(|authorities| authorities.anchors.holds(server)) {
             self.verify_pinned(facts.as_ref())?
         } else {
             let anchors: Vec<&Anchor> = self.anchors().filter(|anchor| self.holds(anchor)).collect();
-            self.path(&parsed, intermediates, &anchors)
-                .map_err(|error| self.fault(&error, facts.as_ref(), &parsed, intermediates))?
+            let path = self.path((&parsed, intermediates), &anchors, &effort);
+            path.as_deref()
+                .map(first_end)
+                .map_err(|error| self.fault(error, facts.as_ref(), (&parsed, intermediates), &effort))??
         };
         match parsed.verify_is_valid_for_subject_name(name) {
             Ok(()) => Ok(end),
@@ -104,16 +114,19 @@ impl Judge<'_> {
         Ok(end_of(ChainPart::Server, facts))
     }
 
-    /// Finds a path to one of these anchors, and which certificate of it ends first.
+    /// Finds a path to one of these anchors: what its certificates say.
     fn path(
         &self,
-        server: &EndEntityCert<'_>,
-        intermediates: &[CertificateDer<'_>],
+        (server, intermediates): Shown<'_>,
         anchors: &[&Anchor],
-    ) -> Result<CertificateEnd, Error> {
+        effort: &Effort,
+    ) -> Result<Vec<(ChainPart, Facts)>, Error> {
         let trusted: Vec<TrustAnchor<'_>> = anchors.iter().filter_map(|anchor| anchor.trusted()).collect();
+        let rationed = effort.ration(self.algorithms);
+        let algorithms: Vec<&dyn SignatureVerificationAlgorithm> =
+            rationed.iter().map(|it| it as &dyn SignatureVerificationAlgorithm).collect();
         let path = server.verify_for_usage(
-            self.algorithms,
+            &algorithms,
             &trusted,
             intermediates,
             self.now,
@@ -121,8 +134,8 @@ impl Judge<'_> {
             None,
             None,
         )?;
-        let mut ends = Vec::new();
-        let mut add = |part, der: &[u8]| ends.extend(Facts::read(der).map(|facts| end_of(part, &facts)));
+        let mut found = Vec::new();
+        let mut add = |part, der: &[u8]| found.extend(Facts::read(der).map(|facts| (part, facts)));
         add(ChainPart::Server, &path.end_entity().der());
         path.intermediate_certificates().for_each(|one| add(ChainPart::Intermediate, &one.der()));
         // A CA that was renewed with its old key has two certificates, of which the younger one counts.
@@ -133,23 +146,18 @@ impl Judge<'_> {
             })
         };
         let used = anchors.iter().filter(is_used).filter_map(|anchor| anchor.facts());
-        ends.extend(used.max_by_key(|facts| facts.ends).map(|facts| end_of(ChainPart::Authority, facts)));
-        ends.into_iter().min_by_key(|end| end.at).ok_or(Error::BadDer)
+        let used = used.max_by_key(|facts| facts.ends);
+        found.extend(used.map(|facts| (ChainPart::Authority, facts.clone())));
+        Ok(found)
     }
 
     /// Why no path was found, in the order in which a person would look.
-    fn fault(
-        &self,
-        error: &Error,
-        server: Option<&Facts>,
-        parsed: &EndEntityCert<'_>,
-        intermediates: &[CertificateDer<'_>],
-    ) -> TlsFault {
+    fn fault(&self, error: &Error, server: Option<&Facts>, shown: Shown<'_>, effort: &Effort) -> TlsFault {
         let Some(server) = server else { return flawed(None, Flaw::Malformed) };
         if !server.holds_at(self.seconds()) {
             return out_of_time(ChainPart::Server, server);
         }
-        let between: Vec<Facts> = intermediates.iter().filter_map(|it| Facts::read(it)).collect();
+        let between: Vec<Facts> = shown.1.iter().filter_map(|it| Facts::read(it)).collect();
         let chain = || std::iter::once(server).chain(&between);
         match error {
             Error::CertExpired { .. } | Error::CertNotValidYet { .. } => {
@@ -162,7 +170,9 @@ impl Judge<'_> {
                 flawed(chain().find(|facts| !facts.is_for_servers), Flaw::Usage)
             }
             Error::NameConstraintViolation => flawed(Some(server), Flaw::NameConstraint),
-            Error::UnknownIssuer => self.unknown(server, parsed, intermediates),
+            Error::UnknownIssuer
+            | Error::MaximumSignatureChecksExceeded
+            | Error::MaximumPathBuildCallsExceeded => self.unknown(server, shown, effort),
             _ => self.weakness(chain()).unwrap_or_else(|| match error {
                 Error::InvalidSignatureForPublicKey | Error::SignatureAlgorithmMismatch => {
                     TlsFault::UnknownAuthority
@@ -173,21 +183,16 @@ impl Judge<'_> {
     }
 
     /// Why no CA is found: it is in the bundle, but out of its time, or there is none at all.
-    fn unknown(
-        &self,
-        server: &Facts,
-        parsed: &EndEntityCert<'_>,
-        intermediates: &[CertificateDer<'_>],
-    ) -> TlsFault {
-        for late in self.anchors().filter(|anchor| !self.holds(anchor)) {
-            if let (Ok(_), Some(facts)) = (self.path(parsed, intermediates, &[late]), late.facts()) {
-                return TlsFault::AuthorityOutOfTime {
-                    subject: facts.subject.clone(),
-                    is_over: facts.ends < self.seconds(),
-                };
+    fn unknown(&self, server: &Facts, shown: Shown<'_>, effort: &Effort) -> TlsFault {
+        let late: Vec<&Anchor> = self.anchors().filter(|anchor| !self.holds(anchor)).collect();
+        let path = self.path(shown, &late, effort).unwrap_or_default();
+        match path.into_iter().find(|(part, _)| *part == ChainPart::Authority) {
+            Some((_, facts)) => {
+                TlsFault::AuthorityOutOfTime { is_over: facts.ends < self.seconds(), subject: facts.subject }
             }
+            None if server.is_self_signed => self_signed(server),
+            None => TlsFault::UnknownAuthority,
         }
-        if server.is_self_signed { self_signed(server) } else { TlsFault::UnknownAuthority }
     }
 
     /// The first key or signature of a chain, or of the CAs that are given, that cannot be accepted.
@@ -223,6 +228,12 @@ pub fn weak_key(server: &CertificateDer<'_>) -> Option<TlsFault> {
     let facts = Facts::read(server)?;
     let weakness: Weakness = facts.key.clone()?;
     Some(flawed(Some(&facts), Flaw::Weak(weakness)))
+}
+
+/// Which certificate of a path ends first.
+fn first_end(path: &[(ChainPart, Facts)]) -> Result<CertificateEnd, TlsFault> {
+    let ends = path.iter().map(|(part, facts)| end_of(*part, facts));
+    ends.min_by_key(|end| end.at).ok_or_else(|| flawed(None, Flaw::Malformed))
 }
 
 fn end_of(part: ChainPart, facts: &Facts) -> CertificateEnd {

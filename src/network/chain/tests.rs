@@ -1,10 +1,19 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, GeneralSubtree,
     IsCa, KeyPair, NameConstraints, date_time_ymd,
 };
-use rustls::{crypto::ring, pki_types::pem::PemObject};
+use rustls::{
+    crypto::ring,
+    pki_types::{AlgorithmIdentifier, InvalidSignature, pem::PemObject},
+};
 
 use super::*;
 
@@ -249,4 +258,60 @@ fn a_chain_of_p521_keys_is_accepted() {
     assert_eq!(judge(anchors).map(|end| end.part), Ok(ChainPart::Server));
     let other = Anchors::parse(root(ca_params("P-521 test CA", 2040)).pem().as_bytes()).expect("a bundle");
     assert!(judge(other).is_err(), "a namesake has not signed it");
+}
+
+/// Counts how often a signature is checked.
+#[derive(Debug)]
+struct Counting<'a>(&'a dyn SignatureVerificationAlgorithm, &'a AtomicU32);
+
+impl SignatureVerificationAlgorithm for Counting<'_> {
+    fn verify_signature(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.verify_signature(key, message, signature)
+    }
+
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        self.0.public_key_alg_id()
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        self.0.signature_alg_id()
+    }
+}
+
+#[test]
+fn a_server_cannot_make_us_check_signatures_without_a_bound() {
+    // Every CA has the same name, so that each may have signed any other; half of the bundle is out of its time.
+    let name = "every CA";
+    let server = below(params("server", 2035), &root(ca_params(name, 2040)));
+    let between: Vec<_> = (0..100).map(|_| root(ca_params(name, 2040)).der().clone()).collect();
+    let bundle: String = (0..60)
+        .map(|number| root(ca_params(name, if number % 2 == 0 { 2040 } else { 2025 })).pem())
+        .collect();
+    let authorities = Authorities {
+        anchors: Arc::new(Anchors::parse(bundle.as_bytes()).expect("a bundle")),
+        trust: Trust::Only,
+    };
+    let (provider, checks) = (ring::default_provider(), AtomicU32::new(0));
+    let counting: Vec<_> =
+        provider.signature_verification_algorithms.all.iter().map(|it| Counting(*it, &checks)).collect();
+    let algorithms: Vec<_> = counting.iter().map(|it| it as &dyn SignatureVerificationAlgorithm).collect();
+    let judge = Judge {
+        authorities: Some(&authorities),
+        system: &Anchors::of([]),
+        algorithms: &algorithms,
+        now: UnixTime::since_unix_epoch(Duration::from_secs(NOW)),
+    };
+    let verdict = judge.verify(server.der(), &between, &ServerName::try_from(NAME).expect("a name"));
+    assert_eq!(verdict, Err(TlsFault::UnknownAuthority));
+    assert!(checks.load(Ordering::Relaxed) <= 48, "{checks:?}");
+}
+
+#[test]
+fn a_renewed_ca_is_found_among_its_namesakes() {
+    let namesakes: Vec<_> = (0..20).map(|_| root(ca_params("root", 2040))).collect();
+    let server = below(params("server", 2035), &namesakes[19]);
+    let bundle: Vec<_> = namesakes.iter().collect();
+    let case = Case { server: &server, between: &[], bundle: &bundle };
+    assert_eq!(case.verdict(), Ok(ends(ChainPart::Server, "server")));
 }
