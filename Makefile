@@ -1,7 +1,7 @@
 # Short names for what one does here. The work is in cargo and in hack/, which can be used directly.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build check test demo bench generate fmt clean-cache
+.PHONY: help tools build book check test demo bench generate fmt clean-cache
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,6 +11,9 @@ tools: ## install the programs of the test bed into the cache (see hack/README.m
 
 build: ## build the operator
 	cargo build --locked --bins
+
+book: ## build the documentation as a book with search, into target/book
+	hack/book
 
 check: ## format, lints, and the tests that need no server: under a minute once the dependencies are compiled
 	cargo fmt --all --check

@@ -19,10 +19,12 @@ use crate::{
         connection::VaultConnection,
         gateway::VaultGateway,
     },
+    cli,
     telemetry::metrics::catalogue,
 };
 
 mod chart;
+mod reference;
 mod rights;
 
 /// A generated file, or the generated part of one.
@@ -72,6 +74,7 @@ impl Generated {
 pub fn generated() -> Vec<Generated> {
     let (connection, gateway) = (crd::<VaultConnection>(), crd::<VaultGateway>());
     let references = chart::references(&connection, &gateway);
+    let fields = reference::kinds(&[&connection, &gateway]);
     let (connection, gateway) = (yaml(&connection), yaml(&gateway));
     vec![
         Generated::whole("crds/vaultconnections.appconnections.dev.yaml", format!("{YAML_NOTE}{connection}")),
@@ -105,6 +108,8 @@ pub fn generated() -> Vec<Generated> {
             user_role("edit", &["edit", "admin"], rights::edit_rules()),
         ),
         Generated::whole("docs/reasons.md", reasons()),
+        Generated::whole("docs/fields.md", fields),
+        Generated::whole("docs/flags.md", reference::flags(&cli::command())),
         Generated { path: "docs/metrics.md", text: catalogue::table(), extent: Extent::Part },
         Generated { path: "docs/security.md", text: rights::table(), extent: Extent::Part },
     ]

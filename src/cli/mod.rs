@@ -11,7 +11,7 @@ use std::{
     io, net::SocketAddr, path::PathBuf, process::ExitCode, thread::available_parallelism, time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, value_parser};
 use kube::core::Duration as KubeDuration;
 use tokio::runtime::{Builder, Runtime};
 use tracing::Level;
@@ -29,7 +29,7 @@ use crate::{
     telemetry::logs::{LogFormat, chain},
 };
 
-/// Checks connections to HashiCorp Vault and OpenBao, and keeps their status true.
+/// Checks connections to HashiCorp Vault and OpenBao, and reports whether they work.
 #[derive(Debug, Parser)]
 #[command(name = "vault-connection-operator", version)]
 struct Cli {
@@ -39,11 +39,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the operator in the cluster of the pod's ServiceAccount, or in the one that KUBECONFIG names.
+    /// Run the operator, in the cluster of the pod's ServiceAccount or the one in KUBECONFIG.
     Run(RunArgs),
     /// Check VaultConnection manifests without a cluster, and print the status that the cluster would show.
     ///
-    /// Exit code: 0 if every connection is Ready, 1 if one is not, 2 for bad input.
+    /// Exit code: 0 if every connection is Ready, 1 if one is not, 2 if the input is invalid.
     Check(CheckArgs),
     /// List, explain, check and change connections of a cluster: the same as `kubectl vconn`.
     Vconn(Box<vconn::Vconn>),
@@ -51,7 +51,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// Watch only this namespace; may be given several times. Without it, all namespaces are watched.
+    /// Watch only this namespace. Can be repeated. By default, all namespaces are watched.
     #[arg(long = "watch-namespace", value_name = "NAMESPACE")]
     watch_namespaces: Vec<String>,
     #[command(flatten)]
@@ -59,41 +59,40 @@ struct RunArgs {
     /// Address for /metrics, /healthz and /readyz.
     #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
     listen_address: SocketAddr,
-    /// Leave the metrics of single connections and gateways, and with them their names, out of /metrics.
+    /// Omit the metrics of single connections and gateways, and so their names, from /metrics.
     #[arg(long)]
     no_object_metrics: bool,
-    /// How many connections are checked at the same time.
+    /// Maximum number of connections checked at the same time.
     #[arg(long, default_value_t = 64, value_parser = value_parser!(u16).range(1..=1024))]
     concurrency: u16,
-    /// How many logins are made at one instance within a second, to begin with; 50 by default. Without
-    /// --max-logins-per-second, also at most.
+    /// Initial logins per second at one instance; 50 by default. Without --max-logins-per-second, also the maximum.
     #[arg(long, value_parser = value_parser!(u32).range(1..=1000))]
     logins_per_second: Option<u32>,
-    /// How many logins are made at one instance within a second at most, as long as it answers quickly; 600 by default. One
-    /// that gets slow, fails or asks to wait (429) is spared.
+    /// Maximum logins per second at one instance while it responds quickly; 600 by default. The operator slows down at an
+    /// instance that gets slow, fails or answers with 429.
     #[arg(long, value_parser = value_parser!(u32).range(1..=1000))]
     max_logins_per_second: Option<u32>,
-    /// How many refused logins lock a role of your servers, if they are tuned to fewer than Vault's default of 5.
+    /// Number of rejected logins that lock a role on your servers, if it is lower than Vault's default of 5.
     #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..=1000))]
     lockout_threshold: u32,
-    /// How often the times in an unchanged status are written, such as 30m.
+    /// How often the timestamps of an unchanged status are refreshed, such as 30m.
     #[arg(long, default_value = "30m", value_parser = duration, value_name = "DURATION")]
     heartbeat: Duration,
-    /// How long the shutdown may take, most of it to revoke the sessions that are kept. Let the pod's
-    /// terminationGracePeriodSeconds be five seconds longer.
+    /// Maximum duration of the shutdown, most of which is used to revoke tokens. Set the pod's
+    /// terminationGracePeriodSeconds to five seconds more.
     #[arg(long, default_value = "25s", value_parser = shutdown_timeout, value_name = "DURATION")]
     shutdown_timeout: Duration,
-    /// Work only while holding a Lease of this name in the operator's own namespace, so that several replicas can run.
+    /// Be active only while holding the Lease with this name in the operator's namespace, so that several replicas can run.
     #[arg(long, value_name = "NAME")]
     lease: Option<String>,
-    /// How long the Lease is valid after a renewal. After a crash, another replica works within two seconds more; a longer one
-    /// makes fewer requests and bears a longer failure of the API server.
+    /// How long the Lease is valid after a renewal. After a crash, another replica takes over within two more seconds. A longer
+    /// duration needs fewer requests and tolerates longer failures of the API server.
     #[arg(long, default_value = "13s", value_parser = lease_duration, value_name = "DURATION")]
     lease_duration: LeaseDuration,
-    /// How log lines look.
+    /// Format of log lines.
     #[arg(long, default_value = "json")]
     log_format: LogFormat,
-    /// The least important lines to log: error, warn, info, debug or trace.
+    /// Minimum level of log lines: error, warn, info, debug or trace.
     #[arg(long, default_value = "info")]
     log_level: Level,
 }
@@ -102,7 +101,7 @@ struct RunArgs {
 struct CheckArgs {
     #[command(flatten)]
     input: InputArgs,
-    /// How to print the status.
+    /// Output format of the status.
     #[arg(short, long, default_value = "table")]
     output: Output,
     #[command(flatten)]
@@ -113,31 +112,31 @@ struct CheckArgs {
 
 #[derive(Debug, Args)]
 struct InputArgs {
-    /// A file of VaultConnection, VaultGateway, Secret and ConfigMap manifests (YAML or JSON), a folder of such files, a quoted
-    /// pattern such as 'conn-*.yaml', or - for standard input; may be given several times.
+    /// File with VaultConnection, VaultGateway, Secret and ConfigMap manifests (YAML or JSON), directory of such files, quoted
+    /// pattern such as 'conn-*.yaml', or - for standard input. Can be repeated.
     #[arg(short = 'f', long = "filename", value_name = "FILE", required_unless_present = "kustomize")]
     files: Vec<PathBuf>,
-    /// A folder with a kustomization, which kubectl must be there to build; may be given several times.
+    /// Directory with a kustomization. Needs kubectl. Can be repeated.
     #[arg(short = 'k', long, value_name = "FOLDER")]
     kustomize: Vec<PathBuf>,
-    /// Look into the folders of a folder, too.
+    /// Also read subdirectories.
     #[arg(short = 'R', long)]
     recursive: bool,
-    /// Name every object that is ignored, and print every condition.
+    /// List every object that is ignored, and print every condition.
     #[arg(short, long)]
     verbose: bool,
 }
 
 #[derive(Debug, Args)]
 struct MemoryArgs {
-    /// Try logins even if Vault refused them lately. Five refused logins within 15 minutes lock the role for everybody.
+    /// Log in even if Vault recently rejected the login. Five rejected logins within 15 minutes lock the role for everyone.
     #[arg(long)]
     force: bool,
-    /// Where to remember refused logins between runs; it holds no credential. Without it, the file is
-    /// vault-connection-operator/refused-logins.json in the user's folder for caches (`$XDG_CACHE_HOME` or `~/.cache`).
+    /// File that remembers rejected logins between runs. It contains no credentials. By default, it is
+    /// vault-connection-operator/refused-logins.json in `$XDG_CACHE_HOME` or `~/.cache`.
     #[arg(long, value_name = "FILE", conflicts_with = "no_state_file")]
     state_file: Option<PathBuf>,
-    /// Remember nothing between runs. Runs with a wrong credential can then lock its role.
+    /// Do not remember rejected logins between runs. Repeated runs with a wrong credential can then lock its role.
     #[arg(long)]
     no_state_file: bool,
 }
@@ -145,20 +144,20 @@ struct MemoryArgs {
 #[derive(Clone, Debug, Args)]
 struct AddressArgs {
     /// Allow only these instances: a host (vault.example.com), a pattern (*.example.com), an address or a range
-    /// (10.0.0.0/8), perhaps with a port (:8200) or ports (:8200-8210), perhaps for the connections of some namespaces
-    /// only (team-*=10.0.0.0/8); may be given several times. Loopback, link-local and metadata addresses and the API
-    /// server are refused unless an address or range among them is given.
+    /// (10.0.0.0/8), optionally with a port (:8200) or ports (:8200-8210), optionally for some namespaces only
+    /// (team-*=10.0.0.0/8). Can be repeated. Loopback, link-local and metadata addresses and the API server are refused
+    /// unless an entry lists them explicitly.
     #[arg(long = "allow-address", value_name = "[NAMESPACES=]PLACE[:PORT]")]
     allow_addresses: Vec<Grant>,
-    /// A YAML file with more of them: rules, a list of {namespaces: [...], allow: [...]}, and perhaps contact. A change
-    /// takes effect within seconds.
+    /// YAML file with more entries: `rules`, a list of {namespaces: [...], allow: [...]}, and optionally `contact`. Changes
+    /// take effect within seconds.
     #[arg(long, value_name = "FILE")]
     address_policy_file: Option<PathBuf>,
-    /// Whom to ask for an address that is not allowed, as the status tells it after "ask"; a contact in the file wins.
+    /// Whom users should ask to allow an address; shown in messages. A contact in the file takes precedence.
     #[arg(long, default_value = "the administrator of the operator", value_name = "TEXT")]
     address_policy_contact: Contact,
-    /// The prefix of a NAT64 translator in the operator's network (RFC 6052), if it is not a well-known one:
-    /// IPv4 addresses that are refused are refused behind it, too; may be given several times.
+    /// Prefix of a NAT64 translator in the operator's network (RFC 6052), if it is not a well-known one. IPv4 addresses
+    /// that are refused are also refused behind it. Can be repeated.
     #[arg(long = "nat64-prefix", value_name = "PREFIX")]
     nat64_prefixes: Vec<Nat64Prefix>,
     /// Allow http:// instance URLs, which send credentials unencrypted.
@@ -179,6 +178,11 @@ enum Output {
     Junit,
     /// Annotations of files in a GitHub workflow.
     Github,
+}
+
+/// Every subcommand and flag, for the documentation.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the command line of this process.

@@ -216,7 +216,7 @@ async fn what_the_operators_flags_do_not_allow_is_never_dialled() {
             "loopback",
             spec(&vault.tls_address),
             Reason::AddressNotAllowed,
-            "ask the administrator of the operator to allow it",
+            "Ask the administrator of the operator to allow it",
         ),
         row(
             "localhost",

@@ -89,7 +89,7 @@ async fn what_stands_before_a_vault_is_told_from_the_vault() {
         row("login-403", answering(Ask::Login, page(403)).await, blocked, login),
         row("login-400", answering(Ask::Login, page(400)).await, blocked, login),
         row("login-405", answering(Ask::Login, page(405)).await, blocked, "Allow this HTTP method there"),
-        row("login-413", answering(Ask::Login, page(413)).await, blocked, "raise its limit"),
+        row("login-413", answering(Ask::Login, page(413)).await, blocked, "Raise its limit"),
         row("look-403", answering(Ask::LookupSelf, page(403)).await, blocked, "GET auth/token/lookup-self"),
         row("login-502", answering(Ask::Login, page(502)).await, Reason::ServerError, "load balancer"),
         row("login-504", answering(Ask::Login, page(504)).await, Reason::ServerError, "load balancer"),
@@ -117,14 +117,14 @@ async fn what_stands_before_a_vault_is_told_from_the_vault() {
             answering(Ask::Health, Answer::new(400, "Client sent an HTTP request to an HTTPS server.\n"))
                 .await,
             Reason::HttpsRequired,
-            "write https://",
+            "Use https://",
         ),
         row(
             "to-https",
             answering(Ask::Health, Answer::new(301, "").with("location: https://127.0.0.1/v1/sys/health"))
                 .await,
             Reason::HttpsRequired,
-            "write https://",
+            "Use https://",
         ),
     ];
     bench.assert_seen(&rows, |_| {}).await;

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod check;
+mod docs;
 mod fixtures;
 mod hostile;
 mod log_reference;

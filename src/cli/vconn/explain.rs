@@ -207,7 +207,8 @@ Conditions
   Ready        False  Sealed    for 4m12s
       The instance is sealed.
   Reconciling  True   Retrying  for 4m12s
-      The last check failed in a way that can pass or be mended elsewhere; the operator tries again.
+      The last check failed; the operator retries, because the cause can go away or be fixed
+      elsewhere.
 
 Sealed
   Vault is sealed\\u{1b}[2J
@@ -224,7 +225,7 @@ Sealed
     #[test]
     fn a_success_needs_no_advice_and_a_new_one_says_where_to_look() {
         let text = explained(&connection("a", Some("Connected")));
-        assert!(text.ends_with("The login works and may do what is required.\n"), "{text}");
+        assert!(text.ends_with("The login works and has the required permissions.\n"), "{text}");
         let text = explained(&connection("a", None));
         assert!(text.contains("Pending\n") && text.contains("Not checked yet"), "{text}");
     }
