@@ -174,9 +174,9 @@ enum Output {
     Yaml,
     /// JSON.
     Json,
-    /// A JUnit report, as CI servers read it.
+    /// A report in the format of `JUnit`, as CI servers read it.
     Junit,
-    /// Annotations of files in a GitHub workflow.
+    /// Annotations of files in a workflow of GitHub.
     Github,
 }
 

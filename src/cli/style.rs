@@ -68,7 +68,7 @@ impl Style {
 
     /// The same for each line of a paragraph.
     pub(in crate::cli) fn paint_lines(self, colour: Colour, text: &str) -> String {
-        text.lines().map(|line| format!("{}\n", self.paint(colour, line))).collect()
+        in_lines(text.lines().map(|line| self.paint(colour, line)))
     }
 }
 
@@ -78,6 +78,16 @@ pub(in crate::cli) fn terminal_size() -> (usize, usize) {
         Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
         Ok(_) | Err(_) => (80, 24),
     }
+}
+
+/// Each of them in a line of its own.
+pub(in crate::cli) fn in_lines(lines: impl IntoIterator<Item = String>) -> String {
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
 }
 
 /// A text in lines of a width, each after an indentation. A word that is longer has a line of its own.
@@ -93,7 +103,7 @@ pub(in crate::cli) fn wrap(text: &str, width: usize, indent: &str) -> String {
             Some(_) | None => lines.push(word.to_owned()),
         }
     }
-    lines.iter().map(|line| format!("{indent}{line}\n")).collect()
+    in_lines(lines.iter().map(|line| format!("{indent}{line}")))
 }
 
 /// Rows as a table with three blanks between its columns. `paint` colours a padded cell: row, column, text.

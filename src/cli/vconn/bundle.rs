@@ -33,7 +33,10 @@ use super::{
     redact::redact,
     yaml_text,
 };
-use crate::{cli::style::Style, telemetry::logs::chain};
+use crate::{
+    cli::style::{Style, in_lines},
+    telemetry::logs::chain,
+};
 
 /// How operators are found in a cluster.
 const OPERATORS: &str = "app.kubernetes.io/name=vault-connection-operator";
@@ -64,7 +67,7 @@ pub(super) async fn run(access: &Access, args: &BundleArgs) -> anyhow::Result<Ou
     bundle.connections(&scope, now).await?;
     bundle.events(&scope).await;
     bundle.operators(args.operator_namespace.as_deref()).await;
-    let missing: String = bundle.missing.iter().map(|what| format!("{what}\n")).collect();
+    let missing = in_lines(bundle.missing.clone());
     bundle.archive.add("missing.txt", missing);
     let path = args.file.clone().unwrap_or_else(|| format!("vconn-bundle-{}.tar.gz", now.as_second()).into());
     write(&path, &bundle.archive.bytes(now.as_second()))?;
@@ -150,7 +153,7 @@ impl Bundle<'_> {
                 // Most pods have no container before.
                 Ok(Err(kube::Error::Api(_))) if previous => {}
                 Ok(Err(error)) => {
-                    self.missing.push(format!("log of pod {namespace}/{pod}: {}", chain(&error)))
+                    self.missing.push(format!("log of pod {namespace}/{pod}: {}", chain(&error)));
                 }
                 Err(error) => self.missing.push(format!("log of pod {namespace}/{pod}: {error}")),
             }

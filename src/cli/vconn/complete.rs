@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(asked(&["-n", "team-a", "status", "a", "b"]), (vec![], true));
         assert!(!asked(&["list", ""]).1);
         assert!(asked(&["completion", ""]).0.contains(&"bash".to_owned()));
-        assert_eq!(asked(&[]).1, false);
+        assert!(!asked(&[]).1);
     }
 
     #[test]

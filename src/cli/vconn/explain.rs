@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_explained_once_with_what_to_do() {
-        let text = explained(&named(connection("orders", Some("Sealed")), |object| {
+        let text = explained(&named(&connection("orders", Some("Sealed")), |object| {
             object["status"]["conditions"][0]["message"] = "Vault is sealed\u{1b}[2J".into();
         }));
         let expected = "\
@@ -232,11 +232,11 @@ Sealed
 
     #[test]
     fn a_status_that_is_old_or_about_another_spec_says_so() {
-        let changed = named(connection("a", Some("Connected")), |object| {
+        let changed = named(&connection("a", Some("Connected")), |object| {
             object["metadata"]["generation"] = 2.into();
         });
         assert!(explained(&changed).contains("The spec has changed"));
-        let old = named(connection("a", Some("Connected")), |object| {
+        let old = named(&connection("a", Some("Connected")), |object| {
             object["status"]["lastCheckTime"] = at(NOW - 3 * 3600).to_string().into();
         });
         assert!(explained(&old).contains("The last check was long ago"));
@@ -244,7 +244,7 @@ Sealed
 
     #[test]
     fn a_reason_of_a_newer_operator_is_shown_as_it_is() {
-        let newer = named(connection("a", Some("Sealed")), |object| {
+        let newer = named(&connection("a", Some("Sealed")), |object| {
             object["status"]["conditions"][0]["reason"] = "FromTheFuture".into();
             object["status"]["conditions"][0]["message"] = "it says why".into();
         });

@@ -2,7 +2,11 @@
 //!
 //! There is no second list: an entry that is missing there is missing here, and a test of the documentation says so.
 
-use crate::{api::condition::Reason, cli::style::wrap, names::text::printable};
+use crate::{
+    api::condition::Reason,
+    cli::style::{in_lines, wrap},
+    names::text::printable,
+};
 
 /// The page, as it was when this program was built.
 const PAGE: &str = include_str!("../../../docs/troubleshooting.md");
@@ -115,7 +119,7 @@ fn hanging(text: &str, width: usize) -> String {
     let wrapped = wrap(text, width.saturating_sub(2), "  ");
     let mut lines = wrapped.lines();
     let first = lines.next().map(|line| format!("{line}\n")).unwrap_or_default();
-    first + &lines.map(|line| format!("  {line}\n")).collect::<String>()
+    first + &in_lines(lines.map(|line| format!("  {line}")))
 }
 
 #[cfg(test)]

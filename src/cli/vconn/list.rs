@@ -9,7 +9,7 @@ use super::{
     explain::age,
 };
 use crate::{
-    cli::style::{Style, table},
+    cli::style::{Style, in_lines, table},
     names::text::printable,
 };
 
@@ -53,7 +53,7 @@ pub(super) fn render(entries: &[Entry], columns: Columns, now: Timestamp, style:
 
 /// One line for each, as kubectl takes them.
 pub(super) fn names(entries: &[Entry]) -> String {
-    entries.iter().map(|entry| format!("{}\n", entry.kubectl_name())).collect()
+    in_lines(entries.iter().map(Entry::kubectl_name))
 }
 
 /// How many there are of each urgency that is not fine.
@@ -116,10 +116,10 @@ mod tests {
             connection("new", None),
             connection("rejected", Some("InvalidCredentials")),
             connection("away", Some("Timeout")),
-            named(connection("ends", Some("Connected")), |object| {
+            named(&connection("ends", Some("Connected")), |object| {
                 object["status"]["warnings"] = serde_json::json!(["TokenExpiring"]);
             }),
-            named(connection("changed", Some("Connected")), |object| {
+            named(&connection("changed", Some("Connected")), |object| {
                 object["metadata"]["generation"] = serde_json::json!(2);
             }),
             connection("off", Some("Suspended")),
@@ -157,7 +157,7 @@ team-a      gateway/way    True      2/2 healthy   4m12s   EndpointsHealthy     
 
     #[test]
     fn the_wide_table_has_the_message_and_nothing_moves_the_terminal() {
-        let entry = named(connection("a", Some("Sealed")), |object| {
+        let entry = named(&connection("a", Some("Sealed")), |object| {
             object["status"]["conditions"][0]["message"] = serde_json::json!("sealed\u{1b}[2J\nsecond");
         });
         let text = render(&[entry], Columns { wide: true, ..EVERYWHERE }, at(NOW), Style::PLAIN);

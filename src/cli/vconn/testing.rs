@@ -28,7 +28,7 @@ pub(super) fn connection(name: &str, reason: Option<&str>) -> Entry {
             "lastCheckTime": at(NOW - 52), "nextCheckTime": at(NOW + 60),
         })
     });
-    entry(Kind::Connection, name, &spec, status)
+    entry(Kind::Connection, name, &spec, status.as_ref())
 }
 
 /// A gateway with two endpoints, of which some work.
@@ -44,11 +44,11 @@ pub(super) fn gateway(name: &str, healthy: u8) -> Entry {
         "observedGeneration": 1, "healthyEndpoints": healthy, "conditions": conditions(reason),
         "endpoints": [endpoint(1), endpoint(2)], "lastCheckTime": at(NOW - 52),
     });
-    entry(Kind::Gateway, name, &spec, Some(status))
+    entry(Kind::Gateway, name, &spec, Some(&status))
 }
 
 /// The same with a change.
-pub(super) fn named(found: Entry, change: impl FnOnce(&mut Value)) -> Entry {
+pub(super) fn named(found: &Entry, change: impl FnOnce(&mut Value)) -> Entry {
     let mut object = found.value();
     change(&mut object);
     Entry::new(found.kind, serde_json::from_value(object).expect("an object"))
@@ -75,7 +75,7 @@ fn conditions(reason: Reason) -> Value {
     }
 }
 
-fn entry(kind: Kind, name: &str, spec: &Value, status: Option<Value>) -> Entry {
+fn entry(kind: Kind, name: &str, spec: &Value, status: Option<&Value>) -> Entry {
     let metadata = json!({
         "name": name, "namespace": "team-a", "generation": 1, "creationTimestamp": at(NOW - 3600),
     });

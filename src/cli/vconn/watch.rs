@@ -69,12 +69,11 @@ pub(super) async fn run(access: &Access, args: &WatchArgs, style: Style) -> anyh
     }
     let mut has_head = false;
     while let Some((kind, change)) = changes.next().await {
-        let changed = table.take(kind, change);
-        let changed: Vec<_> =
-            changed.into_iter().filter(|entry| !args.not_ready || !entry.is_ready()).collect();
-        if !changed.is_empty() {
+        let news = table.take(kind, change);
+        let news: Vec<_> = news.into_iter().filter(|entry| !args.not_ready || !entry.is_ready()).collect();
+        if !news.is_empty() {
             let columns = Columns { headers: !std::mem::replace(&mut has_head, true), ..columns };
-            print(&list::render(&changed, columns, Timestamp::now(), style))?;
+            print(&list::render(&news, columns, Timestamp::now(), style))?;
         }
     }
     Ok(Outcome::Ready)
