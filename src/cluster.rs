@@ -119,12 +119,12 @@ enum ReadFault {
 /// What became of a status that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// It stands, in this state of the object.
-    Stands(Version),
+    /// It was applied, which led to this state of the object.
+    Applied(Version),
     /// The object has changed since the state that the status is about, or is another one of the same name.
-    Outdated,
+    Conflict,
     /// The object is gone.
-    Gone,
+    NotFound,
 }
 
 /// A client of the Kubernetes API.
@@ -237,13 +237,13 @@ impl Cluster {
         let params = PatchParams::apply(FIELD_MANAGER).force();
         match within_deadline(api.patch_status(name, &params, &Patch::Apply(&patch))).await? {
             Ok(object) => {
-                Ok(Written::Stands(match foreign::removal(&patch["status"], &object.data["status"]) {
+                Ok(Written::Applied(match foreign::removal(&patch["status"], &object.data["status"]) {
                     Some(removal) => self.remove(&api, (name, &object.metadata), &removal).await?,
                     None => version(&object.metadata),
                 }))
             }
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Written::Gone),
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Written::Outdated),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Written::NotFound),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Written::Conflict),
             Err(source) => {
                 let (namespace, name) = (namespace.to_owned(), name.to_owned());
                 Err(ClusterError::Write { kind: kind.kind, namespace, name, source })

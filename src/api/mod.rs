@@ -5,8 +5,11 @@
 pub mod condition;
 pub mod connection;
 pub mod gateway;
+mod object_status;
 pub mod status;
 pub mod tls;
+
+pub use self::object_status::ObjectStatus;
 
 /// The API group of all our kinds, and the prefix of our labels and annotations.
 pub const GROUP: &str = "appconnections.dev";

@@ -6,7 +6,7 @@ use super::{RunArgs, stop};
 use crate::{
     check::{Checker, instances::Instances},
     cluster::{Cluster, ClusterError, FIELD_MANAGER},
-    controller::{self, Settings, connection::Context, lease::Candidate},
+    controller::{self, Context, Settings, lease::Candidate},
     network::{connect::SystemNames, dial::Dialer, fence::Fence},
     session::{account::Limits, logins::Logins},
     telemetry::{
@@ -55,11 +55,11 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
         recorder: Recorder::new(cluster.client(), reporter),
         cluster,
         checker,
-        registry: Arc::default(),
+        connections: Arc::default(),
+        gateways: Arc::default(),
         heartbeat: args.heartbeat,
     });
-    let registry = Arc::clone(&context.registry);
-    let followed = controller::policy::follow(policy, registry, metrics.clone());
+    let followed = controller::policy::follow(policy, context.registries(), metrics.clone());
     let settings = Settings {
         namespaces: args.watch_namespaces,
         concurrency: args.concurrency,

@@ -1,47 +1,39 @@
-//! The controller: which events lead to a look at an object, and how everything begins and ends.
+//! The controller: which kinds there are, what leads to a reconcile of an object, and how everything begins and ends.
 //!
 //! ```text
-//!   watch of connections ──────────────┐
-//!   watches of labelled objects ─ settle ─▶ engine ─▶ connection::reconcile, at most N at once
-//!   gateway::reconcile ────────────────┤
-//!   change of the address policy ──────┘
+//!   watch of connections ────────────────┐
+//!   watches of labelled objects ─ settle ┼─▶ engine ─▶ Connections, at most N at once
+//!   a gateway that works again, policy ──┘
 //!
-//!   watch of gateways ─────────────────┐
-//!   watches of labelled objects ───────┼──▶ engine ─▶ gateway::reconcile
-//!   change of the address policy ──────┘
+//!   watch of gateways ───────────────────┐
+//!   watches of labelled objects ─ settle ┼─▶ engine ─▶ Gateways
+//!   number of connections, policy ───────┘
 //! ```
 
 pub mod connection;
+pub mod context;
 pub mod engine;
-mod events;
 pub mod gateway;
-pub mod last_write;
 pub mod lease;
 pub mod policy;
-pub mod published;
-pub mod registry;
 pub mod shutdown;
-pub mod snapshot;
-pub mod watch;
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
-use futures::{StreamExt, future, stream};
+use futures::{Stream, StreamExt, future, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, api::PartialObjectMeta};
-use serde::de::DeserializeOwned;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
+pub use self::context::Context;
 use self::{
-    connection::{Context, Guarded, kind::Connections},
+    connection::Connections,
     engine::{
-        feed::{self, Change as Seen},
-        queue::Limits,
-        scheduler::Scheduler,
+        feed::{self, Change},
+        kind::{Guarded, Kind},
+        watch,
     },
-    gateway::{GatewayContext, GuardedGateway},
-    registry::Change,
+    gateway::Gateways,
 };
 use crate::{
     names::ObjectKind,
@@ -49,13 +41,13 @@ use crate::{
 };
 
 /// How many gateways are checked at once. Each check waits for its slowest endpoint, and costs next to nothing else.
-const GATEWAYS_AT_ONCE: u16 = 16;
+const MAX_GATEWAY_CHECKS: u16 = 16;
 
 /// How the controller works.
 pub struct Settings {
     /// The namespaces to watch; empty means all.
     pub namespaces: Vec<String>,
-    /// How many connections are looked at at once.
+    /// How many connections are reconciled at once.
     pub concurrency: u16,
     /// How long the shutdown may take.
     pub shutdown_timeout: Duration,
@@ -74,19 +66,13 @@ pub async fn run(
     };
     context.checker.logins.expect_lists(scopes.len());
     let stopping = CancellationToken::new();
-    let (changed, settling) = unbounded_channel();
     let connections = Arc::new(Connections::new(Arc::clone(&context), &scopes));
-    let gateways = Arc::new(GatewayContext::new(Arc::clone(&context), changed.clone()));
+    let gateways = Arc::new(Gateways::new(Arc::clone(&context)));
     let reconciled = future::join(
-        scheduler(&context, Arc::clone(&connections), settings.concurrency, &stopping)
-            .run(changes::<Guarded>(&context, &scopes), context.registry.queue(None)),
-        scheduler(&context, gateways, GATEWAYS_AT_ONCE, &stopping)
-            .run(changes::<GuardedGateway>(&context, &scopes), context.registry.gateway_queue(None)),
+        reconcile(Arc::clone(&connections), settings.concurrency, &scopes, &stopping),
+        reconcile(gateways, MAX_GATEWAY_CHECKS, &scopes, &stopping),
     );
-    let followed = future::join(
-        future::join_all(scopes.iter().map(|scope| follow_objects(&context, scope.clone(), changed.clone()))),
-        watch::settle(settling, Arc::clone(&context.registry)),
-    );
+    let followed = future::join_all(scopes.iter().map(|scope| follow_objects(&context, scope.clone())));
     let ready = async {
         connections.listed_once().await;
         readiness.set(Stage::Working);
@@ -107,53 +93,49 @@ pub async fn run(
 async fn probe_failing(context: &Context) {
     loop {
         for connection in context.checker.instances.probers().await {
-            context.registry.trigger(connection);
+            context.connections.trigger(connection);
         }
     }
 }
 
-fn scheduler<K: engine::Kind>(
-    context: &Context,
+/// Reconciles the objects of one kind in all watched namespaces until the operator stops.
+async fn reconcile<K: Kind>(
     kind: Arc<K>,
     workers: u16,
+    scopes: &[Option<String>],
     stopping: &CancellationToken,
-) -> Scheduler<K> {
-    Scheduler::new(kind, Limits::of(workers), context.checker.metrics.clone(), stopping.clone())
+) {
+    let changes = changes::<K>(kind.context(), scopes);
+    engine::run(kind, workers, changes, stopping.clone()).await;
 }
 
-/// What the watches of all namespaces tell of one kind.
-fn changes<K>(context: &Context, scopes: &[Option<String>]) -> impl futures::Stream<Item = Seen<K>> + use<K>
-where
-    K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + std::fmt::Debug
-        + Send
-        + 'static,
-{
-    let watch =
-        |scope: &Option<String>| feed::watch(api::<K>(context, scope.as_deref()), scope.clone()).boxed();
+/// What the watches of all namespaces report of one kind.
+fn changes<K: Kind>(
+    context: &Context,
+    scopes: &[Option<String>],
+) -> impl Stream<Item = Change<Guarded<K>>> + use<K> {
+    let watch = |scope: &Option<String>| {
+        feed::watch(api::<Guarded<K>>(context, scope.as_deref()), scope.clone()).boxed()
+    };
     stream::select_all(scopes.iter().map(watch))
 }
 
-/// Follows labelled Secrets and `ConfigMap`s, and asks for a look at the connections that name them.
-async fn follow_objects(context: &Context, namespace: Option<String>, changed: UnboundedSender<Change>) {
+/// Follows labelled Secrets and `ConfigMap`s, which lead to a reconcile of what names them.
+async fn follow_objects(context: &Context, namespace: Option<String>) {
     let scope = namespace.as_deref();
-    let shared = || (Arc::clone(&context.registry), context.checker.metrics.clone());
+    let shared = || (context.registries(), context.checker.metrics.clone());
     future::join(
         watch::follow(
             api::<PartialObjectMeta<Secret>>(context, scope),
             ObjectKind::Secret,
             namespace.clone(),
             shared(),
-            changed.clone(),
         ),
         watch::follow(
             api::<PartialObjectMeta<ConfigMap>>(context, scope),
             ObjectKind::ConfigMap,
             namespace.clone(),
             shared(),
-            changed,
         ),
     )
     .await;

@@ -1,4 +1,4 @@
-//! Follows the file of the address policy, and asks for a look at the connections that a change is about.
+//! Follows the file of the address policy, and leads to a check of the objects that a change is about.
 
 use std::{convert::Infallible, future, sync::Arc, time::Duration};
 
@@ -7,21 +7,25 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::registry::Registry;
+use super::engine::registry::Follower;
 use crate::{
     network::policy_file::{PolicyHandle, Reload},
     telemetry::{logs::chain, metrics::Metrics},
 };
 
 /// How often the file is read. The kubelet itself takes up to a minute to write a changed ConfigMap.
-const POLL: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Keeps the policy that of its file, for as long as it is polled. Without a file there is nothing to do.
-pub async fn follow(policy: PolicyHandle, registry: Arc<Registry>, metrics: Metrics) -> Infallible {
+pub async fn follow(
+    policy: PolicyHandle,
+    registries: Vec<Arc<dyn Follower>>,
+    metrics: Metrics,
+) -> Infallible {
     if !policy.has_file() {
         return future::pending().await;
     }
-    let mut ticks = interval(POLL);
+    let mut ticks = interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -35,13 +39,9 @@ pub async fn follow(policy: PolicyHandle, registry: Arc<Registry>, metrics: Metr
             }
             Reload::Changed(before) => {
                 metrics.address_policy_file(true);
-                let mut connections = registry.connections(None);
-                connections.retain(|it| before.rules_for(&it.namespace) != policy.rules_for(&it.namespace));
-                tracing::info!(connections = connections.len(), "the address policy was read anew");
-                for connection in connections {
-                    registry.trigger(connection);
-                }
-                registry.trigger_gateways();
+                let is_meant = |namespace: &str| before.rules_for(namespace) != policy.rules_for(namespace);
+                let objects: usize = registries.iter().map(|it| it.trigger_in(&is_meant)).sum();
+                tracing::info!(objects, "the address policy was read anew");
             }
         }
     }
@@ -55,7 +55,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        names::ConnectionRef, network::address_policy::AddressPolicy, telemetry::metrics::exposition::Format,
+        controller::{connection::Connections, engine::registry::Registry},
+        names::ConnectionRef,
+        network::address_policy::AddressPolicy,
+        telemetry::metrics::exposition::Format,
     };
 
     /// A file that ends with its test.
@@ -81,11 +84,11 @@ mod tests {
         let write = |text: &str| fs::write(&file.0, text).expect("a file is written");
         write("rules: [{allow: [10.0.0.7]}]");
         let policy = PolicyHandle::with_file(AddressPolicy::default(), file.0.clone()).expect("a good file");
-        let (registry, metrics) = (Arc::new(Registry::default()), Metrics::new(true));
+        let (registry, metrics) = (Arc::new(Registry::<Connections>::default()), Metrics::new(true));
         let (a, b) = (connection("a"), connection("b"));
         let (of_a, of_b) = (registry.of(&a), registry.of(&b));
         let mut triggered = registry.queue(None);
-        tokio::spawn(follow(policy.clone(), Arc::clone(&registry), metrics.clone()));
+        tokio::spawn(follow(policy.clone(), vec![registry.clone()], metrics.clone()));
         let (rules_of_a, rules_of_b) = (policy.rules_for("a"), policy.rules_for("b"));
 
         write("rules: [{allow: [10.0.0.7]}, {namespaces: [b], allow: [10.0.0.8]}]");
@@ -97,7 +100,7 @@ mod tests {
         let rules_of_b = policy.rules_for("b");
         write("rules: [{allow: [\"10.0.0.0/33\"]}]");
         while ok(&metrics) {
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         assert_eq!(policy.rules_for("b"), rules_of_b);
         assert!(triggered.try_recv().is_err(), "nobody is triggered");

@@ -22,7 +22,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::connection::Context;
+use super::context::Context;
 use crate::{
     check::{Leftover, NotRevoked},
     network::faults::TransportFault,
@@ -33,16 +33,16 @@ use crate::{
 pub const RUNS_END: Duration = Duration::from_secs(3);
 
 /// How many tokens of one instance are revoked at once: enough to keep it busy, few enough to leave it room for others.
-const AT_ONE_INSTANCE: usize = 32;
+const MAX_REVOCATIONS_PER_INSTANCE: usize = 32;
 
 /// How many tokens are revoked at once over all instances. Each holds a socket.
-const IN_ALL: usize = 256;
+const MAX_REVOCATIONS: usize = 256;
 
 /// Longest wait for one answer. A server that works takes some milliseconds.
-const ANSWER: Duration = Duration::from_secs(2);
+const REVOKE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// After how many revocations in a row without an answer an instance is given up.
-const SILENCES: usize = 3;
+const MAX_SILENCES: usize = 3;
 
 /// What became of the sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,12 +54,12 @@ pub struct Revoked {
 }
 
 /// A token, and the Kubernetes namespace of its connection.
-type Kept = (String, Leftover);
+type Held = (String, Leftover);
 
-/// Revokes every kept session of ours, as far as `budget` allows, and logs how many are left.
+/// Revokes every session of ours, as far as `budget` allows, and logs how many are left.
 pub async fn revoke_all(context: &Context, budget: Duration) -> Revoked {
     let deadline = Instant::now() + budget;
-    let permits = Semaphore::new(IN_ALL);
+    let permits = Semaphore::new(MAX_REVOCATIONS);
     let groups = by_instance(take_all(context));
     let work = groups.into_values().map(|group| revoke(context, group, &permits, deadline));
     let all = future::join_all(work).await.into_iter().fold(Revoked::default(), |all, one| Revoked {
@@ -80,20 +80,20 @@ pub async fn revoke_all(context: &Context, budget: Duration) -> Revoked {
 }
 
 /// Takes the sessions of all connections. A run that was given up may still hold its state; then there is nothing to take.
-fn take_all(context: &Context) -> Vec<Kept> {
-    let mut kept = Vec::new();
-    for connection in context.registry.connections(None) {
-        let Some(entry) = context.registry.forget(&connection) else { continue };
+fn take_all(context: &Context) -> Vec<Held> {
+    let mut tokens = Vec::new();
+    for connection in context.connections.names(None) {
+        let Some((entry, _)) = context.connections.forget(&connection) else { continue };
         let Ok(mut state) = entry.state.try_lock() else { continue };
-        let tokens = state.take().map(|mut state| state.check.abandon()).unwrap_or_default();
-        kept.extend(tokens.into_iter().map(|token| (connection.namespace.clone(), token)));
+        let leftovers = state.take().map(|mut state| state.memory.abandon()).unwrap_or_default();
+        tokens.extend(leftovers.into_iter().map(|token| (connection.namespace.clone(), token)));
     }
-    kept
+    tokens
 }
 
-fn by_instance(kept: Vec<Kept>) -> HashMap<usize, Vec<Kept>> {
-    let mut groups: HashMap<usize, Vec<Kept>> = HashMap::new();
-    for token in kept {
+fn by_instance(tokens: Vec<Held>) -> HashMap<usize, Vec<Held>> {
+    let mut groups: HashMap<usize, Vec<Held>> = HashMap::new();
+    for token in tokens {
         groups.entry(token.1.client.way_id()).or_default().push(token);
     }
     for group in groups.values_mut() {
@@ -108,34 +108,35 @@ fn lifetime(ends: Option<Timestamp>) -> Timestamp {
 }
 
 /// Revokes the tokens of one instance, in this order.
-async fn revoke(context: &Context, tokens: Vec<Kept>, permits: &Semaphore, deadline: Instant) -> Revoked {
+async fn revoke(context: &Context, tokens: Vec<Held>, permits: &Semaphore, deadline: Instant) -> Revoked {
     let (revoked, silences) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let count = tokens.len();
-    let work = stream::iter(tokens).for_each_concurrent(AT_ONE_INSTANCE, |(namespace, token)| {
-        let (revoked, silences) = (&revoked, &silences);
-        async move {
-            if silences.load(Ordering::Relaxed) >= SILENCES {
-                return;
+    let work =
+        stream::iter(tokens).for_each_concurrent(MAX_REVOCATIONS_PER_INSTANCE, |(namespace, token)| {
+            let (revoked, silences) = (&revoked, &silences);
+            async move {
+                if silences.load(Ordering::Relaxed) >= MAX_SILENCES {
+                    return;
+                }
+                let Ok(_permit) = permits.acquire().await else { return };
+                let end = deadline.min(Instant::now() + REVOKE_TIMEOUT);
+                match context.checker.revoke_one(&namespace, token, end).await {
+                    Ok(()) => {
+                        revoked.fetch_add(1, Ordering::Relaxed);
+                        silences.store(0, Ordering::Relaxed);
+                    }
+                    Err(NotRevoked::Fault(Fault::Transport(TransportFault::TimedOut))) => {
+                        silences.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(NotRevoked::Fault(fault)) => {
+                        tracing::debug!(fault = fault.as_str(), "a session was not revoked");
+                    }
+                    Err(NotRevoked::NotAllowed) => {
+                        tracing::debug!("a session was not revoked: the address policy changed");
+                    }
+                }
             }
-            let Ok(_permit) = permits.acquire().await else { return };
-            let end = deadline.min(Instant::now() + ANSWER);
-            match context.checker.revoke_one(&namespace, token, end).await {
-                Ok(()) => {
-                    revoked.fetch_add(1, Ordering::Relaxed);
-                    silences.store(0, Ordering::Relaxed);
-                }
-                Err(NotRevoked::Fault(Fault::Transport(TransportFault::TimedOut))) => {
-                    silences.fetch_add(1, Ordering::Relaxed);
-                }
-                Err(NotRevoked::Fault(fault)) => {
-                    tracing::debug!(fault = fault.as_str(), "a session was not revoked");
-                }
-                Err(NotRevoked::NotAllowed) => {
-                    tracing::debug!("a session was not revoked: the address policy changed");
-                }
-            }
-        }
-    });
+        });
     // What is under way then is given up; an answer may come, or not.
     let _ = timeout_at(deadline, work).await;
     let revoked = revoked.into_inner();

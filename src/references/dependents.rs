@@ -18,19 +18,34 @@ pub struct Dependents<O> {
 pub trait Owner: Clone + Ord + Hash {
     /// The namespace.
     fn namespace(&self) -> &str;
+
+    /// Its name there.
+    fn name(&self) -> &str;
+
+    /// The one of this name in this namespace.
+    fn new(namespace: String, name: String) -> Self;
 }
 
-impl Owner for ConnectionRef {
-    fn namespace(&self) -> &str {
-        &self.namespace
-    }
+macro_rules! owner {
+    ($name:ty) => {
+        impl Owner for $name {
+            fn namespace(&self) -> &str {
+                &self.namespace
+            }
+
+            fn name(&self) -> &str {
+                &self.name
+            }
+
+            fn new(namespace: String, name: String) -> Self {
+                Self { namespace, name }
+            }
+        }
+    };
 }
 
-impl Owner for GatewayName {
-    fn namespace(&self) -> &str {
-        &self.namespace
-    }
-}
+owner!(ConnectionRef);
+owner!(GatewayName);
 
 // === impl Dependents ===
 

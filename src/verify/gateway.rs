@@ -44,6 +44,15 @@ pub struct EndpointSeen {
     pub problem: Option<EndpointProblem>,
 }
 
+// === impl GatewaySeen ===
+
+impl GatewaySeen {
+    /// Whether an endpoint works.
+    pub fn works(&self) -> bool {
+        self.endpoints.iter().flatten().any(|endpoint| endpoint.problem.is_none())
+    }
+}
+
 /// The status after a check, and how long to wait for the next.
 pub fn checked(
     previous: &VaultGatewayStatus,
@@ -120,8 +129,8 @@ pub fn counted(previous: &VaultGatewayStatus, connections: usize) -> VaultGatewa
     VaultGatewayStatus { connections: Some(number(connections)), ..previous.clone() }
 }
 
-/// Whether a status calls its gateway Ready.
-pub fn is_ready(status: &VaultGatewayStatus) -> bool {
+#[cfg(test)]
+fn is_ready(status: &VaultGatewayStatus) -> bool {
     conditions::is_true(&status.conditions, ConditionType::Ready)
 }
 

@@ -14,14 +14,14 @@ use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, api::PartialObjectMeta};
 use serde_json::json;
-use tokio::{
-    sync::mpsc::unbounded_channel,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 use vault_connection_operator::{
     controller::{
-        registry::Registry,
-        watch::{WATCH_SECONDS, follow},
+        connection::Connections,
+        engine::{
+            registry::{Follower, Registry},
+            watch::{WATCH_SECONDS, follow},
+        },
     },
     names::{ConnectionRef, ObjectKind, ObjectName},
     references::Version,
@@ -66,18 +66,19 @@ async fn a_watch_that_goes_silent_is_opened_anew_when_its_time_is_up() {
     let watches = Arc::new(AtomicUsize::new(0));
     let client = Client::new(api_server(Arc::clone(&watches)), "ns");
     let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(client, "ns");
-    let (records, name) = (Arc::new(Registry::default()), ObjectName::secret("s"));
+    let (registry, name) = (Arc::new(Registry::<Connections>::default()), ObjectName::secret("s"));
     let connection = ConnectionRef { namespace: "ns".to_owned(), name: "connection".to_owned() };
     let version = Version { uid: "u".to_owned(), resource_version: "1".to_owned() };
-    records.register(&connection, vec![name.clone()]);
-    records.of(&connection).ledger.lock().expect("nobody panicked").rest_on([(name, Some(version))].into());
+    registry.register(&connection, vec![name.clone()]);
+    registry.of(&connection).ledger.lock().expect("nobody panicked").rest_on([(name, Some(version))].into());
 
-    let (sender, mut changed) = unbounded_channel();
-    let shared = (records, Metrics::new(true));
-    let follow = tokio::spawn(follow(api, ObjectKind::Secret, Some("ns".to_owned()), shared, sender));
+    let mut changed = registry.changes();
+    let registries: Vec<Arc<dyn Follower>> = vec![registry];
+    let shared = (registries, Metrics::new(true));
+    let follow = tokio::spawn(follow(api, ObjectKind::Secret, Some("ns".to_owned()), shared));
     let begin = Instant::now();
-    let told = timeout(NOTICED, changed.recv()).await.expect("the change is noticed in time");
-    assert_eq!(told.map(|change| change.connection), Some(connection));
+    let told = timeout(NOTICED, changed.next()).await.expect("the change is noticed in time");
+    assert_eq!(told.map(|change| change.owner), Some(connection));
     assert!(begin.elapsed() >= Duration::from_secs(WATCH_SECONDS.into()), "a silent watch may be a calm one");
     assert_eq!(watches.load(Ordering::SeqCst), 2, "it is asked again once, and not in a storm");
     follow.abort();

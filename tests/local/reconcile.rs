@@ -17,8 +17,9 @@ use vault_connection_operator::{
     check::{Checker, instances::Instances},
     cluster::Cluster,
     controller::{
-        connection::{Context, kind::Connections},
-        engine::{Kind, Listing, Requeue},
+        Context,
+        connection::Connections,
+        engine::{Listing, Reconciler, Requeue},
     },
     names::{ConnectionRef, ObjectName},
     network::{
@@ -67,7 +68,8 @@ impl Stage {
                 metrics: Metrics::new(true),
             },
             cluster,
-            registry: Arc::default(),
+            connections: Arc::default(),
+            gateways: Arc::default(),
             heartbeat: Duration::from_mins(30),
         });
         context.checker.logins.expect_lists(1);
@@ -95,7 +97,7 @@ impl Stage {
     fn rotate(&self, secret_id: &str) {
         let resource_version = self.api.write_secret(SECRET, &[("roleId", ROLE_ID), ("secretId", secret_id)]);
         let version = Version { uid: format!("uid-of-{SECRET}"), resource_version };
-        let registry = &self.context.registry;
+        let registry = &self.context.connections;
         let changes = registry.saw(NAMESPACE, &ObjectName::secret(SECRET), Some(&version));
         assert_eq!(changes.len(), 1, "the connection was registered for it");
         registry.settled(key());
@@ -145,7 +147,7 @@ async fn a_refused_secret_id_ends_ready_at_once_and_is_tried_once() {
     assert_eq!(stage.api.events(), ["InvalidCredentials"]);
     assert_eq!(stage.logins(), 2);
     for _ in 0..3 {
-        stage.context.registry.trigger(key());
+        stage.context.connections.trigger(key());
         stage.reconcile().await;
     }
     assert_eq!(stage.logins(), 2, "the same pair is not tried again");

@@ -33,6 +33,40 @@ fn every_kind_has_a_sample_documents_rights_and_metrics() {
     }
 }
 
+/// The names of a gateway, by which the files that know the kind are found.
+const NAMES_OF_ONE: [&str; 6] =
+    ["VaultGateway", "Gateways", "GatewayName", "vaultgateways", "pub mod gateway", "gateways: Arc"];
+
+/// The files that the table says must change for a new kind are there, and each knows the kinds that there are.
+#[test]
+fn the_files_that_a_new_kind_needs_are_those_that_the_architecture_names() {
+    let text = read("docs/architecture.md");
+    let row = text.lines().find(|line| line.starts_with("| add a kind ")).expect("the row of a new kind");
+    let named: Vec<_> = row.split('`').filter(|word| word.starts_with("src/")).collect();
+    assert!(named.len() > 10, "{named:?}");
+    for path in &named {
+        let known = path.replace("NAME", "gateway");
+        let text: String = match known.ends_with(".rs") {
+            true => read(&known),
+            false => files(&known, ".rs").into_iter().map(|source| source.text).collect(),
+        };
+        assert!(NAMES_OF_ONE.iter().any(|name| text.contains(name)), "{path} need not change for a new kind");
+    }
+    // Wherever the engine or the context of the controller names one kind, a new one must be named, too.
+    for source in files("src/controller", ".rs") {
+        let code = source.code();
+        let is_named = named.contains(&source.path.as_str());
+        let is_kind =
+            ["connection", "gateway"].iter().any(|kind| source.path.contains(&format!("controller/{kind}/")));
+        let names_it = ["Gateways", "VaultGateway", "GatewayName"].iter().any(|name| code.contains(name));
+        assert!(
+            is_named || is_kind || !names_it,
+            "{} names a kind, and the row does not name it",
+            source.path
+        );
+    }
+}
+
 /// The kinds of `crds/`.
 fn kinds() -> Vec<Kind> {
     let field = |text: &str, name: &str| {

@@ -12,12 +12,12 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::{controller::watch, telemetry::logs::chain};
+use crate::{controller::engine::watch, telemetry::logs::chain};
 
 /// Where `kubectl apply` keeps a copy of the manifest.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// What a watch tells.
+/// What a watch reports.
 #[derive(Debug)]
 pub enum Change<O> {
     /// Every object that there is in a namespace, or in all.

@@ -1,34 +1,62 @@
-//! The engine that every kind shares: what leads to a reconcile, which object is next, and what follows from a run.
+//! The engine that every kind shares: what leads to a reconcile, which object is next, how its status is written, and
+//! which events follow.
 //!
 //! ```text
 //!   feed ────── a watch for each namespace ──┐
-//!   triggers ── other objects, policy ───────┼─▶ scheduler ─▶ queue ─▶ Kind::reconcile, each a task of its own
+//!   registry ── named objects, policy ───────┼─▶ scheduler ─▶ queue ─▶ reconcile, each a task of its own ─▶ Kind
 //!   time of the next check ──────────────────┘      │
-//!                                                   ├─▶ Kind::expire           needs no worker
-//!                                                   ├─▶ Kind::report_panic     needs no worker
-//!                                                   └─▶ Kind::forget           needs no worker
+//!                                                   ├─▶ expire           needs no worker
+//!                                                   ├─▶ report_panic     needs no worker
+//!                                                   └─▶ forget           needs no worker
 //! ```
 //!
-//! It knows no Vault and writes no status: a [`Kind`] brings that. Waiting costs nothing: an object that has no worker
-//! stands in the queue, and the end of a run wakes it.
+//! What is special to a kind, it brings as a [`Kind`](kind::Kind). The scheduler knows less: a [`Reconciler`], which every
+//! kind is. Waiting costs nothing: an object that has no worker is in the queue, and the end of a run wakes it.
 
+mod backoff;
+pub mod events;
 mod expiries;
 pub mod feed;
 mod held;
+pub mod kind;
+pub mod last_write;
+mod publish;
+pub mod published;
 pub mod queue;
+pub mod reconcile;
+pub mod registry;
 pub mod scheduler;
+pub mod snapshot;
+pub mod state;
+pub mod watch;
+mod without_worker;
 
 use std::{
     fmt::{Debug, Display},
     future::Future,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use futures::{Stream, future};
 use k8s_openapi::jiff::Timestamp;
+use kube::{Resource as _, ResourceExt as _};
+use tokio_util::sync::CancellationToken;
 
-use self::queue::{Lane, Priority};
-use crate::{cluster::ClusterError, references::dependents::Owner};
+use self::{
+    feed::Change,
+    kind::{Guarded, Kind},
+    queue::{Lane, Limits, Priority},
+    scheduler::Scheduler,
+    snapshot::Shown,
+};
+use crate::{
+    api::{ObjectStatus as _, condition::ConditionType},
+    cluster::{self, ClusterError},
+    conditions,
+    references::dependents::Owner,
+};
 
 /// When to reconcile an object again, if nothing changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +76,8 @@ pub enum Listing {
     Forbidden,
 }
 
-/// A kind of object that the engine reconciles.
-pub trait Kind: Send + Sync + 'static {
+/// A kind of object, as far as the scheduler knows it.
+pub trait Reconciler: Send + Sync + 'static {
     /// Names one object.
     type Key: Owner + Debug + Display + Send + Sync + 'static;
     /// An object, as the watch has it.
@@ -66,16 +94,16 @@ pub trait Kind: Send + Sync + 'static {
     /// What a person changes to have a run that panicked tried again at once: its uid and the generation of its spec.
     fn revision(object: &Self::Object) -> (String, i64);
 
-    /// When it was last checked, as far as its status tells. At the start, whoever waits longest is first.
+    /// When it was last checked, as far as its status says. At the start, whoever waits longest is first.
     fn last_check(object: &Self::Object) -> Option<Timestamp>;
 
     /// Whether it is being deleted, so that what is under way for it has no use any more.
     fn is_ending(object: &Self::Object) -> bool;
 
-    /// Is told each state of an object before it is reconciled because of it.
+    /// Takes in each state of an object before it is reconciled because of it.
     fn seen(&self, key: &Self::Key, object: &Self::Object);
 
-    /// Is told what became of a list, after the objects in it.
+    /// Takes in what became of a list, after the objects in it.
     fn listed(&self, namespace: Option<&str>, listing: Listing);
 
     /// What goes first.
@@ -107,4 +135,99 @@ pub trait Kind: Send + Sync + 'static {
 
     /// Forgets an object that is gone.
     fn forget(self: Arc<Self>, key: Self::Key) -> impl Future<Output = ()> + Send;
+}
+
+/// Reconciles the objects of a kind until the operator stops, with at most `workers` at once.
+pub async fn run<K: Kind>(
+    kind: Arc<K>,
+    workers: u16,
+    changes: impl Stream<Item = Change<Guarded<K>>>,
+    stopping: CancellationToken,
+) {
+    let metrics = kind.context().checker.metrics.clone();
+    let (registry, settling) = (kind.registry(), kind.registry().changes());
+    let scheduler = Scheduler::new(Arc::clone(&kind), Limits::of(workers), metrics, stopping);
+    let reconciled = pin!(scheduler.run(changes, registry.queue(None)));
+    // The latter never ends by itself; the reconciles end with the stop.
+    future::select(reconciled, pin!(watch::settle(settling, registry))).await;
+}
+
+/// The name of an object.
+fn name<K: Kind>(object: &Guarded<K>) -> K::Name {
+    K::Name::new(object.namespace().unwrap_or_default(), object.name_any())
+}
+
+impl<K: Kind> Reconciler for K {
+    type Key = K::Name;
+    type Object = Guarded<K>;
+    const NAME: &'static str = <K as Kind>::NAME;
+
+    fn key(object: &Guarded<K>) -> K::Name {
+        name::<K>(object)
+    }
+
+    fn lane(object: &Guarded<K>) -> Lane {
+        let instance = object.0.as_ref().ok().and_then(K::instance);
+        Lane { namespace: object.namespace().unwrap_or_default(), instance }
+    }
+
+    fn revision(object: &Guarded<K>) -> (String, i64) {
+        (object.uid().unwrap_or_default(), object.meta().generation.unwrap_or_default())
+    }
+
+    fn last_check(object: &Guarded<K>) -> Option<Timestamp> {
+        publish::shown::<K>(object)?.last_check_time().map(|time| time.0)
+    }
+
+    fn is_ending(object: &Guarded<K>) -> bool {
+        <K as Kind>::is_ending(object.meta())
+    }
+
+    fn seen(&self, name: &K::Name, object: &Guarded<K>) {
+        let status = publish::shown::<K>(object);
+        let shown = Shown {
+            version: &cluster::version(object.meta()),
+            generation: object.meta().generation.unwrap_or_default(),
+            ready: status.is_some_and(|it| conditions::is_true(it.conditions(), ConditionType::Ready)),
+            digest: &|| status.map(published::digest),
+            interval: &|| reconcile::interval::<K>(object),
+        };
+        self.registry().of(name).snapshot().saw(&shown, Instant::now());
+        if let Some(status) = status {
+            self.status_seen(name, status);
+        }
+    }
+
+    fn listed(&self, namespace: Option<&str>, listing: Listing) {
+        self.list_ended(namespace, listing);
+    }
+
+    fn priority(&self, name: &K::Name) -> Priority {
+        let is_ready = self.registry().get(name).is_some_and(|entry| entry.snapshot().is_ready());
+        if is_ready { Priority::Renewal } else { Priority::Normal }
+    }
+
+    fn expires(&self, name: &K::Name) -> Option<Instant> {
+        self.registry().get(name)?.snapshot().wake()
+    }
+
+    async fn reconcile(self: Arc<Self>, object: Arc<Guarded<K>>) -> Result<Requeue, ClusterError> {
+        Box::pin(reconcile::reconcile(&*self, &object)).await
+    }
+
+    async fn expire(self: Arc<Self>, object: Arc<Guarded<K>>) -> Result<(), ClusterError> {
+        without_worker::expire(&*self, &object).await
+    }
+
+    async fn report_panic(
+        self: Arc<Self>,
+        object: Arc<Guarded<K>>,
+        retry: Duration,
+    ) -> Result<(), ClusterError> {
+        without_worker::report_panic(&*self, &object, retry).await
+    }
+
+    async fn forget(self: Arc<Self>, name: K::Name) {
+        without_worker::forget(&*self, &name).await;
+    }
 }

@@ -4,7 +4,7 @@
 //!   push ─▶ delayed ── its time has come ──▶ waiting, by namespace and instance ── pop ──▶ running ─▶ release
 //! ```
 //!
-//! Pure: it keeps no clock and starts nothing. Whoever asks passes the time, and tells when a run has ended.
+//! Pure: it keeps no clock and starts nothing. Whoever asks passes the time, and reports when a run has ended.
 //!
 //! **Fairness.** Workers are shared by Kubernetes namespace first, in turns, and then by instance. A namespace may hold
 //! as many workers as are free for everybody else (a *dynamic threshold*, as switches share their buffers): alone it

@@ -20,7 +20,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Kind, Listing, Requeue,
+    Listing, Reconciler, Requeue,
+    backoff::after_panic,
     expiries::Expiries,
     feed::{Change, Failure},
     queue::{Lane, Limits, Queue},
@@ -36,22 +37,16 @@ use crate::{
 };
 
 /// How soon to try again when the API server failed us.
-pub const RETRY: Duration = Duration::from_secs(5);
+pub const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How soon to end an old Ready again, when the object changed just before that was written.
-const EXPIRE_AGAIN: Duration = Duration::from_millis(500);
-
-/// How long an object is left alone after a panic. Each further one in a row doubles it.
-const AFTER_PANIC: Duration = Duration::from_secs(10);
-
-/// Longest time that it is left alone.
-const MAX_AFTER_PANIC: Duration = Duration::from_mins(5);
+const EXPIRE_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long runs that hold a token may go on when the operator stops.
-const FINISH: Duration = Duration::from_millis(2500);
+const STOP_TIMEOUT: Duration = Duration::from_millis(2500);
 
 /// Runs the reconciles of one kind.
-pub struct Scheduler<K: Kind> {
+pub struct Scheduler<K: Reconciler> {
     kind: Arc<K>,
     metrics: Metrics,
     stopping: CancellationToken,
@@ -106,7 +101,7 @@ enum Outcome {
 
 // === impl Scheduler ===
 
-impl<K: Kind> Scheduler<K> {
+impl<K: Reconciler> Scheduler<K> {
     /// Nothing is known yet.
     pub fn new(kind: Arc<K>, limits: Limits, metrics: Metrics, stopping: CancellationToken) -> Self {
         Self {
@@ -234,12 +229,8 @@ impl<K: Kind> Scheduler<K> {
             Change::Applied(object) => self.apply(object, Instant::now()),
             Change::Deleted(object) => self.delete(&K::key(&object)),
             Change::Failed { namespace, failure, message } => {
-                tracing::warn!(
-                    error = message,
-                    kind = K::NAME,
-                    namespace,
-                    "the watch failed; it is tried again"
-                );
+                let kind = K::NAME;
+                tracing::warn!(error = message, kind, namespace, "the watch failed; it is tried again");
                 if failure != Failure::Watch {
                     self.metrics.listed(K::NAME, namespace.as_deref(), false);
                 }
@@ -260,8 +251,7 @@ impl<K: Kind> Scheduler<K> {
         for key in &gone {
             self.delete(key);
         }
-        // They are due in this order, so that after a start the oldest Ready is earned anew first.
-        // A time to come was not written by us: it must not let an object wait for all others.
+        // The oldest Ready is earned anew first. A time to come, which we did not write, lets nobody wait for all others.
         let today = Timestamp::now();
         objects.sort_by_key(|object| K::last_check(object).filter(|last| *last <= today));
         let (now, mut places) = (Instant::now(), (0..objects.len() as u64).rev());
@@ -317,8 +307,8 @@ impl<K: Kind> Scheduler<K> {
                 self.note_failure(&key, &outcome);
                 let again = Instant::now()
                     + match outcome {
-                        Outcome::Done(_) => EXPIRE_AGAIN,
-                        Outcome::Failed(_) | Outcome::Panicked => RETRY,
+                        Outcome::Done(_) => EXPIRE_RETRY_INTERVAL,
+                        Outcome::Failed(_) | Outcome::Panicked => RETRY_INTERVAL,
                     };
                 let expires = self.kind.expires(&key).filter(|_| self.objects.contains_key(&key));
                 self.expiries.set(key, expires.map(|expires| Instant::from_std(expires).max(again)));
@@ -342,7 +332,7 @@ impl<K: Kind> Scheduler<K> {
                     self.push(key, later(*wait));
                 }
             }
-            Outcome::Failed(_) => self.push(key, later(RETRY)),
+            Outcome::Failed(_) => self.push(key, later(RETRY_INTERVAL)),
             Outcome::Panicked => self.panic(key),
         }
         if let Some(due) = again {
@@ -386,7 +376,7 @@ impl<K: Kind> Scheduler<K> {
                 task.abort();
             }
         }
-        let deadline = Instant::now() + FINISH;
+        let deadline = Instant::now() + STOP_TIMEOUT;
         while let Ok(Some(_)) = timeout_at(deadline, self.tasks.join_next()).await {}
         if !self.tasks.is_empty() {
             let kind = K::NAME;
@@ -394,11 +384,6 @@ impl<K: Kind> Scheduler<K> {
             self.tasks.abort_all();
         }
     }
-}
-
-fn after_panic(times: u32) -> Duration {
-    let doubled = 2_u32.saturating_pow(times.saturating_sub(1));
-    AFTER_PANIC.saturating_mul(doubled).min(MAX_AFTER_PANIC)
 }
 
 /// The moment after a wait. One without an end is a long one.
@@ -467,7 +452,7 @@ mod tests {
     /// The generation of a thing that is being deleted.
     const ENDING: i64 = 99;
 
-    impl Kind for Fake {
+    impl Reconciler for Fake {
         type Key = ConnectionRef;
         type Object = Thing;
         const NAME: &'static str = "Fake";
@@ -675,7 +660,7 @@ mod tests {
         let begin = Instant::now();
         assert_eq!(scene.at_once().await, [("reconcile", "again"), ("reconcile", "fails")]);
         assert_eq!(scene.next().await, ("reconcile", "fails"));
-        assert_eq!(begin.elapsed().as_secs(), RETRY.as_secs());
+        assert_eq!(begin.elapsed().as_secs(), RETRY_INTERVAL.as_secs());
         scene.changes.send(Change::Deleted(("fails", 1))).expect("it listens");
         assert_eq!(scene.next().await, ("forget", "another"));
         assert_eq!(scene.next().await, ("reconcile", "again"));
@@ -719,7 +704,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn at_the_stop_who_only_waits_is_abandoned_and_who_holds_a_token_has_some_time() {
-        for (name, longest) in [("hangs", Duration::ZERO), ("hangs with a token", FINISH)] {
+        for (name, longest) in [("hangs", Duration::ZERO), ("hangs with a token", STOP_TIMEOUT)] {
             let mut scene = Scene::new(1);
             scene.list(&[name, "waits"]);
             assert_eq!(scene.next().await, ("reconcile", name));

@@ -1,9 +1,14 @@
 //! One check of a gateway: its objects are read, and every endpoint is tried.
 
+use std::sync::PoisonError;
+
 use futures::future::join_all;
 use tokio::time::{Instant, timeout};
 
+use super::Gateways;
 use crate::{
+    check::Checker,
+    controller::engine::reconcile::Run,
     names::GatewayName,
     network::dial::Dialer,
     references::{
@@ -17,16 +22,19 @@ use crate::{
 
 /// Makes one check. `Err` says that the source of the references failed.
 pub(super) async fn probe<R: References>(
-    references: &R,
-    dialer: &Dialer,
-    name: &GatewayName,
+    checker: &Checker<R>,
+    run: &Run<'_, Gateways>,
     desired: &DesiredGateway,
 ) -> Result<GatewaySeen, R::Error> {
+    let (name, dialer) = (&run.name, &checker.dialer);
+    let ledger = || run.ledger().lock().unwrap_or_else(PoisonError::into_inner);
+    ledger().begin_reading();
     let mut objects = Lookups::new();
     for object in desired.references() {
-        let lookup = references.read(&name.namespace, &object).await?;
+        let lookup = checker.references.read(&name.namespace, &object).await?;
         objects.insert(object, lookup);
     }
+    ledger().rest_on(resolve::versions(&objects));
     let endpoints = match Gateway::resolve(&name.name, desired, &objects, "") {
         Ok(gateway) => {
             let tries =

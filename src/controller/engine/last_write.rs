@@ -1,4 +1,4 @@
-//! Our own last write of a status, which the watch may not have told of yet.
+//! Our own last write of a status, which the watch may not have shown yet.
 
 use crate::references::Version;
 
@@ -33,7 +33,7 @@ impl LastWrite {
         }
     }
 
-    /// Notes a write that stands, over an object that the watch showed in `seen`.
+    /// Notes a write that was applied over an object that the watch showed in `seen`.
     pub fn wrote(&mut self, seen: Version, after: Version) {
         self.0 = Some((seen, after));
     }
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_goes_to_the_state_that_the_last_one_left_until_the_watch_tells_another() {
+    fn a_write_goes_to_the_state_that_the_last_one_left_until_the_watch_shows_another() {
         let state = |resource_version: &str| Version {
             uid: "u".to_owned(),
             resource_version: resource_version.to_owned(),

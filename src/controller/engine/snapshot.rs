@@ -1,4 +1,4 @@
-//! What can be told of an object at any time, also while a check of it is under way.
+//! What is known of an object at any time, also while a check of it is under way.
 
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,9 @@ use crate::{references::Version, verify::stability};
 const AFTER_LAST_CHECK: Duration = Duration::from_millis(250);
 
 /// How long the Ready of an earlier spec may stand when the present one cannot be checked at all.
-const LONGEST_WITHOUT_SPEC: Duration = Duration::from_secs(10);
+const MAX_READY_WITHOUT_SPEC: Duration = Duration::from_secs(10);
 
-/// What can be told of an object at any time.
+/// What is known of an object at any time.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     uid: String,
@@ -54,7 +54,7 @@ impl Snapshot {
                 return;
             }
         }
-        let longest = (shown.interval)().map_or(LONGEST_WITHOUT_SPEC, stability::longest_ready);
+        let longest = (shown.interval)().map_or(MAX_READY_WITHOUT_SPEC, stability::longest_ready);
         let latest = now + longest + AFTER_LAST_CHECK;
         if self.uid == *uid {
             // The present spec may ask for more checks than the one that the Ready is about.
@@ -68,7 +68,7 @@ impl Snapshot {
         self.generation = shown.generation;
     }
 
-    /// Looks whether somebody else may have written the status. Our own write that nobody has noted yet may look so, too.
+    /// Checks whether somebody else may have written the status. Our own write that nobody has noted yet may seem so, too.
     fn compare(&mut self, shown: &Shown<'_>, now: Instant) {
         let Some((last_write, digest)) = &self.written else { return };
         if !last_write.is_older_than(shown.version) {
@@ -109,7 +109,7 @@ impl Snapshot {
     }
 
     /// Notes whether the status calls the object Ready.
-    pub fn is_told(&mut self, ready: bool) {
+    pub fn set_ready(&mut self, ready: bool) {
         self.ready = ready;
     }
 
@@ -164,13 +164,13 @@ mod tests {
         assert_eq!(seconds(&snapshot, start), None);
         snapshot.earned(INTERVAL, start);
         assert_eq!(seconds(&snapshot, start), None, "nobody has said so yet");
-        snapshot.is_told(true);
+        snapshot.set_ready(true);
         assert_eq!(seconds(&snapshot, start), Some(59), "a second is for the write");
         snapshot.earned(INTERVAL, start + INTERVAL);
         assert_eq!(seconds(&snapshot, start), Some(89));
         show(&mut snapshot, ("u", 1), Some(INTERVAL), start + Duration::from_secs(40));
         assert_eq!(seconds(&snapshot, start), Some(89), "the echo of a write says nothing new");
-        snapshot.is_told(false);
+        snapshot.set_ready(false);
         assert_eq!(seconds(&snapshot, start), None);
     }
 

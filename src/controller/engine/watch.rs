@@ -1,13 +1,13 @@
-//! From a changed Secret or `ConfigMap` to the connections that name it.
+//! From a changed Secret or `ConfigMap` to the objects of ours that name it.
 //!
 //! ```text
 //!   metadata watch (Secret)    ──┐
-//!                                ├─▶ records: news? ─▶ settle 500 ms ─▶ reconcile
+//!                                ├─▶ registry: news? ─▶ settle 500 ms ─▶ reconcile
 //!   metadata watch (ConfigMap) ──┘
 //! ```
 //!
 //! The watches carry metadata only, of objects with our label only. Each has a back-off of its own, apart from that of
-//! the connections: when Secrets cannot be watched, checks go on.
+//! our kinds: when Secrets cannot be watched, checks go on.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{Stream, StreamExt, pin_mut, stream};
+use futures::{Stream, StreamExt, channel::mpsc::UnboundedReceiver, pin_mut, stream};
 use kube::{
     Api, Resource, ResourceExt,
     api::PartialObjectMeta,
@@ -27,19 +27,17 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use tokio::{
-    sync::mpsc::UnboundedReceiver,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 
 use super::{
-    engine::feed::Failure,
-    registry::{Change, Registry},
+    feed::Failure,
+    kind::Kind,
+    registry::{Change, Follower, Registry},
 };
 use crate::{
     api::{CREDENTIALS_LABEL, CREDENTIALS_LABEL_VALUE},
     cluster,
-    names::{ConnectionRef, ObjectKind, ObjectName},
+    names::{ObjectKind, ObjectName},
     telemetry::{logs::chain, metrics::Metrics},
 };
 
@@ -47,7 +45,7 @@ use crate::{
 pub const WATCH_SECONDS: u32 = 190;
 
 /// How long a change may be followed by another that belongs to it, such as a role id and a secret id in two Secrets.
-const SETTLE: Duration = Duration::from_millis(500);
+const SETTLE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Holds the announcement of a list back until something of the list is there. Every event but an error resets the
 /// back-off of a watch, so that it would never grow while lists are announced and then refused.
@@ -68,17 +66,15 @@ pub fn announced_with_content<K, E>(
     })
 }
 
-/// Follows the labelled objects of one kind for as long as it is polled, and tells which connections must look again.
+/// Follows the labelled objects of one kind for as long as it is polled, and notes in all registries what it sees.
 pub async fn follow<K>(
     api: Api<PartialObjectMeta<K>>,
     kind: ObjectKind,
     namespace: Option<String>,
-    shared: (Arc<Registry>, Metrics),
-    changed: tokio::sync::mpsc::UnboundedSender<Change>,
+    (registries, metrics): (Vec<Arc<dyn Follower>>, Metrics),
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    let (registry, metrics) = shared;
     let config = watcher::Config::default()
         .labels(&format!("{CREDENTIALS_LABEL}={CREDENTIALS_LABEL_VALUE}"))
         .timeout(WATCH_SECONDS);
@@ -100,7 +96,8 @@ pub async fn follow<K>(
             // What a new list does not hold has gone while no watch was open.
             Ok(Event::InitDone) => {
                 metrics.listed(kind.as_str(), namespace.as_deref(), true);
-                let named = registry.named(kind, namespace.as_deref());
+                let named = registries.iter().flat_map(|it| it.named(kind, namespace.as_deref()));
+                let named: BTreeSet<_> = named.collect();
                 named
                     .difference(&listed)
                     .map(|(namespace, object)| (namespace.clone(), object.clone(), None))
@@ -120,24 +117,23 @@ pub async fn follow<K>(
             }
         };
         for (namespace, object, version) in seen {
-            for change in registry.saw(&namespace, &object, version.as_ref()) {
-                // The receiver is gone only when the operator stops.
-                let _ = changed.send(change);
+            for registry in &registries {
+                registry.observed(&namespace, &object, version.as_ref());
             }
         }
     }
 }
 
-/// Passes each connection on once its objects had time to settle since the first change that no reading has seen.
-pub async fn settle(mut changed: UnboundedReceiver<Change>, registry: Arc<Registry>) {
-    let mut waiting: HashMap<ConnectionRef, (Instant, u64)> = HashMap::new();
+/// Passes each owner on once its objects had time to settle since the first change that no reading has seen.
+pub async fn settle<K: Kind>(mut changed: UnboundedReceiver<Change<K::Name>>, registry: &Registry<K>) {
+    let mut waiting: HashMap<K::Name, (Instant, u64)> = HashMap::new();
     loop {
         let next = waiting.values().map(|(due, _)| *due).min();
         tokio::select! {
-            change = changed.recv() => match change {
-                Some(Change { connection, readings }) => {
-                    let first = (Instant::now() + SETTLE, readings);
-                    let entry = waiting.entry(connection).or_insert(first);
+            change = changed.next() => match change {
+                Some(Change { owner, readings }) => {
+                    let first = (Instant::now() + SETTLE_INTERVAL, readings);
+                    let entry = waiting.entry(owner).or_insert(first);
                     if entry.1 != readings {
                         *entry = first;
                     }
@@ -146,8 +142,8 @@ pub async fn settle(mut changed: UnboundedReceiver<Change>, registry: Arc<Regist
             },
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
                 let now = Instant::now();
-                for (connection, _) in waiting.extract_if(|_, (due, _)| *due <= now) {
-                    registry.settled(connection);
+                for (owner, _) in waiting.extract_if(|_, (due, _)| *due <= now) {
+                    registry.settled(owner);
                 }
             }
         }
@@ -172,13 +168,14 @@ fn name<K: Resource<DynamicType = ()>>(kind: ObjectKind, object: &PartialObjectM
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{controller::connection::Connections, names::ConnectionRef};
 
     fn connection(name: &str) -> ConnectionRef {
         ConnectionRef { namespace: "ns".to_owned(), name: name.to_owned() }
     }
 
-    fn change(name: &str, readings: u64) -> Change {
-        Change { connection: connection(name), readings }
+    fn change(name: &str, readings: u64) -> Change<ConnectionRef> {
+        Change { owner: connection(name), readings }
     }
 
     #[tokio::test]
@@ -205,25 +202,26 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn changes_within_the_settle_time_give_one_look() {
-        let (sender, changed) = tokio::sync::mpsc::unbounded_channel();
-        let registry = Arc::new(Registry::default());
+        let (sender, changed) = futures::channel::mpsc::unbounded();
+        let registry = Arc::new(Registry::<Connections>::default());
         let mut triggered = registry.queue(None);
-        let task = tokio::spawn(settle(changed, Arc::clone(&registry)));
+        let settled = Arc::clone(&registry);
+        let task = tokio::spawn(async move { settle(changed, &settled).await });
         let start = Instant::now();
-        sender.send(change("a", 1)).expect("it listens");
+        sender.unbounded_send(change("a", 1)).expect("it listens");
         // Time stands still until every task waits; then it jumps.
         tokio::time::sleep(Duration::from_millis(300)).await;
-        sender.send(change("a", 1)).expect("it listens");
-        sender.send(change("b", 1)).expect("it listens");
+        sender.unbounded_send(change("a", 1)).expect("it listens");
+        sender.unbounded_send(change("b", 1)).expect("it listens");
 
         assert_eq!(triggered.next().await, Some(connection("a")));
         assert_eq!(start.elapsed().as_millis() / 10, 50);
         assert_eq!(triggered.next().await, Some(connection("b")));
         assert_eq!(start.elapsed().as_millis() / 10, 80);
 
-        sender.send(change("a", 1)).expect("it listens");
+        sender.unbounded_send(change("a", 1)).expect("it listens");
         tokio::time::sleep(Duration::from_millis(300)).await;
-        sender.send(change("a", 2)).expect("it listens");
+        sender.unbounded_send(change("a", 2)).expect("it listens");
         assert_eq!(triggered.next().await, Some(connection("a")));
         assert_eq!(start.elapsed().as_millis() / 10, 160, "what was read meanwhile is another matter");
         drop(sender);

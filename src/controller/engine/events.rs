@@ -8,10 +8,10 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use crate::verify::events::Transition;
 
 /// Longest time that an event may take. It is nobody's only source.
-const LONGEST: Duration = Duration::from_secs(2);
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Publishes a transition of an object, and logs it. That it cannot be published is only logged.
-pub async fn tell(recorder: &Recorder, object: &ObjectReference, transition: Transition) {
+pub async fn publish(recorder: &Recorder, object: &ObjectReference, transition: Transition) {
     let named = |text: &Option<String>| text.clone().unwrap_or_default();
     let subject = format!("{}/{}", named(&object.namespace), named(&object.name));
     let kind = named(&object.kind);
@@ -24,7 +24,7 @@ pub async fn tell(recorder: &Recorder, object: &ObjectReference, transition: Tra
         action: "Check".to_owned(),
         secondary: None,
     };
-    match tokio::time::timeout(LONGEST, recorder.publish(&event, object)).await {
+    match tokio::time::timeout(PUBLISH_TIMEOUT, recorder.publish(&event, object)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(kind, object = subject, %error, "an event could not be published"),
         Err(_) => tracing::warn!(kind, object = subject, "an event took too long to be published"),

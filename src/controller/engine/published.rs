@@ -72,7 +72,7 @@ impl<S: Clone + Serialize> Published<S> {
         self.pending.clone().map(|status| (self.last_write.state_to_write(seen), status))
     }
 
-    /// Notes that the pending status stands, in the state `after`. Returns the status that it replaced.
+    /// Notes that the pending status was applied, which led to the state `after`. Returns the status that it replaced.
     pub fn wrote(&mut self, seen: &Version, after: Version, snapshot: &mut Snapshot) -> Option<S> {
         let status = self.pending.take()?;
         snapshot.wrote(&after, digest(&status));

@@ -1,0 +1,37 @@
+//! What the kinds share.
+
+use std::{sync::Arc, time::Duration};
+
+use kube::runtime::events::Recorder;
+
+use super::{
+    connection::Connections,
+    engine::registry::{Follower, Registry},
+    gateway::Gateways,
+};
+use crate::{check::Checker, cluster::Cluster};
+
+/// What every reconcile shares.
+pub struct Context {
+    /// The Kubernetes API.
+    pub cluster: Cluster,
+    /// Makes checks.
+    pub checker: Checker<Cluster>,
+    /// What is remembered of each connection.
+    pub connections: Arc<Registry<Connections>>,
+    /// What is remembered of each gateway.
+    pub gateways: Arc<Registry<Gateways>>,
+    /// Publishes events.
+    pub recorder: Recorder,
+    /// How often the times in an unchanged status are written.
+    pub heartbeat: Duration,
+}
+
+// === impl Context ===
+
+impl Context {
+    /// The registries of all kinds.
+    pub fn registries(&self) -> Vec<Arc<dyn Follower>> {
+        vec![Arc::clone(&self.connections) as _, Arc::clone(&self.gateways) as _]
+    }
+}

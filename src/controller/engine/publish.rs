@@ -1,0 +1,116 @@
+//! The status of one object, and how it is written.
+//!
+//! Apart from what a check holds: an old Ready ends by a timer, also while a check of the object hangs. Whoever has
+//! something to say computes it from the status that is true at that moment.
+
+use std::time::{Duration, Instant};
+
+use kube::{Resource as _, ResourceExt as _, core::object::HasStatus as _};
+
+use super::{
+    events,
+    kind::{Guarded, Kind},
+    published::Published,
+    reconcile::Run,
+};
+use crate::{
+    api::{ObjectStatus as _, condition::ConditionType},
+    cluster::{ClusterError, Written},
+    conditions,
+    verify::{
+        events::{Transition, transition},
+        report,
+    },
+};
+
+/// The status that the watch shows, if it can be read.
+pub(super) fn shown<K: Kind>(object: &Guarded<K>) -> Option<&K::Status> {
+    object.0.as_ref().ok().and_then(|resource| resource.status())
+}
+
+// === impl Run ===
+
+impl<K: Kind> Run<'_, K> {
+    /// The status that is true now.
+    pub(super) async fn status(&self) -> K::Status {
+        let mut published = self.entry.published.lock().await;
+        self.begin_status(&mut published).status().clone()
+    }
+
+    /// Makes another status true, if it says something new or the times in this one are too old, and publishes the event
+    /// of a transition. `next` makes it from the one that is true now, or has nothing to say.
+    pub(super) async fn publish(
+        &self,
+        next: impl FnOnce(&K::Status) -> Option<K::Status>,
+    ) -> Result<(), ClusterError> {
+        self.publish_aged(|status, _| next(status)).await
+    }
+
+    /// The same, for what depends on how long ago the status was written.
+    pub(super) async fn publish_aged(
+        &self,
+        next: impl FnOnce(&K::Status, Option<Duration>) -> Option<K::Status>,
+    ) -> Result<(), ClusterError> {
+        let mut published = self.entry.published.lock().await;
+        let published = self.begin_status(&mut published);
+        let before = published.status();
+        let age = published.written_at().map(|at| at.elapsed());
+        let heartbeat = self.kind.context().heartbeat;
+        let is_due = || report::needs_heartbeat(before.last_check_time(), self.around.now, heartbeat);
+        let next = next(before, age).filter(|next| K::is_news(before, next) || is_due());
+        if let Some(next) = next {
+            self.kind.status_changed(&self.name, Some(before), Some(&next));
+            self.entry.snapshot().set_ready(conditions::is_true(next.conditions(), ConditionType::Ready));
+            published.replace(next);
+        }
+        if let Some(transition) = self.write(published).await? {
+            let object = self.object.object_ref(&());
+            events::publish(&self.kind.context().recorder, &object, transition).await;
+        }
+        Ok(())
+    }
+
+    /// The status, as far as this object goes: that of one which was deleted and created again begins anew.
+    fn begin_status<'p>(
+        &self,
+        published: &'p mut Option<Published<K::Status>>,
+    ) -> &'p mut Published<K::Status> {
+        let uid = self.object.uid().unwrap_or_default();
+        if let Some(former) = published.take_if(|published| published.uid != uid) {
+            self.kind.status_changed(&self.name, Some(former.status()), None);
+        }
+        let shown = shown::<K>(self.object);
+        let mut snapshot = self.entry.snapshot();
+        let published = published.get_or_insert_with(|| {
+            let status = shown.cloned().unwrap_or_default();
+            self.kind.status_changed(&self.name, None, Some(&status));
+            Published::adopt(uid, &self.seen, status, &mut snapshot)
+        });
+        published.saw(&self.seen, shown, &mut snapshot, Instant::now());
+        published
+    }
+
+    /// Writes the pending status, if there is one. Returns the transition that it is.
+    async fn write(&self, published: &mut Published<K::Status>) -> Result<Option<Transition>, ClusterError> {
+        use crate::references::dependents::Owner as _;
+        let Some((to_write, status)) = published.to_write(&self.seen) else { return Ok(None) };
+        let context = self.kind.context();
+        let place = (self.name.namespace(), self.name.name());
+        let after = match context.cluster.apply_status::<K::Resource>(place, &to_write, &status).await? {
+            Written::Applied(after) => after,
+            Written::Conflict => {
+                // The watch will show what has changed, and then it is written, or replaced by a newer verdict.
+                tracing::debug!(kind = K::NAME, object = %self.name, "changed before its status was written");
+                return Ok(None);
+            }
+            Written::NotFound => {
+                published.gone();
+                self.kind.status_changed(&self.name, Some(&status), Some(published.status()));
+                return Ok(None);
+            }
+        };
+        let before = published.wrote(&self.seen, after, &mut self.entry.snapshot());
+        context.checker.metrics.status_written();
+        Ok(before.and_then(|before| transition(before.conditions(), status.conditions())))
+    }
+}

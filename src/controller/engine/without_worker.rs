@@ -1,0 +1,80 @@
+//! What needs no worker and waits for no reconcile: the end of a Ready that was not earned anew in time, the report of a
+//! panic, and what is done for an object that is gone.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Resource as _;
+
+use super::{
+    events,
+    kind::{Guarded, Kind, Unchecked},
+    reconcile::{Intent, Run, announce, intent},
+};
+use crate::{
+    api::{ObjectStatus as _, condition::ConditionType},
+    cluster::ClusterError,
+    conditions,
+    references::dependents::Owner as _,
+};
+
+/// Ends a Ready that was not earned anew in time, by what the spec says without a check. A check may be under way.
+pub(super) async fn expire<K: Kind>(kind: &K, object: &Guarded<K>) -> Result<(), ClusterError> {
+    let run = Run::new(kind, object);
+    let now = Instant::now();
+    run.publish(|status| {
+        // It may have been earned anew, or ended, while this waited for its turn.
+        let has_expired = run.entry.snapshot().expires().is_some_and(|expires| expires <= now);
+        if !has_expired || !conditions::is_true(status.conditions(), ConditionType::Ready) {
+            return None;
+        }
+        let unchecked = |why| kind.report_unchecked(&run.name, status, &run.around, why);
+        Some(match intent::<K>(object) {
+            Intent::Check(desired) => unchecked(Unchecked::Overdue(&desired, None)),
+            Intent::Suspend(desired) => K::report_suspended(status, &run.around, &desired),
+            Intent::Refuse(message) => unchecked(Unchecked::Invalid(&message)),
+        })
+    })
+    .await
+}
+
+/// Says in the status that a run panicked, and drops what it may have left half done.
+pub(super) async fn report_panic<K: Kind>(
+    kind: &K,
+    object: &Guarded<K>,
+    retry: Duration,
+) -> Result<(), ClusterError> {
+    let run = Run::new(kind, object);
+    let half_done = run.entry.state.lock().await.take();
+    let outcome = run.publish(|status| Some(run.unchecked(status, Unchecked::Panicked(retry)))).await;
+    // The last that is done with it: that may panic, too.
+    if let Some(mut half_done) = half_done {
+        kind.release(&run.name, &mut half_done.memory).await;
+    }
+    outcome
+}
+
+/// Forgets an object that is gone, and ends what was opened for it.
+pub(super) async fn forget<K: Kind>(kind: &K, name: &K::Name) {
+    let event = kind.forgotten(name);
+    announce(kind, name, None);
+    let Some((entry, named)) = kind.registry().forget(name) else { return };
+    kind.names_changed(name, &named);
+    // What is secret in it goes first: neither a Vault nor an API server that hangs may keep it.
+    if let Some(mut state) = entry.state.lock().await.take() {
+        kind.release(name, &mut state.memory).await;
+    }
+    let Some(published) = entry.published.lock().await.take() else { return };
+    kind.status_changed(name, Some(published.status()), None);
+    if let Some(event) = event {
+        let object = ObjectReference {
+            api_version: Some(K::Resource::api_version(&()).into_owned()),
+            kind: Some(K::NAME.to_owned()),
+            namespace: Some(name.namespace().to_owned()),
+            name: Some(name.name().to_owned()),
+            uid: Some(published.uid),
+            ..ObjectReference::default()
+        };
+        events::publish(&kind.context().recorder, &object, event).await;
+    }
+}
