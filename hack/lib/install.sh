@@ -18,11 +18,15 @@ OPENSSH_PACKAGES=(openssh-server openssh-client libnss-wrapper)
 
 # --- which version, and where it is
 
-go_package() { awk '$1 == "tool" { print $2 }' "$TOOLS/$1/go.mod"; }
+# go_package NAME: what is built: the tool that the go.mod names, else the program in that folder, which is ours.
+go_package() { awk '$1 == "tool" { tool = $2 } END { print tool ? tool : "." }' "$TOOLS/$1/go.mod"; }
+
+# go_module NAME: a package in the module whose version the program tells.
+go_module() { if [[ $1 == vault ]]; then echo github.com/hashicorp/vault; else go_package "$1"; fi; }
 
 # go_version NAME: the version of the module that holds the tool's package.
 go_version() {
-  awk -v package="$(go_package "$1")/" \
+  awk -v package="$(go_module "$1")/" \
     'index(package, $1 "/") == 1 && $2 ~ /^v/ { print substr($2, 2); exit }' "$TOOLS/$1/go.mod"
 }
 
@@ -124,6 +128,7 @@ how_installed() {
     openssh) echo "from this machine, or from packages of its distribution" ;;
     cargo-* | mdbook) echo "building from crates.io" ;;
     kube-apiserver) echo "building from source, 3 to 8 minutes the first time on 2 cores" ;;
+    promtool) echo "building from source, 4 to 9 minutes the first time on 2 cores" ;;
     *) echo "building from source" ;;
   esac
 }
@@ -196,6 +201,7 @@ version_flags() {
         "-X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=$kube" \
         "-X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=$kube"
       ;;
+    promtool) echo "-X github.com/prometheus/common/version.Version=$version" ;;
     helm4) echo "-X helm.sh/helm/v4/internal/version.version=v$version" ;;
   esac
 }
@@ -228,7 +234,7 @@ runs_as() {
       openssh_runs "$3"
       return
       ;;
-    bao) said=$("$3" version) ;;
+    bao | vault) said=$("$3" version) ;;
     kubectl) said=$("$3" version --client) ;;
     helm*) said=$("$3" version --short) ;;
     *) said=$("$3" --version) ;;

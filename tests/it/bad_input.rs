@@ -11,7 +11,7 @@ use crate::support::{
     fakes::Fake,
     operator::{Operator, free_address},
     specs,
-    vault::{AppRole, Vault},
+    vault::{AppRole, Vault, knows_namespaces},
     verdict::{assert_failed, is_ready},
 };
 
@@ -278,11 +278,13 @@ async fn what_vault_refuses_is_told_apart() {
     let spec = |mount, secret| specs::app_role(&vault.address, mount, secret);
     let mut namespace = spec(&role.mount, "right");
     namespace["namespace"] = json!("no-such-team");
+    let correct_namespace =
+        if knows_namespaces() { "Correct spec.namespace" } else { "Remove spec.namespace" };
     let mut require = specs::token(&vault.address, "poor-token");
     require["require"] = json!({"secretSync": {"mount": "demo_mount"}});
     let rows = [
         row("mount", spec("no-such-mount", "right"), Reason::LoginDenied, "spec.auth.appRole.mount"),
-        row("namespace", namespace, Reason::NamespaceNotFound, "Correct spec.namespace"),
+        row("namespace", namespace, Reason::NamespaceNotFound, correct_namespace),
         row("secret-id", spec(&role.mount, "wrong"), Reason::InvalidCredentials, "Update the Secret"),
         row(
             "token",

@@ -8,7 +8,7 @@ use crate::support::{
     cluster::Cluster,
     operator::Operator,
     specs,
-    vault::{Vault, has_namespaces},
+    vault::{Vault, has_namespaces, other_engine},
     verdict::{assert_failed, is_ready},
     wait::PATIENCE,
 };
@@ -20,7 +20,7 @@ const MOUNTS: [&str; 5] = ["demo_mount", "old", "keys", "team/a/kv", "gone"];
 async fn engines(prefix: &str) -> (Vault, String) {
     let vault = Vault::own(prefix, "");
     vault.write("sys/mounts/old", &json!({"type": "kv", "options": {"version": "1"}})).await;
-    vault.write("sys/mounts/keys", &json!({"type": "transit"})).await;
+    vault.write("sys/mounts/keys", &json!({"type": other_engine()})).await;
     vault.write("sys/mounts/team/a/kv", &json!({"type": "kv", "options": {"version": "2"}})).await;
     let all = r#"{ capabilities = ["create", "read", "update", "delete"] }"#;
     let lines = MOUNTS.map(|mount| format!("path \"{mount}/*\" {all}"));

@@ -13,7 +13,7 @@ use crate::{
         cluster::Cluster,
         operator::Operator,
         specs,
-        vault::{AppRole, Vault, http},
+        vault::{AppRole, Vault, ends_secret_ids, http},
         verdict::{assert_failed, is_ready},
         wait::{PATIENCE, eventually},
     },
@@ -94,7 +94,11 @@ async fn a_role_that_others_locked_is_denied_and_ready_once_it_is_unlocked() {
 #[tokio::test]
 async fn a_secret_id_that_ends_is_told_and_a_new_one_is_taken_at_once() {
     let (bench, vault) = (Bench::new("faults-ends").await, Vault::shared());
-    let rows = [("used-up", json!({"secret_id_num_uses": 1})), ("expired", json!({"secret_id_ttl": "9s"}))];
+    let mut rows = vec![("used-up", json!({"secret_id_num_uses": 1}))];
+    if ends_secret_ids() {
+        rows.push(("expired", json!({"secret_id_ttl": "9s"})));
+    }
+    let ended = rows.len() as u64;
     let mut roles = Vec::new();
     for (name, ends) in rows {
         let role = vault.app_role("faults-ends", with(short_lived(), &ends)).await;
@@ -115,7 +119,7 @@ async fn a_secret_id_that_ends_is_told_and_a_new_one_is_taken_at_once() {
         bench.cluster.wait(name, "Ready with a new one", PATIENCE, is_ready).await;
     }
     let refused = "vault_requests_total{operation=\"login\",answer=\"4xx\"";
-    assert_eq!(bench.operator.count(refused).await, 2, "each was tried once when it had ended");
+    assert_eq!(bench.operator.count(refused).await, ended, "each was tried once when it had ended");
 }
 
 #[tokio::test]
