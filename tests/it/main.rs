@@ -51,6 +51,7 @@ mod login_accounts;
 mod login_methods;
 mod manifests;
 mod memory_limit;
+mod metrics;
 mod names;
 mod oracle;
 mod outages;

@@ -48,7 +48,7 @@ const NOT_FOR_PROXIES: [&str; 3] = [ROLE_ID, SECRET_ID, "s.fake"];
 /// A cluster with an operator, a Vault that only a gateway can reach, and the proxies to it.
 pub struct Scene {
     pub cluster: Cluster,
-    _operator: Operator,
+    pub operator: Operator,
     pub vault: FakeVault,
     /// Who certifies the Vault.
     pub vault_ca: Ca,
@@ -88,7 +88,7 @@ impl Scene {
         let vault_ca = Ca::new();
         let vault = FakeVault::with_tls(vault_ca.serving_as(&[HOST]).config()).await;
         cluster.secret(CREDENTIALS, &[("roleId", ROLE_ID), ("secretId", SECRET_ID)]).await;
-        Self { cluster, _operator: operator, vault, vault_ca, proxy_ca: Ca::new(), proxies: Mutex::default() }
+        Self { cluster, operator, vault, vault_ca, proxy_ca: Ca::new(), proxies: Mutex::default() }
     }
 
     /// A new proxy that knows the way to the Vault.
