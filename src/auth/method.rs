@@ -129,7 +129,7 @@ pub trait LoginMethod {
 
     /// The message of a token that cannot be used at all.
     fn rejected_token(&self) -> String {
-        "Vault accepted the login but rejected its token, probably because token_bound_cidrs of the role exclude the operator's address. Correct them. The next login is at status.nextLoginTime, or when you request a check.".to_owned()
+        "Vault accepted the login but rejected its token, probably because token_bound_cidrs of the role exclude the operator's address. Correct them. The rejected token cannot be revoked and stays in Vault until its TTL ends, so the next login is at status.nextLoginTime, or when you request a check.".to_owned()
     }
 
     /// The message of a token that has fewer than `needed` uses.

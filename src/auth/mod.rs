@@ -103,7 +103,7 @@ methods! {
     app_role "appRole": AppRole(AppRole => AppRoleLogin);
     /// Use an existing Vault token. The operator renews it if it is renewable, and never revokes it.
     token "token": Token(Token => TokenLogin);
-    /// Log in with a token of a ServiceAccount. Vault verifies it with the Kubernetes TokenReview API.
+    /// Log in with a token of a ServiceAccount. Vault verifies it with the Kubernetes token review API.
     kubernetes "kubernetes": Kubernetes(Kubernetes => KubernetesLogin);
     /// Log in with a signed token (JWT) of a ServiceAccount or of another issuer. Vault verifies it itself.
     jwt "jwt": Jwt(Jwt => JwtLogin);

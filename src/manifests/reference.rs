@@ -114,7 +114,7 @@ fn subcommand(text: &mut String, path: &str, command: &Command) {
 /// `-f`, `--filename FILE`
 fn usage(argument: &Arg) -> String {
     let names = argument.get_value_names().unwrap_or_default();
-    let value = names.iter().map(|name| format!(" {name}")).collect::<String>();
+    let value: String = names.iter().flat_map(|name| [" ", name.as_str()]).collect();
     let value = if takes_value(argument) { value } else { String::new() };
     match (argument.get_short(), argument.get_long()) {
         (Some(short), Some(long)) => format!("`-{short}`, `--{long}{value}`"),

@@ -43,7 +43,7 @@ fn pages() -> Vec<Page> {
             let path = format!("{folder}/{}", entry.file_name().to_string_lossy());
             if entry.path().is_dir() {
                 folders.push(path);
-            } else if path.ends_with(".md") {
+            } else if Path::new(&path).extension().is_some_and(|it| it == "md") {
                 paths.push(path);
             }
         }
@@ -72,7 +72,7 @@ fn lines(text: &str) -> Vec<(Option<String>, &str)> {
 /// The text of a page without its code blocks.
 fn prose(text: &str) -> String {
     let lines = lines(text).into_iter().filter(|(language, _)| language.is_none());
-    lines.map(|(_, line)| format!("{line}\n")).collect()
+    lines.flat_map(|(_, line)| [line, "\n"]).collect()
 }
 
 /// The code blocks of a language, each without the indentation of its first line.
@@ -297,9 +297,9 @@ fn values(text: &str) -> Vec<String> {
     let prose = prose(text).replace('\n', " ");
     for mark in ["chart value `", "chart: `", "chart values `"] {
         let named = prose.split(mark).skip(1).filter_map(|rest| rest.split('`').next());
-        let names = named.map(|name| name.split([':', '=']).next().unwrap_or_default());
+        let keys = named.map(|name| name.split([':', '=']).next().unwrap_or_default());
         // A path is a file of the chart.
-        found.extend(names.filter(|name| !name.contains('/')).map(str::to_owned));
+        found.extend(keys.filter(|key| !key.contains('/')).map(str::to_owned));
     }
     found
 }

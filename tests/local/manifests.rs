@@ -70,7 +70,7 @@ fn what_only_the_operator_refuses_is_told_in_the_words_of_the_table() {
     assert!(!rows.is_empty());
     for table::Row { name, created, refused, .. } in rows.drain(..) {
         let connection: VaultConnection = serde_json::from_value(created).expect("the schema accepts it");
-        let error = Desired::parse(&connection.spec).err().expect("a row that only the operator refuses");
+        let error = Desired::parse(&connection.spec).expect_err("a row that only the operator refuses");
         let words = refused.expect("a refusal has words");
         assert!(error.to_string().contains(&words), "{name}: {words:?} is not in {error}");
     }

@@ -200,7 +200,9 @@ impl<K: Kind> Follower for Registry<K> {
         let mut names = self.names(None);
         names.retain(|name| is_meant(name.namespace()));
         let count = names.len();
-        names.into_iter().for_each(|name| self.trigger(name));
+        for name in names {
+            self.trigger(name);
+        }
         count
     }
 }
@@ -308,7 +310,7 @@ mod tests {
         connections.of(&user);
         assert_eq!(connections.register(&user, vec![as_object.clone()]), std::slice::from_ref(&as_object));
         let named = connections.register(&user, vec![as_object.clone(), secret.clone()]);
-        assert_eq!(named, [secret.clone()], "it is the same gateway");
+        assert_eq!(named, std::slice::from_ref(&secret), "it is the same gateway");
         assert_eq!(connections.users_of("ns", &as_object), std::slice::from_ref(&user));
         let (_, named) = connections.forget(&user).expect("it has an entry");
         assert_eq!(named, [as_object.clone(), secret]);

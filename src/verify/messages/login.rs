@@ -16,7 +16,7 @@ pub(super) fn of_login(fault: &LoginFault, desired: &Desired) -> (Reason, String
     match fault {
         LoginFault::InvalidCredentials => (Reason::InvalidCredentials, method.invalid_credentials(&at)),
         LoginFault::SourceAddress => (Reason::SourceAddressDenied, method.source_address(&at)),
-        LoginFault::Denied => (Reason::LoginDenied, method.denied(&at)),
+        LoginFault::Denied => (Reason::LoginDenied, slip(desired).unwrap_or_default() + &method.denied(&at)),
         LoginFault::Unverified => (Reason::LoginUnverified, method.unverified(&at)),
         LoginFault::NotAccepted => (Reason::JwtRejected, method.invalid_credentials(&at)),
         LoginFault::RoleNotFound
@@ -46,6 +46,24 @@ pub(super) fn of_login(fault: &LoginFault, desired: &Desired) -> (Reason, String
         ),
         LoginFault::Unexpected { status } => unexpected(Operation::Login, *status, desired),
     }
+}
+
+/// What becomes of a token that may not even revoke itself.
+const LEFT_IN_VAULT: &str = " The token cannot be revoked and stays in Vault until its TTL ends.";
+
+/// A slip in the spec that Vault answers as it answers a locked role: a path that leads to nothing.
+fn slip(desired: &Desired) -> Option<String> {
+    let method = &desired.target.method;
+    if desired.target.instance.as_str().ends_with("/v1") {
+        return Some(
+            "Remove /v1 from the end of spec.instanceUrl, since it is added to every request. ".to_owned(),
+        );
+    }
+    let mount = method.mount()?.as_str();
+    mount.starts_with("auth/").then(|| {
+        let field = method.field();
+        format!("Remove auth/ from {field}.mount, unless the mount is really at auth/{mount}. ")
+    })
 }
 
 /// The reason and the message of a login that fails by its role, its identity or its method.
@@ -139,9 +157,11 @@ pub(super) fn of_own_token(fault: &SelfFault, asked: Asked, desired: &Desired) -
         SelfFault::NotPermitted { at } => (
             Reason::TokenUnusable,
             format!(
-                "The login may not use {}. Add the policy `default` to its role or token; Vault denied {}.",
+                "The login may not use {}. Add the policy `default` to its role or token; Vault denied {}.{}",
                 at.path(&login_path(desired)),
-                request(*at, desired)
+                request(*at, desired),
+                // A user's own token is never revoked, whatever it may do.
+                if method.given_token().is_none() { LEFT_IN_VAULT } else { "" }
             ),
         ),
         SelfFault::NamespaceNotFound => namespace_not_found(desired),
@@ -195,4 +215,40 @@ fn unexpected(at: Operation, status: u16, desired: &Desired) -> (Reason, String)
             request(at, desired)
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_slip_that_vault_answers_like_a_lock_is_named_first() {
+        let table = [
+            ("https://vault.example.com", "approle", "Vault "),
+            ("https://vault.example.com/v1", "approle", "Remove /v1 from the end of spec.instanceUrl"),
+            ("https://vault.example.com/proxy/v1/", "approle", "Remove /v1 from the end of spec.instanceUrl"),
+            (
+                "https://vault.example.com",
+                "auth/approle",
+                "Remove auth/ from spec.auth.appRole.mount, unless",
+            ),
+            ("https://vault.example.com", "authentic", "Vault "),
+        ];
+        for (url, mount, begin) in table {
+            let spec = json!({
+                "instanceUrl": url,
+                "auth": {"appRole": {
+                    "mount": mount, "roleId": {"value": "role"}, "secretId": {"secretRef": {"name": "a", "key": "b"}},
+                }},
+            });
+            let desired =
+                Desired::parse(&serde_json::from_value(spec).expect("a spec")).expect("a valid one");
+            let (reason, message) = of_login(&LoginFault::Denied, &desired);
+            assert_eq!(reason, Reason::LoginDenied);
+            assert!(message.starts_with(begin), "{url} {mount}: {message}");
+            assert!(message.len() <= 512, "{message}");
+        }
+    }
 }
