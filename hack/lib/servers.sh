@@ -31,9 +31,15 @@ spawn() {
 # server_pid DIR NAME: prints the process of a running server. The command line of each server names a file in its
 # DIR, so a number that the kernel has since given to somebody else is not taken for ours.
 server_pid() {
-  local pid
+  local pid line
   pid=$(cat "$1/pids/$2.pid" 2>/dev/null) || return 1
-  grep -qaF -- "$1/" "/proc/$pid/cmdline" 2>/dev/null && echo "$pid"
+  # While a process turns into another program, which takes long when that is read from a slow disk, it has no command line.
+  for _ in 1 2 3 4 5; do
+    line=$(tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline") || return 1
+    [[ -z $line ]] || break
+    sleep 0.05
+  done
+  [[ $line == *"$1/"* ]] && echo "$pid"
 }
 
 # await DIR NAME SECONDS PROBE...: waits until PROBE succeeds; fails when the server ends first or time is up.
