@@ -11,7 +11,7 @@ use std::{
     io, net::SocketAddr, path::PathBuf, process::ExitCode, thread::available_parallelism, time::Duration,
 };
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{ArgGroup, Args, CommandFactory as _, Parser, Subcommand, ValueEnum, value_parser};
 use kube::core::Duration as KubeDuration;
 use tokio::runtime::{Builder, Runtime};
 use tracing::Level;
@@ -98,6 +98,7 @@ struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("manifests").args(["files", "kustomize"]).required(true).multiple(true))]
 struct CheckArgs {
     #[command(flatten)]
     input: InputArgs,
@@ -114,7 +115,7 @@ struct CheckArgs {
 struct InputArgs {
     /// File with VaultConnection, VaultGateway, Secret and ConfigMap manifests (YAML or JSON), directory of such files, quoted
     /// pattern such as 'conn-*.yaml', or - for standard input. Can be repeated.
-    #[arg(short = 'f', long = "filename", value_name = "FILE", required_unless_present = "kustomize")]
+    #[arg(short = 'f', long = "filename", value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Directory with a kustomization. Needs kubectl. Can be repeated.
     #[arg(short = 'k', long, value_name = "FOLDER")]
@@ -225,10 +226,15 @@ pub fn main() -> ExitCode {
     outcome.unwrap_or_else(|(error, code)| failure(error.as_ref(), code))
 }
 
-/// One line on standard error.
+/// A failure on standard error.
 fn failure(error: &(dyn std::error::Error + 'static), code: u8) -> ExitCode {
-    eprintln!("error: {}", printable(&chain(error)));
+    tell("error", &chain(error));
     ExitCode::from(code)
+}
+
+/// One line on standard error.
+fn tell(word: &str, what: &str) {
+    eprintln!("{word}: {}", printable(what));
 }
 
 // === impl AddressArgs ===

@@ -88,8 +88,7 @@ impl EndpointUrl {
         let url = Url::parse(&format!("ftp{rest}")).map_err(|_| EndpointUrlError)?;
         let host = url.host().map(|host| host.to_owned());
         // In ASCII, an international name is longer.
-        if matches!(&host, Some(Host::Domain(name)) if !written::is_name(name.strip_suffix('.').unwrap_or(name)))
-        {
+        if matches!(&host, Some(Host::Domain(name)) if !written::is_dns_name(name)) {
             return Err(EndpointUrlError);
         }
         let port = match url.port() {

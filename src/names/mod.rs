@@ -193,7 +193,7 @@ impl InstanceUrl {
     /// Whether the DNS can have the host: in ASCII, an international name is longer.
     fn fits_the_dns(&self) -> bool {
         match self.host() {
-            Host::Domain(name) => written::is_name(name.strip_suffix('.').unwrap_or(name)),
+            Host::Domain(name) => written::is_dns_name(name),
             Host::Ipv4(_) | Host::Ipv6(_) => true,
         }
     }

@@ -78,6 +78,11 @@ pub fn is_name(text: &str) -> bool {
     text.chars().count() <= MAX_NAME && text.split('.').all(is_label)
 }
 
+/// The same, with or without that dot.
+pub fn is_dns_name(text: &str) -> bool {
+    is_name(text.strip_suffix('.').unwrap_or(text))
+}
+
 /// Whether a name would be read as an IPv4 address, or as nothing at all: its last label is a number.
 pub fn ends_in_a_number(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or_default();

@@ -129,11 +129,6 @@ pub fn counted(previous: &VaultGatewayStatus, connections: usize) -> VaultGatewa
     VaultGatewayStatus { connections: Some(number(connections)), ..previous.clone() }
 }
 
-#[cfg(test)]
-fn is_ready(status: &VaultGatewayStatus) -> bool {
-    conditions::is_true(&status.conditions, ConditionType::Ready)
-}
-
 /// Whether a status says something new. That time goes by, or a proxy is a little slower, is nothing new.
 pub fn is_news(previous: &VaultGatewayStatus, next: &VaultGatewayStatus) -> bool {
     timeless(previous) != timeless(next)
@@ -232,6 +227,10 @@ mod tests {
     use crate::{network::faults::TransportFault, verify::testing::at};
 
     const INTERVAL: Duration = Duration::from_secs(60);
+
+    fn is_ready(status: &VaultGatewayStatus) -> bool {
+        conditions::is_true(&status.conditions, ConditionType::Ready)
+    }
 
     fn desired() -> DesiredGateway {
         DesiredGateway { endpoints: Vec::new(), interval: INTERVAL, timeout: Duration::from_secs(10) }

@@ -3,7 +3,7 @@
 use std::{iter, time::Instant};
 
 use futures::future::join_all;
-use serde_json::{Value, json};
+use serde_json::json;
 use vault_connection_operator::api::condition::Reason;
 
 use crate::support::{
@@ -25,11 +25,6 @@ const DESCRIPTORS: u32 = 48;
 /// How many connections hang, each at a server of its own, so that the limit for one instance does not apply.
 const HANGING: usize = 40;
 
-fn every_ten_seconds(mut spec: Value) -> Value {
-    spec["check"] = json!({"interval": "10s", "timeout": "10s"});
-    spec
-}
-
 /// What may be said of a connection while the operator lacks descriptors: its Vault and its spec are right.
 fn blames_the_operator(reason: &str) -> bool {
     let ours = [Reason::Connected, Reason::OperatorOutOfResources, Reason::CheckOverdue, Reason::NotChecked];
@@ -47,7 +42,7 @@ async fn an_operator_without_descriptors_blames_itself_and_recovers() {
     let namespaces = [cluster.namespace.as_str(), victims.namespace.as_str()];
     let operator = Process::start_with_descriptors(DESCRIPTORS, &operator_kubeconfig(), &namespaces).await;
     let (history, start) = (History::of(&victims), Instant::now());
-    let good = every_ten_seconds(specs::app_role(&fake.url, "approle", "credentials"));
+    let good = specs::every_ten_seconds(specs::app_role(&fake.url, "approle", "credentials"));
     victims.connect("early", &good).await;
     victims.wait("early", "Ready", PATIENCE, is_ready).await;
 

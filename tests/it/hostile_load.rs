@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::{StreamExt, stream};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -114,11 +114,6 @@ async fn drip(stream: &mut TcpStream, drop: &[u8]) -> std::io::Result<()> {
     }
 }
 
-fn every_ten_seconds(mut spec: Value) -> Value {
-    spec["check"] = json!({"interval": "10s", "timeout": "10s"});
-    spec
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_servers_keep_neither_a_victim_nor_a_probe_nor_the_stop_waiting() {
     let (hostile, victim) = (Cluster::new("load").await, Cluster::new("load-victim").await);
@@ -139,11 +134,13 @@ async fn hostile_servers_keep_neither_a_victim_nor_a_probe_nor_the_stop_waiting(
 
     let namespaces = [hostile.namespace.as_str(), victim.namespace.as_str()];
     let operator = Process::start_under(&limit, &operator_kubeconfig(), &namespaces).await;
-    victim.connect("victim", &every_ten_seconds(specs::app_role(&vault.url, "approle", "credentials"))).await;
+    victim
+        .connect("victim", &specs::every_ten_seconds(specs::app_role(&vault.url, "approle", "credentials")))
+        .await;
     victim.wait("victim", "Ready", PATIENCE, is_ready).await;
     stream::iter(urls.iter().enumerate())
         .for_each_concurrent(APPLIED_AT_ONCE, async |(number, url)| {
-            let spec = every_ten_seconds(specs::app_role(url, "approle", "credentials"));
+            let spec = specs::every_ten_seconds(specs::app_role(url, "approle", "credentials"));
             hostile.connect(&format!("hostile-{number}"), &spec).await;
         })
         .await;

@@ -37,11 +37,6 @@ const ALL_CHECKED: Duration = Duration::from_secs(150);
 /// Three intervals of the victims, and a busy machine.
 const THREE_CHECKS: Duration = Duration::from_secs(45);
 
-fn every_ten_seconds(mut spec: Value) -> Value {
-    spec["check"] = json!({"interval": "10s", "timeout": "10s"});
-    spec
-}
-
 /// A spec as large as the CRD lets it be.
 fn large(url: &str) -> Value {
     let mut spec = specs::app_role(&format!("{url}/{}", "p".repeat(1900)), "approle", "credentials");
@@ -83,7 +78,9 @@ async fn hostile_objects_do_not_make_the_operator_outgrow_the_limit_of_its_chart
 
     let namespaces = [hostile.namespace.as_str(), victim.namespace.as_str()];
     let operator = Process::start_under(&limit, &operator_kubeconfig(), &namespaces).await;
-    victim.connect("victim", &every_ten_seconds(specs::app_role(&vault.url, "approle", "credentials"))).await;
+    victim
+        .connect("victim", &specs::every_ten_seconds(specs::app_role(&vault.url, "approle", "credentials")))
+        .await;
     victim.wait("victim", "Ready", PATIENCE, is_ready).await;
 
     let specs = (0..OF_EACH).flat_map(|number| {
@@ -96,7 +93,7 @@ async fn hostile_objects_do_not_make_the_operator_outgrow_the_limit_of_its_chart
             large(&tarpit),
         ]
     });
-    stream::iter(specs.map(every_ten_seconds).enumerate())
+    stream::iter(specs.map(specs::every_ten_seconds).enumerate())
         .for_each_concurrent(APPLIED_AT_ONCE, async |(number, spec)| {
             hostile.connect(&format!("hostile-{number}"), &spec).await;
         })

@@ -44,7 +44,7 @@ use crate::{
     api::{condition::Reason, connection::VaultConnection, status::VaultConnectionStatus},
     check::{Checker, instances::Instances},
     cluster::Cluster,
-    names::{ConnectionRef, text::printable},
+    names::ConnectionRef,
     network::{connect::SystemNames, dial::Dialer},
     references::References,
     session::{account::Limits, logins::Logins},
@@ -237,5 +237,5 @@ fn tell_of_input(manifests: &Manifests, verbose: bool, nothing_useful: bool) {
 /// One line on standard error, which moves nothing else on a terminal.
 fn tell(word: &str, what: &str) {
     progress::clear();
-    eprintln!("{word}: {}", printable(what));
+    super::tell(word, what);
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow, bail};
 use k8s_openapi::api::events::v1::Event;
 use kube::{
     Api, Client, Config,
-    api::{DynamicObject, ListParams, Patch, PatchParams},
+    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::Value;
@@ -105,14 +105,10 @@ impl Access {
         Ok(())
     }
 
-    pub(super) fn api(&self, kind: Kind, scope: &Scope) -> Api<DynamicObject> {
+    pub(super) fn api(&self, resource: &ApiResource, scope: &Scope) -> Api<DynamicObject> {
         match scope {
-            Scope::Everywhere | Scope::EverywhereIfAllowed => {
-                Api::all_with(self.client.clone(), &kind.resource())
-            }
-            Scope::Namespace(namespace) => {
-                Api::namespaced_with(self.client.clone(), namespace, &kind.resource())
-            }
+            Scope::Everywhere | Scope::EverywhereIfAllowed => Api::all_with(self.client.clone(), resource),
+            Scope::Namespace(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
         }
     }
 
@@ -121,7 +117,7 @@ impl Access {
         if scope != Scope::EverywhereIfAllowed {
             return Ok(scope);
         }
-        let api = self.api(Kind::Connection, &scope);
+        let api = self.api(&Kind::Connection.resource(), &scope);
         match within(api.list_metadata(&ListParams::default().limit(1))).await? {
             Err(kube::Error::Api(status)) if status.code == 403 => {
                 super::note(&format!(
@@ -150,7 +146,7 @@ impl Access {
         scope: &Scope,
         selector: Option<&str>,
     ) -> anyhow::Result<Vec<Entry>> {
-        let api = self.api(kind, scope);
+        let api = self.api(&kind.resource(), scope);
         let mut params = ListParams::default().limit(PAGE_SIZE);
         params.label_selector = selector.map(str::to_owned);
         let mut entries = Vec::new();

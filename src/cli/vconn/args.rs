@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::kinds::Name;
-use crate::cli::{AddressArgs, MemoryArgs, Output, duration};
+use crate::cli::{AddressArgs, InputArgs, MemoryArgs, Output, duration};
 
 /// List, explain, check and change connections to HashiCorp Vault and OpenBao.
 #[derive(Debug, Parser)]
@@ -140,7 +140,7 @@ pub(super) struct LiveCheck {
     #[arg(required_unless_present_any = ["files", "kustomize"], conflicts_with_all = ["files", "kustomize"], value_name = "NAME")]
     pub(super) names: Vec<Name>,
     #[command(flatten)]
-    pub(super) input: OptionalInput,
+    pub(super) input: InputArgs,
     /// How to print the status.
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     pub(super) output: Output,
@@ -148,22 +148,6 @@ pub(super) struct LiveCheck {
     pub(super) memory: MemoryArgs,
     #[command(flatten)]
     pub(super) addresses: AddressArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct OptionalInput {
-    /// A file of manifests, a folder of such files, a quoted pattern, or - for standard input; may be given several times.
-    #[arg(short = 'f', long = "filename", value_name = "FILE")]
-    pub(super) files: Vec<PathBuf>,
-    /// A folder with a kustomization; may be given several times.
-    #[arg(short = 'k', long, value_name = "FOLDER")]
-    pub(super) kustomize: Vec<PathBuf>,
-    /// Look into the folders of a folder, too.
-    #[arg(short = 'R', long)]
-    pub(super) recursive: bool,
-    /// Name every object that is ignored, and print every condition.
-    #[arg(short, long)]
-    pub(super) verbose: bool,
 }
 
 #[derive(Debug, Args)]

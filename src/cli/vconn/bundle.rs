@@ -6,7 +6,7 @@
 //!
 //! No Secret is read, and what the user may not read is left out and noted in `missing.txt`.
 
-use std::{fs::File, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
+use std::{collections::BTreeSet, fs::File, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
 use anyhow::Context as _;
 use k8s_openapi::{
@@ -108,12 +108,8 @@ impl Bundle<'_> {
         let params = ListParams::default().labels(OPERATORS);
         let deployments =
             self.list::<Deployment>("Deployments of the operator", &scope, &params).await.unwrap_or_default();
-        let namespaces: Vec<_> =
-            deployments.iter().filter_map(|it| it["metadata"]["namespace"].as_str()).collect();
-        let mut namespaces: Vec<_> = namespaces.into_iter().map(str::to_owned).collect();
-        namespaces.extend(namespace.map(str::to_owned));
-        namespaces.sort_unstable();
-        namespaces.dedup();
+        let found = deployments.iter().filter_map(|it| it["metadata"]["namespace"].as_str());
+        let namespaces: BTreeSet<String> = found.chain(namespace).map(str::to_owned).collect();
         self.objects("operator/deployments.yaml", deployments);
         for namespace in namespaces {
             self.operator(&namespace, &params).await;
@@ -167,12 +163,8 @@ impl Bundle<'_> {
         scope: &Scope,
         params: &ListParams,
     ) -> Option<Vec<Value>> {
-        let (client, resource) = (self.access.client.clone(), ApiResource::erase::<K>(&()));
-        let api: Api<DynamicObject> = match scope {
-            Scope::Everywhere | Scope::EverywhereIfAllowed => Api::all_with(client, &resource),
-            Scope::Namespace(namespace) => Api::namespaced_with(client, namespace, &resource),
-        };
-        let error = match within(api.list(params)).await {
+        let resource = ApiResource::erase::<K>(&());
+        let error = match within(self.access.api(&resource, scope).list(params)).await {
             Ok(Ok(found)) => {
                 let mut items = found.items;
                 items.sort_by_key(|it| (it.namespace(), it.name_any()));

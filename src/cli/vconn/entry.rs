@@ -136,7 +136,7 @@ impl Entry {
         self.status().pointer(pointer).and_then(Value::as_str)
     }
 
-    /// A time in the status.
+    /// A time in the status, by its path there.
     pub(super) fn time(&self, field: &str) -> Option<Timestamp> {
         self.text(&format!("/{field}"))?.parse().ok()
     }

@@ -65,10 +65,6 @@ fn facts(entry: &Entry, now: Timestamp) -> Vec<(&'static str, String)> {
         Kind::Connection => "Instance",
         Kind::Gateway => "Endpoints",
     };
-    let expires = |pointer: &str| {
-        let time: Timestamp = entry.text(pointer)?.parse().ok()?;
-        Some(format!("{time:.0} ({})", distance(time, now)))
-    };
     let all = [
         ("Description", entry.spec()["description"].as_str().map(str::to_owned)),
         (target, Some(entry.target())),
@@ -82,8 +78,8 @@ fn facts(entry: &Entry, now: Timestamp) -> Vec<(&'static str, String)> {
                 " at ",
             ),
         ),
-        ("Token ends", expires("/session/expireTime")),
-        ("Certificate ends", expires("/server/certificateExpireTime")),
+        ("Token ends", time("session/expireTime")),
+        ("Certificate ends", time("server/certificateExpireTime")),
         ("Connections", entry.status()["connections"].as_u64().map(|count| count.to_string())),
         ("Last check", time("lastCheckTime")),
         ("Next check", time("nextCheckTime")),

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use kube::{Resource as _, api::ApiResource};
+use kube::{CustomResourceExt as _, Resource as _, api::ApiResource};
 
 use crate::api::{connection::VaultConnection, gateway::VaultGateway};
 
@@ -47,13 +47,13 @@ impl Kind {
     fn is_called(self, text: &str) -> bool {
         let ApiResource { group, kind, plural, .. } = self.resource();
         let short = match self {
-            Self::Connection => "vconn",
-            Self::Gateway => "vgw",
+            Self::Connection => VaultConnection::shortnames(),
+            Self::Gateway => VaultGateway::shortnames(),
         };
         let text = text.to_lowercase();
         let text = text.strip_suffix(&format!(".{group}")).unwrap_or(&text);
         let plural_word = format!("{}s", self.word());
-        [self.word(), &plural_word, short, &kind.to_lowercase(), &plural].contains(&text)
+        short.contains(&text) || [self.word(), &plural_word, &kind.to_lowercase(), &plural].contains(&text)
     }
 }
 

@@ -6,20 +6,18 @@ use anyhow::{Context as _, anyhow};
 
 use super::{
     access::Access,
-    args::{LiveCheck, OptionalInput},
+    args::LiveCheck,
     kinds::{Kind, Name},
 };
 use crate::{
     api::connection::VaultConnection,
-    cli::{CheckArgs, InputArgs, check},
+    cli::{CheckArgs, check},
     cluster::Cluster,
 };
 
 /// Checks manifests.
 pub(super) async fn check_files(args: LiveCheck) -> anyhow::Result<ExitCode> {
     let LiveCheck { input, output, memory, addresses, .. } = args;
-    let OptionalInput { files, kustomize, recursive, verbose } = input;
-    let input = InputArgs { files, kustomize, recursive, verbose };
     check::check(CheckArgs { input, output, memory, addresses }).await
 }
 

@@ -42,15 +42,16 @@ use serde_json::{Value, json};
 pub(super) use self::args::Vconn;
 use self::{
     access::{Access, Scope},
-    args::{
-        Action, EventsArgs, ListArgs, ListOutput, ObjectOutput, Place, Plugin, StatusArgs, VersionOutput,
-    },
+    args::{Action, EventsArgs, ListArgs, ListOutput, ObjectOutput, Plugin, StatusArgs, VersionOutput},
     entry::Entry,
     explain::document,
     list::Columns,
 };
 use crate::{
-    api::connection::VaultConnection, cli::style::Style, names::text::printable, telemetry::logs::chain,
+    api::connection::VaultConnection,
+    cli::{style::Style, tell},
+    names::text::printable,
+    telemetry::logs::chain,
 };
 
 /// The name under which kubectl finds the plugin.
@@ -121,15 +122,15 @@ async fn act(Vconn { place, action }: Vconn) -> anyhow::Result<ExitCode> {
     let style = Style::of_terminal();
     let outcome = match action {
         Action::Check(args) if args.names.is_empty() => return live::check_files(*args).await,
-        Action::Check(args) => return live::check_named(&connect(place).await?, *args).await,
-        Action::List(args) => list(&connect(place).await?, &args, style).await,
-        Action::Status(args) => status(&connect(place).await?, &args, style).await,
-        Action::Refresh(args) => act::refresh(&connect(place).await?, args, style).await,
-        Action::Suspend(args) => act::suspend(&connect(place).await?, &args.names, true).await,
-        Action::Resume(args) => act::suspend(&connect(place).await?, &args.names, false).await,
-        Action::Events(args) => events(&connect(place).await?, &args, style).await,
-        Action::Watch(args) => watch::run(&connect(place).await?, &args, style).await,
-        Action::Bundle(args) => bundle::run(&connect(place).await?, &args).await,
+        Action::Check(args) => return live::check_named(&Access::connect(place).await?, *args).await,
+        Action::List(args) => list(&Access::connect(place).await?, &args, style).await,
+        Action::Status(args) => status(&Access::connect(place).await?, &args, style).await,
+        Action::Refresh(args) => act::refresh(&Access::connect(place).await?, args, style).await,
+        Action::Suspend(args) => act::suspend(&Access::connect(place).await?, &args.names, true).await,
+        Action::Resume(args) => act::suspend(&Access::connect(place).await?, &args.names, false).await,
+        Action::Events(args) => events(&Access::connect(place).await?, &args, style).await,
+        Action::Watch(args) => watch::run(&Access::connect(place).await?, &args, style).await,
+        Action::Bundle(args) => bundle::run(&Access::connect(place).await?, &args).await,
         Action::Version { output } => done(print(&version(output)?)),
         Action::Completion { shell } => done(write(&complete::script(shell))),
         Action::Man { folder } => done(complete::man(&folder)),
@@ -139,10 +140,6 @@ async fn act(Vconn { place, action }: Vconn) -> anyhow::Result<ExitCode> {
         Outcome::NotReady => ExitCode::from(1),
         Outcome::Failed => ExitCode::from(2),
     })
-}
-
-async fn connect(place: Place) -> anyhow::Result<Access> {
-    Access::connect(place).await
 }
 
 async fn list(access: &Access, args: &ListArgs, style: Style) -> anyhow::Result<Outcome> {
@@ -263,11 +260,6 @@ fn write(bytes: &[u8]) -> anyhow::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         written => written.context("failed to write to standard output"),
     }
-}
-
-/// One line on standard error.
-fn tell(word: &str, what: &str) {
-    eprintln!("{word}: {}", printable(what));
 }
 
 fn note(what: &str) {

@@ -86,7 +86,7 @@ fn changes(
     args: &WatchArgs,
 ) -> impl Stream<Item = (Kind, watcher::Result<Event<DynamicObject>>)> + Unpin + use<> {
     let config = watcher::Config { label_selector: args.selector.clone(), ..watcher::Config::default() };
-    let events = watcher(access.api(kind, scope), config).default_backoff();
+    let events = watcher(access.api(&kind.resource(), scope), config).default_backoff();
     Box::pin(events.map(move |event| (kind, event)))
 }
 

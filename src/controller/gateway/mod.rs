@@ -108,11 +108,7 @@ impl Kind for Gateways {
         around: &Circumstances<'_>,
         (desired, seen): (&DesiredGateway, &GatewaySeen),
     ) -> (VaultGatewayStatus, Duration) {
-        let (status, wait) = gateway::checked(previous, around, desired, seen, self.users(name).len());
-        if gateway::is_back(previous, &status) {
-            self.trigger_users(name);
-        }
-        (status, wait)
+        gateway::checked(previous, around, desired, seen, self.users(name).len())
     }
 
     fn report_unchecked(
@@ -155,9 +151,12 @@ impl Kind for Gateways {
     fn status_changed(
         &self,
         name: &GatewayName,
-        _: Option<&VaultGatewayStatus>,
+        before: Option<&VaultGatewayStatus>,
         now: Option<&VaultGatewayStatus>,
     ) {
+        if before.zip(now).is_some_and(|(before, now)| gateway::is_back(before, now)) {
+            self.trigger_users(name);
+        }
         let objects = self.context.checker.metrics.objects();
         match now {
             Some(status) => objects.gateway(name, status),

@@ -34,7 +34,8 @@ pub(super) async fn probe<R: References>(
         let lookup = checker.references.read(&name.namespace, &object).await?;
         objects.insert(object, lookup);
     }
-    ledger().rest_on(resolve::versions(&objects));
+    let versions = resolve::versions(&objects);
+    ledger().rest_on(versions.clone());
     let endpoints = match Gateway::resolve(&name.name, desired, &objects, "") {
         Ok(gateway) => {
             let tries =
@@ -43,7 +44,7 @@ pub(super) async fn probe<R: References>(
         }
         Err(fault) => Err(fault),
     };
-    Ok(GatewaySeen { endpoints, versions: resolve::versions(&objects) })
+    Ok(GatewaySeen { endpoints, versions })
 }
 
 async fn try_endpoint(

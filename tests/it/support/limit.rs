@@ -4,6 +4,7 @@
 //! read afterwards, and compared.
 
 use std::{
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -50,7 +51,7 @@ impl Limit {
             None => "exec \"$@\"",
         };
         let procs = self.group.as_ref().map(|group| group.folder.join("cgroup.procs"));
-        begun_by(script, &procs.unwrap_or_default(), command)
+        begun_by(script, procs.unwrap_or_default().as_os_str(), command)
     }
 
     /// The highest use so far of a process that runs, in bytes.
@@ -107,11 +108,11 @@ impl Group {
 
 /// The same command, that may have so many file descriptors.
 pub fn with_descriptors(count: u32, command: &Command) -> Command {
-    begun_by("ulimit -n \"$0\" && exec \"$@\"", Path::new(&count.to_string()), command)
+    begun_by("ulimit -n \"$0\" && exec \"$@\"", count.to_string().as_ref(), command)
 }
 
 /// The same command, begun by a shell script with one argument of its own, `$0`.
-fn begun_by(script: &str, argument: &Path, command: &Command) -> Command {
+fn begun_by(script: &str, argument: &OsStr, command: &Command) -> Command {
     let mut begun = Command::new("/bin/sh");
     begun.env_clear();
     for (name, value) in command.get_envs() {

@@ -21,6 +21,12 @@ pub fn token(instance: &str, secret: &str) -> Value {
     json!({"instanceUrl": instance, "auth": {"token": {"secretRef": {"name": secret, "key": "token"}}}})
 }
 
+/// A spec that is checked as often as the CRD allows.
+pub fn every_ten_seconds(mut spec: Value) -> Value {
+    spec["check"] = json!({"interval": "10s", "timeout": "10s"});
+    spec
+}
+
 /// The data of the Secret that [`app_role`] names.
 pub fn pair<'a>(role: &'a AppRole, secret_id: &'a str) -> [(&'static str, &'a str); 2] {
     [("roleId", role.role_id.as_str()), ("secretId", secret_id)]
