@@ -73,6 +73,8 @@ async fn checks_go_on_without_the_api_server_and_their_verdicts_are_written_once
     for name in ["kept", "denied", "revoked"] {
         cluster.wait(name, "Ready", PATIENCE, is_ready).await;
     }
+    // A write whose answer is cut off is made again.
+    operator.await_count("status_writes_total", 3, PATIENCE).await;
     let before = cluster.connections().get("kept").await.expect("it is there");
 
     proxy.cut();
