@@ -22,13 +22,13 @@ use crate::{
     },
 };
 
-/// How often the others look, and how soon a renewal that failed is tried again. Who takes over from a holder that has
+/// How often the others read the Lease, and how soon a renewal that failed is tried again. Who takes over from a holder that has
 /// stopped by itself works within two of these.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a holder does after it stopped renewing takes up to 4.5 s, so that it must begin to stop this long before its Lease
 /// ends.
-const STOP_TIME: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Before the end of a Lease, nothing is sent any more for this time: whoever takes over may have another clock rate.
 const SAFETY_MARGIN: Duration = Duration::from_millis(500);
@@ -55,8 +55,8 @@ pub struct Candidate {
 #[error("failed to keep the Lease {0}: another operator may be at work now")]
 pub struct Lost(String);
 
-/// The last state of the Lease that was seen, and when it was seen first, by our own clock.
-struct Seen {
+/// The last state of the Lease that was read, and when it was read first, by our own clock.
+struct Observed {
     spec: LeaseSpec,
     since: Instant,
 }
@@ -75,10 +75,10 @@ impl LeaseDuration {
 
     /// When the holder that could not renew it stops working.
     fn renew_deadline(self) -> Duration {
-        self.0.saturating_sub(STOP_TIME)
+        self.0.saturating_sub(STOP_TIMEOUT)
     }
 
-    /// After what time without a renewal nothing is sent any more, whatever is under way: before anybody else may begin.
+    /// After what time without a renewal nothing is sent any more, whatever is in flight: before anybody else may begin.
     fn send_deadline(self) -> Duration {
         self.0.saturating_sub(SAFETY_MARGIN)
     }
@@ -95,7 +95,7 @@ impl LeaseDuration {
 }
 
 impl Default for LeaseDuration {
-    /// Another replica sees a renewal up to [`LOOK_INTERVAL`] late, so that it works within 15 s of a crash.
+    /// Another replica sees a renewal up to [`RETRY_INTERVAL`] late, so that it works within 15 s of a crash.
     fn default() -> Self {
         Self(Duration::from_secs(13))
     }
@@ -131,14 +131,14 @@ impl Candidate {
         tracing::info!(lease = self.name, identity = self.identity, "this replica leads");
         let (end, ended) = oneshot::channel::<()>();
         let mut work = pin!(work(ended.map(drop).boxed()));
-        let mut kept = pin!(self.keep(claimed));
+        let mut renewal = pin!(self.renew(claimed));
         let lost = tokio::select! {
             () = &mut work => {
                 self.release().await;
                 return Ok(());
             }
             () = stop => false,
-            () = &mut kept => true,
+            () = &mut renewal => true,
         };
         drop(end);
         if lost {
@@ -148,7 +148,7 @@ impl Candidate {
         // To revoke many sessions can take longer than a renewal lasts.
         tokio::select! {
             () = &mut work => {}
-            () = &mut kept => {
+            () = &mut renewal => {
                 work.await;
                 return Err(Lost(self.name.clone()));
             }
@@ -159,11 +159,11 @@ impl Candidate {
 
     /// Waits until the Lease is ours. Returns it, and when the claim began.
     async fn acquire(&self) -> (Lease, Duration) {
-        let mut seen: Option<Seen> = None;
+        let mut observed: Option<Observed> = None;
         let mut reported = None;
         loop {
-            match self.look(&mut seen).await {
-                Ok(Some(lease)) => match wait_until_free(&lease, seen.as_ref(), &self.identity) {
+            match self.observe(&mut observed).await {
+                Ok(Some(lease)) => match wait_until_free(&lease, observed.as_ref(), &self.identity) {
                     None => {
                         let began = fence::now();
                         if let Ok(Ok(lease)) =
@@ -176,7 +176,7 @@ impl Candidate {
                     }
                     Some(wait) => {
                         self.readiness.set(Stage::Standby);
-                        sleep(wait.min(LOOK_INTERVAL)).await;
+                        sleep(wait.min(RETRY_INTERVAL)).await;
                         continue;
                     }
                 },
@@ -189,20 +189,20 @@ impl Candidate {
                     }
                 }
             }
-            sleep(LOOK_INTERVAL).await;
+            sleep(RETRY_INTERVAL).await;
         }
     }
 
     /// Reads the Lease, or makes an empty one that can be claimed.
-    async fn look(&self, seen: &mut Option<Seen>) -> Result<Option<Lease>, kube::Error> {
+    async fn observe(&self, observed: &mut Option<Observed>) -> Result<Option<Lease>, kube::Error> {
         let Ok(found) = timeout(self.duration.answer_timeout(), self.api.get_opt(&self.name)).await else {
             return Ok(None);
         };
         let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
         let lease = found?.unwrap_or(Lease { metadata, spec: None });
         let spec = lease.spec.clone().unwrap_or_default();
-        if seen.as_ref().is_none_or(|seen| seen.spec != spec) {
-            *seen = Some(Seen { spec, since: Instant::now() });
+        if observed.as_ref().is_none_or(|observed| observed.spec != spec) {
+            *observed = Some(Observed { spec, since: Instant::now() });
         }
         Ok(Some(lease))
     }
@@ -230,13 +230,13 @@ impl Candidate {
 
     /// Renews the Lease until it is lost, or was not renewed in time. Whether it was is asked before anything is sent: this
     /// process may have stood still.
-    async fn keep(&self, (mut lease, mut renewed): (Lease, Duration)) {
+    async fn renew(&self, (mut lease, mut renewed): (Lease, Duration)) {
         let mut wait = self.duration.renew_interval();
         loop {
             sleep(wait).await;
             let began = fence::now();
             let Some(left) = (renewed + self.duration.renew_deadline()).checked_sub(began) else { return };
-            wait = LOOK_INTERVAL;
+            wait = RETRY_INTERVAL;
             match timeout(left.min(self.duration.answer_timeout()), self.claim(lease.clone())).await {
                 Ok(Ok(claimed)) => {
                     (lease, renewed, wait) = (claimed, began, self.duration.renew_interval());
@@ -289,9 +289,9 @@ impl Candidate {
     }
 }
 
-/// How long until a Lease may be claimed, as far as can be seen now. None: at once, since nobody holds it, we do, or it was
+/// How long until a Lease may be claimed, as far as can be known now. None: at once, since nobody holds it, we do, or it was
 /// not renewed for its whole duration.
-fn wait_until_free(lease: &Lease, seen: Option<&Seen>, identity: &str) -> Option<Duration> {
+fn wait_until_free(lease: &Lease, observed: Option<&Observed>, identity: &str) -> Option<Duration> {
     let spec = lease.spec.as_ref();
     let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
     if holder.is_empty() || holder == identity {
@@ -301,8 +301,8 @@ fn wait_until_free(lease: &Lease, seen: Option<&Seen>, identity: &str) -> Option
     let valid = seconds
         .and_then(|seconds| u64::try_from(seconds).ok())
         .map_or(LeaseDuration::default().0, Duration::from_secs);
-    let stands = seen.map_or(Duration::ZERO, |seen| seen.since.elapsed());
-    valid.checked_sub(stands).map(|rest| rest + Duration::from_millis(1))
+    let age = observed.map_or(Duration::ZERO, |observed| observed.since.elapsed());
+    valid.checked_sub(age).map(|rest| rest + Duration::from_millis(1))
 }
 
 #[cfg(test)]
@@ -336,16 +336,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_lease_is_free_when_nobody_renews_it() {
-        let seen =
-            |lease: &Lease| Seen { spec: lease.spec.clone().unwrap_or_default(), since: Instant::now() };
+        let observed =
+            |lease: &Lease| Observed { spec: lease.spec.clone().unwrap_or_default(), since: Instant::now() };
         let held = lease(Some("other"));
-        let since = seen(&held);
-        let is_free =
-            |lease: &Lease, seen: &Seen, identity| wait_until_free(lease, Some(seen), identity).is_none();
+        let since = observed(&held);
+        let is_free = |lease: &Lease, observed: &Observed, identity| {
+            wait_until_free(lease, Some(observed), identity).is_none()
+        };
         assert!(!is_free(&held, &since, "us"));
         assert!(is_free(&held, &since, "other"), "it is ours");
         for free in [lease(None), lease(Some("")), Lease::default()] {
-            assert!(is_free(&free, &seen(&free), "us"));
+            assert!(is_free(&free, &observed(&free), "us"));
         }
         tokio::time::advance(Duration::from_secs(15)).await;
         assert!(!is_free(&held, &since, "us"));
