@@ -1,14 +1,14 @@
-//! What a check costs on each way to an instance: directly, and through each kind of gateway.
+//! What a check costs on each route to an instance: directly, and through each kind of gateway.
 //!
 //! ```text
-//!   hack/bed run -- cargo bench --locked --bench ways
+//!   hack/bed run -- cargo bench --locked --bench routes
 //! ```
 //!
-//! Each round makes one first check (health, login, self-check, revocation) on each way in turn, against the real OpenBao
+//! Each round makes one first check (health, login, self-check, revocation) on each route in turn, against the real OpenBao
 //! of the bed with TLS. Every check begins without a connection, as those of the operator do. The proxies are those of the
 //! tests, in this process, so that their own cost is counted, too.
 
-#![expect(clippy::print_stdout, reason = "it tells what it has measured")]
+#![expect(clippy::print_stdout, reason = "it prints what it has measured")]
 
 #[path = "../tests/it/support/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "the tests need more of it")]
@@ -48,7 +48,7 @@ use support::{
     vault::{AppRole, Vault},
 };
 
-/// How often each way is gone. The median of so many is steady to some percent.
+/// How often each route is measured. The median of so many is steady to some percent.
 const ROUNDS: usize = 200;
 
 /// Checks that nobody counts: the first ones find cold caches.
@@ -96,7 +96,7 @@ async fn main() {
     let secret_id = vault.secret_id(&role).await;
     let pair = [("roleId", role.role_id.clone()), ("secretId", secret_id)];
     let pair = pair.map(|(key, text)| (key.to_owned(), text)).into();
-    let ways: Vec<(String, Desired)> = [None]
+    let routes: Vec<(String, Desired)> = [None]
         .into_iter()
         .chain(gateways.keys().map(Some))
         .map(|gateway| {
@@ -106,15 +106,15 @@ async fn main() {
     let checker = checker(Objects { pair, gateways });
     let mut taken: BTreeMap<&str, Vec<Duration>> = BTreeMap::new();
     for round in 0..WARM_UP + ROUNDS {
-        for (name, desired) in &ways {
+        for (name, desired) in &routes {
             let took = check(&checker, name, desired).await;
             if round >= WARM_UP {
                 taken.entry(name).or_default().push(took);
             }
         }
     }
-    println!("{ROUNDS} first checks on each way (health, login, self-check, revocation), in milliseconds");
-    println!("{:<8} {:>8} {:>8} {:>8}", "way", "median", "90 %", "most");
+    println!("{ROUNDS} first checks on each route (health, login, self-check, revocation), in milliseconds");
+    println!("{:<8} {:>8} {:>8} {:>8}", "route", "median", "90 %", "most");
     for (name, mut taken) in taken {
         taken.sort_unstable();
         let at = |share: usize| taken[(taken.len() - 1) * share / 100].as_secs_f64() * 1000.0;

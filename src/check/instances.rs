@@ -27,19 +27,19 @@ use crate::{
 };
 
 /// How often a failing instance is asked, over all connections to it.
-const ASK_EVERY: Duration = Duration::from_secs(5);
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often to look whether a failing instance is to be asked.
-const PROBE_TICK: Duration = Duration::from_millis(500);
+/// How often is decided whether a failing instance is to be asked.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How many failing instances are asked at one tick, over all of them: who has thousands that fail asks each less often.
-const PROBES_AT_ONCE: usize = 16;
+const MAX_PROBES: usize = 16;
 
 /// The same for those of one Kubernetes namespace, so that no tenant takes the turns of all others.
-const PROBES_OF_NAMESPACE: usize = 4;
+const MAX_PROBES_PER_NAMESPACE: usize = 4;
 
-/// After that time a question that was begun has ended in any case: the longest `check.timeout`, and some time for the way.
-const LONGEST_QUESTION: Duration = Duration::from_secs(70);
+/// After that time a probe that was begun has ended in any case: the longest `check.timeout`, and some time for the network.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(70);
 
 /// The instances that fail.
 #[derive(Debug, Default)]
@@ -75,15 +75,15 @@ struct Failing {
 
 impl Instances {
     /// Whether the instance failed when it was last asked.
-    pub fn is_failing(&self, way: &Route) -> bool {
-        self.lock().contains_key(way)
+    pub fn is_failing(&self, route: &Route) -> bool {
+        self.lock().contains_key(route)
     }
 
     /// The fault that another connection has just seen, or is about to see again. None means: ask.
-    pub fn known_fault(&self, way: &Route, asker: &Asker<'_>) -> Option<Fault> {
+    pub fn known_fault(&self, route: &Route, asker: &Asker<'_>) -> Option<Fault> {
         let mut failing = self.lock();
-        let failure = failing.get_mut(way)?;
-        if failure.asked.elapsed() >= ASK_EVERY {
+        let failure = failing.get_mut(route)?;
+        if failure.asked.elapsed() >= PROBE_INTERVAL {
             // This connection asks for all; the others do not wait for its answer.
             failure.asked = Instant::now();
             return None;
@@ -96,11 +96,11 @@ impl Instances {
     }
 
     /// Notes that the instance failed when it was asked at `asked`.
-    pub fn failed(&self, way: &Arc<Route>, by: &Asker<'_>, fault: &Fault, asked: Instant) {
+    pub fn failed(&self, route: &Arc<Route>, by: &Asker<'_>, fault: &Fault, asked: Instant) {
         let mut failing = self.lock();
         forget_unused(&mut failing);
         let seen = (Instant::now(), by.timeout);
-        let failure = failing.entry(Arc::clone(way)).or_insert_with(|| Failing {
+        let failure = failing.entry(Arc::clone(route)).or_insert_with(|| Failing {
             fault: fault.clone(),
             asked,
             seen,
@@ -117,7 +117,7 @@ impl Instances {
             if self.lock().is_empty() {
                 self.news.notified().await;
             }
-            sleep(PROBE_TICK).await;
+            sleep(POLL_INTERVAL).await;
             let probers = self.take_probers();
             if !probers.is_empty() {
                 return probers;
@@ -137,7 +137,7 @@ impl Instances {
         for instance in due {
             let Some((connection, _)) = instance.waiting.first_key_value() else { continue };
             let taken = of_namespace.entry(connection.namespace.clone()).or_default();
-            if *taken < PROBES_OF_NAMESPACE && probers.len() < PROBES_AT_ONCE {
+            if *taken < MAX_PROBES_PER_NAMESPACE && probers.len() < MAX_PROBES {
                 *taken += 1;
                 probers.extend(instance.waiting.pop_first().map(|(connection, _)| connection));
             }
@@ -147,11 +147,11 @@ impl Instances {
 
     /// Notes that the instance serves, and tells which other connections waited for that: first those that keep a session, which
     /// are done soonest.
-    pub fn serves(&self, way: &Route, connection: &ConnectionRef) -> Vec<ConnectionRef> {
+    pub fn serves(&self, route: &Route, connection: &ConnectionRef) -> Vec<ConnectionRef> {
         let failure = {
             let mut failing = self.lock();
             forget_unused(&mut failing);
-            failing.remove(way)
+            failing.remove(route)
         };
         let mut waiting = failure.map(|mut failure| mem::take(&mut failure.waiting)).unwrap_or_default();
         waiting.remove(connection);
@@ -163,12 +163,12 @@ impl Instances {
     /// Forgets what was seen through a gateway that works again.
     pub fn forget_gateway(&self, gateway: &GatewayName) {
         let object = ObjectName::gateway(&gateway.name);
-        let through = |way: &Route| {
-            way.own.as_ref().is_some_and(|(namespace, objects)| {
+        let through = |route: &Route| {
+            route.own.as_ref().is_some_and(|(namespace, objects)| {
                 *namespace == gateway.namespace && objects.contains_key(&object)
             })
         };
-        self.lock().retain(|way, _| !through(way));
+        self.lock().retain(|route, _| !through(route));
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<Route>, Failing>> {
@@ -188,15 +188,15 @@ impl Failing {
 
     /// Whether somebody is to ask now: nobody does, and the server wants no longer rest.
     fn is_probe_due(&self) -> bool {
-        let rest = ASK_EVERY.max(self.fault.retry_after().unwrap_or_default());
-        let is_answered = self.seen.0 >= self.asked || self.asked.elapsed() >= LONGEST_QUESTION;
+        let rest = PROBE_INTERVAL.max(self.fault.retry_after().unwrap_or_default());
+        let is_answered = self.seen.0 >= self.asked || self.asked.elapsed() >= PROBE_TIMEOUT;
         is_answered && self.asked.elapsed() >= rest
     }
 }
 
-/// A way that no connection goes any more, since its spec or its CA bundle has changed, will not be asked about again.
+/// A route that no connection takes any more, since its spec or its CA bundle has changed, will not be asked about again.
 fn forget_unused(failing: &mut HashMap<Arc<Route>, Failing>) {
-    failing.retain(|way, _| Arc::strong_count(way) > 1);
+    failing.retain(|route, _| Arc::strong_count(route) > 1);
 }
 
 #[cfg(test)]
@@ -208,7 +208,7 @@ mod tests {
         vault::answer::ServerFault,
     };
 
-    fn way() -> Arc<Route> {
+    fn route() -> Arc<Route> {
         let instance = InstanceUrl::parse("https://vault.example.com").expect("valid");
         Arc::new(Route {
             instance,
@@ -229,57 +229,57 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_failing_instance_is_asked_once_in_five_seconds_over_all() {
-        let (instances, way) = (Instances::default(), way());
+        let (instances, route) = (Instances::default(), route());
         let sealed = Fault::Server(ServerFault::Sealed);
-        let known_to = |name: &str| instances.known_fault(&way, &asker(&connection(name)));
+        let known_to = |name: &str| instances.known_fault(&route, &asker(&connection(name)));
         assert_eq!(known_to("a"), None);
-        instances.failed(&way, &asker(&connection("a")), &sealed, Instant::now());
+        instances.failed(&route, &asker(&connection("a")), &sealed, Instant::now());
         assert_eq!(known_to("b"), Some(sealed.clone()));
 
-        tokio::time::advance(ASK_EVERY).await;
+        tokio::time::advance(PROBE_INTERVAL).await;
         assert_eq!(known_to("c"), None, "c asks for all");
         assert_eq!(known_to("a"), Some(sealed.clone()));
 
-        let another = Route { server_name: ServerName::parse("vault.internal").ok(), ..Route::clone(&way) };
+        let another = Route { server_name: ServerName::parse("vault.internal").ok(), ..Route::clone(&route) };
         let answer = instances.known_fault(&another, &asker(&connection("d")));
-        assert_eq!(answer, None, "another way, another answer");
+        assert_eq!(answer, None, "another route, another answer");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_ready_connection_takes_only_what_was_seen_after_its_own_last_check() {
-        let (a, b, way) = (connection("a"), connection("b"), way());
+        let (a, b, route) = (connection("a"), connection("b"), route());
         let ready = |last| Asker { ready_since: Some(last), ..asker(&b) };
         let before = Instant::now();
         tokio::time::advance(Duration::from_secs(1)).await;
         for fault in [Fault::Server(ServerFault::Sealed), Fault::Transport(TransportFault::TimedOut)] {
             let instances = Instances::default();
-            instances.failed(&way, &asker(&a), &fault, Instant::now());
+            instances.failed(&route, &asker(&a), &fault, Instant::now());
             tokio::time::advance(Duration::from_secs(1)).await;
-            assert_eq!(instances.known_fault(&way, &ready(before)), Some(fault.clone()));
-            let later = instances.known_fault(&way, &ready(Instant::now()));
-            assert_eq!(later, None, "it has looked since");
+            assert_eq!(instances.known_fault(&route, &ready(before)), Some(fault.clone()));
+            let later = instances.known_fault(&route, &ready(Instant::now()));
+            assert_eq!(later, None, "it has checked since");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_longer_is_not_told_that_no_answer_came() {
-        let (instances, way) = (Instances::default(), way());
+        let (instances, route) = (Instances::default(), route());
         let (a, b) = (connection("a"), connection("b"));
         let hasty = Asker { timeout: Duration::from_secs(1), ..asker(&a) };
-        instances.failed(&way, &hasty, &Fault::Transport(TransportFault::TimedOut), Instant::now());
-        assert_eq!(instances.known_fault(&way, &asker(&b)), None);
-        assert!(instances.known_fault(&way, &hasty).is_some());
+        instances.failed(&route, &hasty, &Fault::Transport(TransportFault::TimedOut), Instant::now());
+        assert_eq!(instances.known_fault(&route, &asker(&b)), None);
+        assert!(instances.known_fault(&route, &hasty).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn those_who_waited_are_told_once_when_it_serves_again() {
-        let (instances, way) = (Instances::default(), way());
+        let (instances, route) = (Instances::default(), route());
         let sealed = Fault::Server(ServerFault::Sealed);
-        instances.failed(&way, &asker(&connection("a")), &sealed, Instant::now());
-        instances.known_fault(&way, &asker(&connection("b")));
-        assert_eq!(instances.serves(&way, &connection("a")), [connection("b")]);
-        assert_eq!(instances.serves(&way, &connection("a")), []);
-        assert_eq!(instances.known_fault(&way, &asker(&connection("a"))), None);
+        instances.failed(&route, &asker(&connection("a")), &sealed, Instant::now());
+        instances.known_fault(&route, &asker(&connection("b")));
+        assert_eq!(instances.serves(&route, &connection("a")), [connection("b")]);
+        assert_eq!(instances.serves(&route, &connection("a")), []);
+        assert_eq!(instances.known_fault(&route, &asker(&connection("a"))), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -287,7 +287,7 @@ mod tests {
         let (instances, sealed) = (Instances::default(), Fault::Server(ServerFault::Sealed));
         let edited = |index: usize| {
             let name = ServerName::parse(&format!("vault-{index}.internal")).ok();
-            Arc::new(Route { server_name: name, ..Route::clone(&way()) })
+            Arc::new(Route { server_name: name, ..Route::clone(&route()) })
         };
         let last = edited(1_000);
         for index in 0..1_000 {
@@ -299,13 +299,13 @@ mod tests {
     }
 
     /// The connections that are to ask in a number of ticks, each of which finds the instance failing.
-    async fn ask_for(instances: &Instances, way: &Arc<Route>, ticks: u32, fault: &Fault) -> Vec<String> {
+    async fn ask_for(instances: &Instances, route: &Arc<Route>, ticks: u32, fault: &Fault) -> Vec<String> {
         let mut asked = Vec::new();
         for _ in 0..ticks {
-            tokio::time::advance(PROBE_TICK).await;
+            tokio::time::advance(POLL_INTERVAL).await;
             for prober in instances.take_probers() {
-                assert_eq!(instances.known_fault(way, &asker(&prober)), None, "it is to ask");
-                instances.failed(way, &asker(&prober), fault, Instant::now());
+                assert_eq!(instances.known_fault(route, &asker(&prober)), None, "it is to ask");
+                instances.failed(route, &asker(&prober), fault, Instant::now());
                 asked.push(prober.name);
             }
         }
@@ -317,71 +317,71 @@ mod tests {
         const MINUTES: u32 = 60;
         let sealed = Fault::Server(ServerFault::Sealed);
         for waiting in [1, 3, 100] {
-            let (instances, way) = (Instances::default(), way());
-            instances.failed(&way, &asker(&connection("0")), &sealed, Instant::now());
+            let (instances, route) = (Instances::default(), route());
+            instances.failed(&route, &asker(&connection("0")), &sealed, Instant::now());
             for name in 1..waiting {
-                instances.known_fault(&way, &asker(&connection(&name.to_string())));
+                instances.known_fault(&route, &asker(&connection(&name.to_string())));
             }
-            let asked = ask_for(&instances, &way, MINUTES * 120, &sealed).await;
+            let asked = ask_for(&instances, &route, MINUTES * 120, &sealed).await;
             assert_eq!(asked.len(), 60 * 12, "{waiting} wait");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_is_asked_to_wait_longer_is_left_alone_until_then() {
-        let (instances, way) = (Instances::default(), way());
+        let (instances, route) = (Instances::default(), route());
         let busy = Fault::Server(ServerFault::RateLimited { retry_after: Some(Duration::from_secs(30)) });
-        instances.failed(&way, &asker(&connection("a")), &busy, Instant::now());
-        assert_eq!(ask_for(&instances, &way, 120, &busy).await.len(), 2);
+        instances.failed(&route, &asker(&connection("a")), &busy, Instant::now());
+        assert_eq!(ask_for(&instances, &route, 120, &busy).await.len(), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_question_under_way_is_not_asked_again_and_one_that_is_gone_stops_nobody() {
-        let (instances, way) = (Instances::default(), way());
+        let (instances, route) = (Instances::default(), route());
         let sealed = Fault::Server(ServerFault::Sealed);
-        instances.failed(&way, &asker(&connection("a")), &sealed, Instant::now());
-        instances.known_fault(&way, &asker(&connection("b")));
-        tokio::time::advance(ASK_EVERY).await;
+        instances.failed(&route, &asker(&connection("a")), &sealed, Instant::now());
+        instances.known_fault(&route, &asker(&connection("b")));
+        tokio::time::advance(PROBE_INTERVAL).await;
         assert_eq!(instances.take_probers(), [connection("a")], "it was deleted, and asks nobody");
         assert_eq!(instances.take_probers(), [connection("b")]);
-        assert_eq!(instances.known_fault(&way, &asker(&connection("b"))), None);
-        instances.known_fault(&way, &asker(&connection("c")));
-        tokio::time::advance(ASK_EVERY * 2).await;
+        assert_eq!(instances.known_fault(&route, &asker(&connection("b"))), None);
+        instances.known_fault(&route, &asker(&connection("c")));
+        tokio::time::advance(PROBE_INTERVAL * 2).await;
         assert_eq!(instances.take_probers(), [], "b still waits for an answer");
-        instances.failed(&way, &asker(&connection("b")), &sealed, Instant::now() - ASK_EVERY * 2);
+        instances.failed(&route, &asker(&connection("b")), &sealed, Instant::now() - PROBE_INTERVAL * 2);
         assert_eq!(instances.take_probers(), [connection("b")]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_tenant_with_many_failing_instances_takes_a_bounded_number_of_turns() {
         let (instances, sealed) = (Instances::default(), Fault::Server(ServerFault::Sealed));
-        let ways: Vec<_> = (0..100)
+        let routes: Vec<_> = (0..100)
             .map(|index| {
                 let name = ServerName::parse(&format!("vault-{index}.internal")).ok();
-                Arc::new(Route { server_name: name, ..Route::clone(&way()) })
+                Arc::new(Route { server_name: name, ..Route::clone(&route()) })
             })
             .collect();
-        for (index, way) in ways.iter().enumerate() {
-            instances.failed(way, &asker(&connection(&index.to_string())), &sealed, Instant::now());
+        for (index, route) in routes.iter().enumerate() {
+            instances.failed(route, &asker(&connection(&index.to_string())), &sealed, Instant::now());
         }
         let other = ConnectionRef { namespace: "other".to_owned(), name: "a".to_owned() };
-        let kept = way();
-        instances.failed(&kept, &asker(&other), &sealed, Instant::now());
-        tokio::time::advance(ASK_EVERY).await;
+        let used = route();
+        instances.failed(&used, &asker(&other), &sealed, Instant::now());
+        tokio::time::advance(PROBE_INTERVAL).await;
         let probers = instances.take_probers();
-        assert_eq!(probers.len(), PROBES_OF_NAMESPACE + 1);
+        assert_eq!(probers.len(), MAX_PROBES_PER_NAMESPACE + 1);
         assert!(probers.contains(&other));
     }
 
     #[tokio::test(start_paused = true)]
     async fn those_that_keep_a_session_go_first() {
-        let (instances, way) = (Instances::default(), way());
+        let (instances, route) = (Instances::default(), route());
         let sealed = Fault::Server(ServerFault::Sealed);
         for (name, has_session) in [("a", false), ("b", true), ("c", false), ("d", true)] {
             let connection = connection(name);
-            instances.failed(&way, &Asker { has_session, ..asker(&connection) }, &sealed, Instant::now());
+            instances.failed(&route, &Asker { has_session, ..asker(&connection) }, &sealed, Instant::now());
         }
-        let order = instances.serves(&way, &connection("c"));
+        let order = instances.serves(&route, &connection("c"));
         assert_eq!(order, ["b", "d", "a"].map(connection));
     }
 }

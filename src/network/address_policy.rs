@@ -54,7 +54,7 @@ pub struct Contact(String);
 /// A text names nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "write whom to ask on one line of up to {LONGEST_CONTACT} bytes, such as: the platform team (#vault)"
+    "write whom to ask on one line of up to {MAX_CONTACT_BYTES} bytes, such as: the platform team (#vault)"
 )]
 pub struct ContactError;
 
@@ -87,7 +87,7 @@ enum Place {
 }
 
 /// Longest contact. A message has 1,024 bytes for the host, the rule and this.
-const LONGEST_CONTACT: usize = 200;
+const MAX_CONTACT_BYTES: usize = 200;
 
 // === impl AddressPolicy ===
 
@@ -224,7 +224,7 @@ impl FromStr for Contact {
 
     fn from_str(text: &str) -> Result<Self, ContactError> {
         let text = text.trim();
-        let sound = (1..=LONGEST_CONTACT).contains(&text.len()) && !text.chars().any(char::is_control);
+        let sound = (1..=MAX_CONTACT_BYTES).contains(&text.len()) && !text.chars().any(char::is_control);
         if sound { Ok(Self(text.to_owned())) } else { Err(ContactError) }
     }
 }
@@ -386,7 +386,7 @@ mod tests {
 
     #[test]
     fn a_contact_is_one_short_line() {
-        for text in ["", " ", "a\nb", &"a".repeat(LONGEST_CONTACT + 1)] {
+        for text in ["", " ", "a\nb", &"a".repeat(MAX_CONTACT_BYTES + 1)] {
             assert_eq!(text.parse::<Contact>(), Err(ContactError), "{text:?}");
         }
         assert_eq!(" us ".parse(), Ok(Contact("us".to_owned())));

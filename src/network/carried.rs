@@ -1,4 +1,4 @@
-//! IPv6 addresses that carry an IPv4 address, so that somebody on the way sends there.
+//! IPv6 addresses that carry an IPv4 address, so that a router sends there.
 //!
 //! Pure. Where the length of a prefix is not known, an address may carry several: each of them is looked at.
 

@@ -5,7 +5,7 @@
 //! - a CA certificate that is out of its time ends no path, as with every client of Go and OpenSSL;
 //! - a certificate that is itself in the bundle is trusted as it is, also if it is that of a CA;
 //! - a server cannot make us work without a bound: see [`effort`];
-//! - what failed is told so that a person knows which certificate to replace.
+//! - a fault names what failed, so that a person knows which certificate to replace.
 
 mod effort;
 
@@ -59,7 +59,7 @@ pub struct Judge<'a> {
 }
 
 /// What a server shows: its certificate, and others that lead to a CA.
-type Shown<'a> = (&'a EndEntityCert<'a>, &'a [CertificateDer<'a>]);
+type Presented<'a> = (&'a EndEntityCert<'a>, &'a [CertificateDer<'a>]);
 
 // === impl ChainPart ===
 
@@ -117,7 +117,7 @@ impl Judge<'_> {
     /// Finds a path to one of these anchors: what its certificates say.
     fn path(
         &self,
-        (server, intermediates): Shown<'_>,
+        (server, intermediates): Presented<'_>,
         anchors: &[&Anchor],
         effort: &Effort,
     ) -> Result<Vec<(ChainPart, Facts)>, Error> {
@@ -152,12 +152,18 @@ impl Judge<'_> {
     }
 
     /// Why no path was found, in the order in which a person would look.
-    fn fault(&self, error: &Error, server: Option<&Facts>, shown: Shown<'_>, effort: &Effort) -> TlsFault {
+    fn fault(
+        &self,
+        error: &Error,
+        server: Option<&Facts>,
+        presented: Presented<'_>,
+        effort: &Effort,
+    ) -> TlsFault {
         let Some(server) = server else { return flawed(None, Flaw::Malformed) };
         if !server.holds_at(self.seconds()) {
             return out_of_time(ChainPart::Server, server);
         }
-        let between: Vec<Facts> = shown.1.iter().filter_map(|it| Facts::read(it)).collect();
+        let between: Vec<Facts> = presented.1.iter().filter_map(|it| Facts::read(it)).collect();
         let chain = || std::iter::once(server).chain(&between);
         match error {
             Error::CertExpired { .. } | Error::CertNotValidYet { .. } => {
@@ -172,7 +178,7 @@ impl Judge<'_> {
             Error::NameConstraintViolation => flawed(Some(server), Flaw::NameConstraint),
             Error::UnknownIssuer
             | Error::MaximumSignatureChecksExceeded
-            | Error::MaximumPathBuildCallsExceeded => self.unknown(server, shown, effort),
+            | Error::MaximumPathBuildCallsExceeded => self.unknown(server, presented, effort),
             _ => self.weakness(chain()).unwrap_or_else(|| match error {
                 Error::InvalidSignatureForPublicKey | Error::SignatureAlgorithmMismatch => {
                     TlsFault::UnknownAuthority
@@ -183,9 +189,9 @@ impl Judge<'_> {
     }
 
     /// Why no CA is found: it is in the bundle, but out of its time, or there is none at all.
-    fn unknown(&self, server: &Facts, shown: Shown<'_>, effort: &Effort) -> TlsFault {
+    fn unknown(&self, server: &Facts, presented: Presented<'_>, effort: &Effort) -> TlsFault {
         let late: Vec<&Anchor> = self.anchors().filter(|anchor| !self.holds(anchor)).collect();
-        let path = self.path(shown, &late, effort).unwrap_or_default();
+        let path = self.path(presented, &late, effort).unwrap_or_default();
         match path.into_iter().find(|(part, _)| *part == ChainPart::Authority) {
             Some((_, facts)) => {
                 TlsFault::AuthorityOutOfTime { is_over: facts.ends < self.seconds(), subject: facts.subject }

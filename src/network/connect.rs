@@ -22,13 +22,13 @@ use super::{
 use crate::network::{faults::TransportFault, wire};
 
 /// How long an address may stay silent before the next one is tried beside it (RFC 8305, section 8).
-const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+const NEXT_ADDRESS_DELAY: Duration = Duration::from_millis(250);
 
 /// Most addresses of a name that are tried, so that one name cannot keep a check busy.
-const MOST_ADDRESSES: usize = 16;
+const MAX_ADDRESSES: usize = 16;
 
 /// Most hosts whose working address is remembered. One that is forgotten costs a try, no more.
-const MOST_REMEMBERED: usize = 4096;
+const MAX_REMEMBERED_HOSTS: usize = 4096;
 
 /// Finds the addresses of a name.
 pub trait Names: Send + Sync {
@@ -97,7 +97,7 @@ impl Connector {
             let _ = stream.set_nodelay(true);
             Ok((stream, address.ip()))
         };
-        let outcome = first_of(addresses, NEXT_ADDRESS, attempt).await;
+        let outcome = first_of(addresses, NEXT_ADDRESS_DELAY, attempt).await;
         let (stream, address) = outcome.unwrap_or(Err(TransportFault::NameNotResolved))?;
         self.remember(host, port, address);
         Ok(Fenced::new(stream, self.fence.clone()))
@@ -147,7 +147,7 @@ impl Connector {
             None => 1,
             Some(Last { serves: false, .. }) => 2,
         });
-        ordered.truncate(MOST_ADDRESSES);
+        ordered.truncate(MAX_ADDRESSES);
         ordered
     }
 
@@ -172,7 +172,7 @@ impl Connector {
     }
 
     /// Ends with the address of the host that is in use the next time, since it did not serve. Tells whether that is new.
-    pub(super) fn doubt(&self, host: &Host<String>, port: u16) -> bool {
+    pub(super) fn demote(&self, host: &Host<String>, port: u16) -> bool {
         let Host::Domain(name) = host else { return false };
         let mut known = self.lock();
         let last = known.get_mut(&(name.clone(), port)).filter(|last| last.serves);
@@ -183,7 +183,7 @@ impl Connector {
     fn remember(&self, host: &Host<String>, port: u16, address: IpAddr) {
         let Host::Domain(name) = host else { return };
         let mut known = self.lock();
-        if known.len() >= MOST_REMEMBERED {
+        if known.len() >= MAX_REMEMBERED_HOSTS {
             known.clear();
         }
         known.insert((name.clone(), port), Last { address, serves: true });

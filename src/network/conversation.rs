@@ -70,7 +70,7 @@ impl Conversation {
         let (outcome, ended) = drive(&mut self.driver, answer).await;
         outcome.map_err(|mut error| {
             let unsent = error.take_message();
-            // Why it broke before the request was on its way, such as by an alert that tells what a server thinks of our
+            // Why it broke before the request was sent, such as by an alert that tells what a server thinks of our
             // certificate, only the connection knows.
             let fault = ended.as_ref().and_then(cause).unwrap_or_else(|| fault(error.error()));
             Unanswered { fault, unsent }

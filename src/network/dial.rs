@@ -1,4 +1,4 @@
-//! HTTP clients for instances: one for each way, shared by the connections that go it.
+//! HTTP clients for instances: one for each route, shared by the connections that take it.
 //!
 //! ```text
 //!   conversation: HTTP
@@ -94,20 +94,21 @@ impl Dialer {
         rules.permit_host(&instance.host(), instance.port()).map_err(TransportFault::NotAllowed)
     }
 
-    /// The client for a way, shared with every connection that goes it, and the way as all of them have it.
-    pub fn client(&self, way: Route, material: &RouteMaterial) -> (Arc<Route>, Arc<HttpClient>) {
+    /// The client for a route, shared with every connection that takes it, and the route as all of them have it.
+    pub fn client(&self, route: Route, material: &RouteMaterial) -> (Arc<Route>, Arc<HttpClient>) {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = clients.get_key_value(&way).and_then(|(way, client)| Some((way, client.upgrade()?)));
-        if let Some((way, client)) = known {
-            return (Arc::clone(way), client);
+        let known =
+            clients.get_key_value(&route).and_then(|(route, client)| Some((route, client.upgrade()?)));
+        if let Some((route, client)) = known {
+            return (Arc::clone(route), client);
         }
-        let authorities = way.authorities.as_ref().map(|authorities| self.shared_authorities(authorities));
-        let way = Arc::new(Route { authorities, ..way });
-        let client = Arc::new(self.build(&way, material));
+        let authorities = route.authorities.as_ref().map(|authorities| self.shared_authorities(authorities));
+        let route = Arc::new(Route { authorities, ..route });
+        let client = Arc::new(self.build(&route, material));
         // The key of one that has just ended is replaced, too.
-        clients.remove(&way);
-        clients.insert(Arc::clone(&way), Arc::downgrade(&client));
-        (way, client)
+        clients.remove(&route);
+        clients.insert(Arc::clone(&route), Arc::downgrade(&client));
+        (route, client)
     }
 
     /// Tells whether an endpoint of a gateway works: whether it can be reached, and takes the login.
@@ -137,9 +138,9 @@ impl Dialer {
         self.shared.pool.forget(gateway);
     }
 
-    fn build(&self, way: &Arc<Route>, material: &RouteMaterial) -> HttpClient {
+    fn build(&self, route: &Arc<Route>, material: &RouteMaterial) -> HttpClient {
         let RouteMaterial { tls, gateway, .. } = material;
-        let namespace = way.own.as_ref().map(|(namespace, _)| namespace.clone()).unwrap_or_default();
+        let namespace = route.own.as_ref().map(|(namespace, _)| namespace.clone()).unwrap_or_default();
         let gateway = gateway.clone().map(|mut gateway| {
             for endpoint in &mut gateway.endpoints {
                 if let Some(authorities) = &mut endpoint.tls.authorities {
@@ -148,16 +149,16 @@ impl Dialer {
             }
             (GatewayName { namespace, name: gateway.name.clone() }, gateway)
         });
-        let tls = TlsMaterial { authorities: way.authorities.clone(), ..tls.clone() };
+        let tls = TlsMaterial { authorities: route.authorities.clone(), ..tls.clone() };
         let path = Path {
             shared: Arc::clone(&self.shared),
-            rules: Arc::clone(&way.rules),
-            target: (way.instance.host().to_owned(), way.instance.port()),
+            rules: Arc::clone(&route.rules),
+            target: (route.instance.host().to_owned(), route.instance.port()),
             gateway,
-            tls: (!way.instance.is_plain_http())
-                .then(|| (tls::Client::new(&tls, &self.shared.system), tls_name(way))),
+            tls: (!route.instance.is_plain_http())
+                .then(|| (tls::Client::new(&tls, &self.shared.system), tls_name(route))),
         };
-        HttpClient::new(path, Registered::new(&self.clients, way))
+        HttpClient::new(path, Registered::new(&self.clients, route))
     }
 
     /// The same certificates as others have them, if others do: a bundle is held once.
@@ -175,8 +176,8 @@ impl Dialer {
 }
 
 /// The name that the certificate of the instance must be for. None: its host cannot be in a certificate.
-fn tls_name(way: &Route) -> Option<TlsName<'static>> {
-    let host = match (&way.server_name, way.instance.host()) {
+fn tls_name(route: &Route) -> Option<TlsName<'static>> {
+    let host = match (&route.server_name, route.instance.host()) {
         (Some(name), _) => name.as_str().to_owned(),
         (None, Host::Domain(name)) => name.to_owned(),
         (None, Host::Ipv4(ip)) => return Some(TlsName::from(IpAddr::V4(ip))),
@@ -259,10 +260,10 @@ mod tests {
         instance: &InstanceUrl,
         material: &RouteMaterial,
     ) -> Result<u16, TransportFault> {
-        let way = Route::new(instance, "ns", material, &dialer.rules_for("ns"));
-        let (way, http) = dialer.client(way, material);
+        let route = Route::new(instance, "ns", material, &dialer.rules_for("ns"));
+        let (route, http) = dialer.client(route, material);
         let namespace = VaultNamespace::parse("admin").expect("valid");
-        let client = Client::new(http, &way, namespace, "ns");
+        let client = Client::new(http, &route, namespace, "ns");
         let deadline = Instant::now() + Duration::from_secs(5);
         client.send(health::request(), None, deadline).await.map(|answer| answer.status)
     }
@@ -296,12 +297,12 @@ mod tests {
             let mut material = material(None, None);
             material.tls.authorities = authorities;
             let instance = InstanceUrl::parse(url).expect("valid");
-            let way = Route::new(&instance, "ns", &material, &dialer.rules_for("ns"));
-            dialer.client(way, &material)
+            let route = Route::new(&instance, "ns", &material, &dialer.rules_for("ns"));
+            dialer.client(route, &material)
         };
         let bundle = pem("ca.example");
         let (one, other) = (with(&bundle, "https://a.example"), with(&bundle, "https://b.example"));
-        let anchors = |way: &Route| Arc::as_ptr(&way.authorities.as_ref().expect("a bundle").anchors);
+        let anchors = |route: &Route| Arc::as_ptr(&route.authorities.as_ref().expect("a bundle").anchors);
         assert_eq!(anchors(&one.0), anchors(&other.0), "a bundle is held once");
         assert!(Arc::ptr_eq(&one.1, &with(&bundle, "https://a.example").1), "so is a client");
         for index in 0..500 {

@@ -74,7 +74,7 @@ struct Ports {
 }
 
 /// Longest name of a namespace: it is a DNS label.
-const LONGEST_NAMESPACE: usize = 63;
+const MAX_NAMESPACE_CHARS: usize = 63;
 
 // === impl AllowEntry ===
 
@@ -184,7 +184,7 @@ impl TryFrom<String> for NamespacePattern {
 
     fn try_from(text: String) -> Result<Self, EntryError> {
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '*');
-        let sound = (1..=LONGEST_NAMESPACE).contains(&text.len()) && text.chars().all(allowed);
+        let sound = (1..=MAX_NAMESPACE_CHARS).contains(&text.len()) && text.chars().all(allowed);
         if sound { Ok(Self(text)) } else { Err(EntryError::Namespace) }
     }
 }

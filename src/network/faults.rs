@@ -28,7 +28,7 @@ pub enum TransportFault {
     OutOfResources,
     /// The TLS handshake failed.
     Tls(TlsFault),
-    /// No endpoint of the gateway gave a way to the instance.
+    /// No endpoint of the gateway connected to the instance.
     Gateway(EndpointFault),
 }
 
@@ -99,7 +99,7 @@ pub enum Flaw {
     Malformed,
 }
 
-/// Why an endpoint of a gateway gave no way to the instance.
+/// Why an endpoint of a gateway did not connect to the instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointFault {
     /// The endpoint.
@@ -115,7 +115,7 @@ pub enum EndpointProblem {
     Unreachable(Box<TransportFault>),
     /// The proxy does not take the login, or wants one.
     LoginRefused,
-    /// The proxy takes a login in other ways than `Basic` only: the names of those that are known.
+    /// The proxy takes a login by other schemes than `Basic` only: the names of those that are known.
     LoginSchemes(Vec<&'static str>),
     /// The proxy takes the login, but gives no connection to the instance: it is denied or cannot be made.
     TargetRefused,

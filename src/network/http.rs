@@ -1,4 +1,4 @@
-//! The HTTP client of one way: requests over connections that we dial.
+//! The HTTP client of one route: requests over connections that we dial.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -43,7 +43,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How long an endpoint may stay silent before the next one is tried beside it. A handshake with a proxy that works
 /// takes three round trips; a second is enough for them around the world.
-const NEXT_ENDPOINT: Duration = Duration::from_secs(1);
+const NEXT_ENDPOINT_DELAY: Duration = Duration::from_secs(1);
 
 /// What all connections need to be made.
 pub(super) struct Shared {
@@ -63,7 +63,7 @@ pub(super) struct Path {
     pub(super) tls: Option<(TlsClient, Option<TlsName<'static>>)>,
 }
 
-/// The HTTP client of one way.
+/// The HTTP client of one route.
 pub struct HttpClient {
     path: Path,
     _registered: Registered,
@@ -85,7 +85,7 @@ pub struct Heard {
 /// An entry among the clients in use, which ends with this.
 pub(super) struct Registered {
     clients: Weak<Clients>,
-    way: Arc<Route>,
+    route: Arc<Route>,
 }
 
 struct Idle {
@@ -123,7 +123,7 @@ impl HttpClient {
 
     /// Dials another address of the instance from now on, if `host`, to which the one in use has redirected, is among the
     /// addresses of the instance's own name. Nothing is ever sent anywhere else.
-    pub async fn move_to(&self, namespace: &str, host: &Host<String>) -> bool {
+    pub async fn follow_redirect(&self, namespace: &str, host: &Host<String>) -> bool {
         let Path { shared, rules, target, gateway, tls: _ } = &self.path;
         let tenant = Tenant { namespace, rules };
         if gateway.is_some() || !shared.connector.prefer(tenant, target, host).await {
@@ -134,9 +134,9 @@ impl HttpClient {
     }
 
     /// Begins with another address of the instance the next time, if there is one: the one in use does not serve.
-    pub fn leave(&self) {
+    pub fn demote(&self) {
         let (target, port) = &self.path.target;
-        if self.path.gateway.is_none() && self.path.shared.connector.doubt(target, *port) {
+        if self.path.gateway.is_none() && self.path.shared.connector.demote(target, *port) {
             self.hang_up();
         }
     }
@@ -147,11 +147,11 @@ impl HttpClient {
         request: Request<String>,
         limit: usize,
     ) -> Result<Heard, Unanswered> {
-        let tell =
-            |unanswered: Unanswered| Unanswered { fault: self.path.tell(unanswered.fault), ..unanswered };
-        let (head, body) = conversation.ask(request).await.map_err(tell)?.into_parts();
+        let refine =
+            |unanswered: Unanswered| Unanswered { fault: self.path.refine(unanswered.fault), ..unanswered };
+        let (head, body) = conversation.ask(request).await.map_err(refine)?.into_parts();
         let body = conversation.read(body, limit).await;
-        let body = body.map_err(|fault| tell(Unanswered { fault, unsent: None }))?;
+        let body = body.map_err(|fault| refine(Unanswered { fault, unsent: None }))?;
         let certificate_end = conversation.certificate_end.clone();
         if conversation.is_open() {
             self.keep(conversation);
@@ -196,8 +196,8 @@ impl HttpClient {
 // === impl Registered ===
 
 impl Registered {
-    pub(super) fn new(clients: &Arc<Clients>, way: &Arc<Route>) -> Self {
-        Self { clients: Arc::downgrade(clients), way: Arc::clone(way) }
+    pub(super) fn new(clients: &Arc<Clients>, route: &Arc<Route>) -> Self {
+        Self { clients: Arc::downgrade(clients), route: Arc::clone(route) }
     }
 }
 
@@ -205,9 +205,9 @@ impl Drop for Registered {
     fn drop(&mut self) {
         let Some(clients) = self.clients.upgrade() else { return };
         let mut clients = clients.lock().unwrap_or_else(PoisonError::into_inner);
-        // Meanwhile there may be another client of this way.
-        if clients.get(&self.way).is_some_and(|client| client.strong_count() == 0) {
-            clients.remove(&self.way);
+        // Meanwhile there may be another client of this route.
+        if clients.get(&self.route).is_some_and(|client| client.strong_count() == 0) {
+            clients.remove(&self.route);
         }
     }
 }
@@ -225,14 +225,14 @@ impl Path {
         let (config, seen) = tls.config();
         let stream = TlsConnector::from(config).connect(name.clone(), stream).await;
         let stream =
-            stream.map_err(|error| self.tell(wire::fault_of(&error).unwrap_or(TransportFault::Failed)))?;
+            stream.map_err(|error| self.refine(wire::fault_of(&error).unwrap_or(TransportFault::Failed)))?;
         Conversation::begin(Box::new(stream), seen.end()).await
     }
 
     /// What a fault says of our own certificate, which only we know.
-    fn tell(&self, fault: TransportFault) -> TransportFault {
+    fn refine(&self, fault: TransportFault) -> TransportFault {
         match &self.tls {
-            Some((tls, _)) => tls.tell(fault),
+            Some((tls, _)) => tls.refine(fault),
             None => fault,
         }
     }
@@ -257,7 +257,7 @@ impl Path {
         };
         let random = |below| fastrand::usize(..below);
         let order = pool.order(name, &gateway.endpoints, |endpoint| &endpoint.url, random);
-        // A gateway without an endpoint gives no way.
-        first_of(order, NEXT_ENDPOINT, attempt).await.unwrap_or(Err(TransportFault::Failed))
+        // A gateway without an endpoint gives no connection.
+        first_of(order, NEXT_ENDPOINT_DELAY, attempt).await.unwrap_or(Err(TransportFault::Failed))
     }
 }

@@ -1,4 +1,4 @@
-//! Several ways to the same end: try them in turn, and do not wait long for a silent one.
+//! Several candidates for the same end: try them in turn, and do not wait long for a silent one.
 
 use std::{future::Future, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// Begins an attempt with each candidate in turn, the next one as soon as all before it have failed or `delay` has
 /// passed since the last began. The first success wins, and ends the others. If all fail, the fault of the first
-/// candidate is told; none means that there was no candidate.
+/// candidate is reported; none means that there was no candidate.
 ///
 /// For the addresses of a name this is RFC 8305, section 5 ("happy eyeballs").
 pub(super) async fn first_of<C, T, E, F>(
@@ -96,7 +96,7 @@ mod tests {
                 &[silent, (10, Err("b")), (10, Ok("c"))],
                 (Some(Ok("c")), 510),
             ),
-            ("all fail: the first is told", &[(300, Err("a")), (10, Err("b"))], (Some(Err("a")), 300)),
+            ("all fail: the first is reported", &[(300, Err("a")), (10, Err("b"))], (Some(Err("a")), 300)),
         ];
         for (name, candidates, finish) in table {
             assert_eq!(race(candidates).await, *finish, "{name}");

@@ -8,7 +8,7 @@ use crate::{
     references::{Versions, resolve::RouteMaterial, tls::Authorities},
 };
 
-/// A way to an instance. Of the objects that hold keys and passwords it knows the versions only.
+/// A route to an instance. Of the objects that hold keys and passwords it knows the versions only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Route {
     /// The instance at its end.
@@ -17,7 +17,7 @@ pub struct Route {
     pub server_name: Option<ServerName>,
     /// The CA certificates that are trusted there.
     pub authorities: Option<Authorities>,
-    /// The gateway and the client certificates on the way, with the namespace that they belong to.
+    /// The gateway and the client certificates on it, with the namespace that they belong to.
     pub own: Option<(String, Versions)>,
     /// What the address policy allows on it. What was built under other rules serves nobody.
     pub rules: Arc<Rules>,
@@ -26,7 +26,7 @@ pub struct Route {
 // === impl Route ===
 
 impl Route {
-    /// The way of a connection in `namespace`.
+    /// The route of a connection in `namespace`.
     pub fn new(
         instance: &InstanceUrl,
         namespace: &str,

@@ -1,4 +1,4 @@
-//! TLS settings for the way to a server: which CA certificates are trusted, and who we are.
+//! TLS settings for a connection to a server: which CA certificates are trusted, and who we are.
 
 use std::{
     fmt,
@@ -95,7 +95,7 @@ impl Client {
     }
 
     /// A fault as it is for one who knows our own certificate: servers seldom say that it is out of its time.
-    pub fn tell(&self, fault: TransportFault) -> TransportFault {
+    pub fn refine(&self, fault: TransportFault) -> TransportFault {
         let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
         let is_late = self.identity.as_ref().is_some_and(|identity| identity.is_out_of_time(now));
         match fault {

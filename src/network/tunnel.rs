@@ -1,4 +1,4 @@
-//! The way through one proxy: a connection to it, TLS with it if it speaks that, and its consent to go on.
+//! The tunnel through one proxy: a connection to it, TLS with it if it speaks that, and its consent to go on.
 //!
 //! The protocols of the proxies are hyper's and tokio-socks'; the connection below them is ours, so that the address
 //! policy holds for the proxy as for every other server.
@@ -107,7 +107,7 @@ async fn reach(endpoint: &Endpoint, floor: &Floor<'_>) -> Result<Box<dyn Stream>
     let name = material.server_name.as_ref().map_or_else(|| bare(&url.host), |name| name.as_str().to_owned());
     let name = ServerName::try_from(name).map_err(|_| TransportFault::NameNotResolved)?;
     let stream = TlsConnector::from(client.config().0).connect(name, stream).await;
-    let fault = |error: io::Error| client.tell(wire::fault_of(&error).unwrap_or(TransportFault::Failed));
+    let fault = |error: io::Error| client.refine(wire::fault_of(&error).unwrap_or(TransportFault::Failed));
     Ok(Box::new(stream.map_err(fault)?))
 }
 
@@ -135,7 +135,7 @@ async fn connect(
     let answer = match sender.send_request(request).await {
         Ok(answer) => answer,
         Err(error) if error.is_canceled() || error.is_closed() => {
-            // It broke before the request was on its way, such as by an alert that tells what a proxy thinks of our
+            // It broke before the request was sent, such as by an alert that tells what a proxy thinks of our
             // certificate; only the connection knows why.
             let ended = connection.await;
             return Err(broken(ended.ok().and_then(Result::err).unwrap_or(error)));
@@ -159,7 +159,7 @@ async fn connect(
     }
 }
 
-/// Ways to log in at a proxy that are told by name, in lower case and as people write them. Ours is `Basic`.
+/// Login schemes of proxies that a message names, in lower case and as people write them. Ours is `Basic`.
 const LOGIN_SCHEMES: [(&str, &str); 5] = [
     ("ntlm", "NTLM"),
     ("digest", "Digest"),

@@ -73,7 +73,7 @@ impl Client {
             .await
             .unwrap_or(Err(TransportFault::TimedOut));
         if !serves(&outcome) {
-            self.http.leave();
+            self.http.demote();
         }
         tracing::debug!(
             operation = operation.as_str(),
@@ -95,7 +95,7 @@ impl Client {
         let answer = self.ask(&request, token).await?;
         let elsewhere = answer.location.as_ref().filter(|_| matches!(answer.status, 307 | 308));
         match elsewhere {
-            Some(location) if self.http.move_to(&self.tenant, &location.host).await => {
+            Some(location) if self.http.follow_redirect(&self.tenant, &location.host).await => {
                 self.ask(&request, token).await
             }
             _ => Ok(answer),
@@ -178,10 +178,10 @@ fn serves(outcome: &Result<Answer, TransportFault>) -> bool {
 }
 
 /// Longest wait that a server may ask for. Whoever asks for more asks for a person.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// How long the server asks us to wait: in seconds or until a date (RFC 9110, section 10.2.3), at least a second, at
-/// most [`LONGEST_RETRY_AFTER`].
+/// most [`MAX_RETRY_AFTER`].
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse::<u64>() {
@@ -191,7 +191,7 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
             Duration::try_from(until.duration_since(now)).unwrap_or_default()
         }
     };
-    Some(wait.clamp(Duration::from_secs(1), LONGEST_RETRY_AFTER))
+    Some(wait.clamp(Duration::from_secs(1), MAX_RETRY_AFTER))
 }
 
 /// The host that a redirect names, and what it changes. The rest of its URL may hold anything, and is left out.
@@ -218,8 +218,8 @@ mod tests {
         };
         assert_eq!(wait("7"), Some(Duration::from_secs(7)));
         assert_eq!(wait("0"), Some(Duration::from_secs(1)));
-        assert_eq!(wait("18446744073709551615"), Some(LONGEST_RETRY_AFTER));
-        assert_eq!(wait("Fri, 01 Jan 2027 00:00:00 GMT"), Some(LONGEST_RETRY_AFTER));
+        assert_eq!(wait("18446744073709551615"), Some(MAX_RETRY_AFTER));
+        assert_eq!(wait("Fri, 01 Jan 2027 00:00:00 GMT"), Some(MAX_RETRY_AFTER));
         assert_eq!(wait("Thu, 01 Jan 2026 00:00:30 GMT"), Some(Duration::from_secs(30)));
         assert_eq!(wait("Wed, 31 Dec 2025 00:00:30 GMT"), Some(Duration::from_secs(1)));
         assert_eq!(wait("soon"), None);
