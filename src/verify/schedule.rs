@@ -1,4 +1,4 @@
-//! When to look.
+//! When to check.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::{session::later, stability};
 
-/// Shortest wait after a failure: what fails keeps failing for seconds, and a person who mends it waits no longer.
-const SHORTEST_WAIT: Duration = Duration::from_secs(5);
+/// Shortest wait after a failure: what fails keeps failing for seconds, and a person who fixes it waits no longer.
+const MIN_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Longest wait after a failure.
-const LONGEST_WAIT: Duration = Duration::from_mins(5);
+const MAX_RETRY_INTERVAL: Duration = Duration::from_mins(5);
 
 /// Shortest time between two checks that changes of objects or requests ask for, beside those that are planned: whoever may
 /// write a Secret or an annotation can do so without end. The first is made at once.
@@ -34,7 +34,7 @@ pub enum Cause {
     /// An object that the connection names changed.
     ObjectChanged,
     /// The instance that it waits for serves again, or the address policy changed.
-    Called,
+    Triggered,
     /// It is time.
     TimeUp,
 }
@@ -96,7 +96,7 @@ impl Cause {
             Self::SpecChanged => "spec-changed",
             Self::Requested => "requested",
             Self::ObjectChanged => "object-changed",
-            Self::Called => "called",
+            Self::Triggered => "triggered",
             Self::TimeUp => "time-up",
         }
     }
@@ -105,7 +105,7 @@ impl Cause {
     pub fn is_extra(self) -> bool {
         match self {
             Self::Requested | Self::ObjectChanged => true,
-            Self::Started | Self::SpecChanged | Self::Called | Self::TimeUp => false,
+            Self::Started | Self::SpecChanged | Self::Triggered | Self::TimeUp => false,
         }
     }
 }
@@ -127,7 +127,7 @@ pub fn due(inputs: &Inputs<'_>, now: Timestamp) -> Option<Cause> {
     // A clock that was set back would stretch the wait without end.
     let clock_went_back = inputs.last_check.is_some_and(|last| now < last);
     let time_up = inputs.next_check.filter(|next| *next <= now || clock_went_back).map(|_| Cause::TimeUp);
-    let planned = if inputs.triggered { Some(Cause::Called) } else { time_up };
+    let planned = if inputs.triggered { Some(Cause::Triggered) } else { time_up };
     if planned.is_none() && postponed(inputs, now).is_some() {
         None
     } else if inputs.is_requested() {
@@ -159,16 +159,16 @@ pub fn wait(outcome: Outcome, now: Timestamp, jitter: f64) -> Duration {
             stability::rest(interval, timeout).mul_f64(1.0 - JITTER * jitter)
         }
         Outcome::Failed { since, retry_after } => {
-            let failing = between(since, now).clamp(SHORTEST_WAIT, LONGEST_WAIT);
+            let failing = between(since, now).clamp(MIN_RETRY_INTERVAL, MAX_RETRY_INTERVAL);
             failing.max(retry_after.unwrap_or_default()).mul_f64(1.0 + JITTER * jitter)
         }
-        Outcome::Held { until } => between(now, until).max(SHORTEST_WAIT).mul_f64(1.0 + 0.01 * jitter),
+        Outcome::Held { until } => between(now, until).max(MIN_RETRY_INTERVAL).mul_f64(1.0 + 0.01 * jitter),
     }
 }
 
 /// A wait that ends at `due` at the latest, if that is not too soon.
 pub fn no_later(wait: Duration, due: Timestamp, now: Timestamp) -> Duration {
-    wait.min(between(now, due).max(SHORTEST_WAIT))
+    wait.min(between(now, due).max(MIN_RETRY_INTERVAL))
 }
 
 /// The time from one moment to a later one; zero when it is not later.
@@ -210,7 +210,7 @@ mod tests {
             (Inputs { requested_at: None, ..settled }, 50, None),
             (Inputs { handled_request: None, ..settled }, 50, Some(Cause::Requested)),
             (Inputs { stale: true, ..settled }, 50, Some(Cause::ObjectChanged)),
-            (Inputs { triggered: true, ..settled }, 50, Some(Cause::Called)),
+            (Inputs { triggered: true, ..settled }, 50, Some(Cause::Triggered)),
         ];
         for (inputs, now, cause) in table {
             assert_eq!(due(inputs, at(*now)), *cause, "{inputs:?}");
@@ -241,7 +241,7 @@ mod tests {
                 Some(Cause::Requested),
                 Some(at(45)),
             ),
-            ("a call", Inputs { triggered: true, ..settled }, 41, Some(Cause::Called), None),
+            ("a trigger", Inputs { triggered: true, ..settled }, 41, Some(Cause::Triggered), None),
             ("another spec", Inputs { generation: 4, ..stale }, 41, Some(Cause::SpecChanged), Some(at(45))),
             ("a clock that went back", stale, 39, Some(Cause::ObjectChanged), None),
         ];

@@ -1,13 +1,13 @@
-//! Whether to believe what a check saw, and how long a Ready may stand on what an earlier one saw.
+//! Flap damping, and staleness: whether what a check saw is reported at once, and how long a Ready may rest on what an earlier one saw.
 //!
 //! ```text
 //!   a check passed        the next check              the Ready ends, unless a check has passed since
-//!   │◄────── interval ──────►│◄── second look ... ──►│◄ write ►│
+//!   │◄────── interval ──────►│◄── rechecks ... ─────►│◄ write ►│
 //!   │◄──────────────────── two intervals ──────────────────────►│
 //! ```
 //!
-//! A Ready connection that fails in a way that may pass gets a second look before that is believed, but never one that
-//! would end after the time that its Ready may stand.
+//! A Ready connection that fails in a way that may pass is checked once more before that is reported, but never by a check that
+//! would end after the Ready must end.
 
 use std::time::Duration;
 
@@ -23,39 +23,39 @@ use crate::{
     spec::Desired,
 };
 
-/// How many intervals a Ready may stand without another check that passed. Promised to users.
-const INTERVALS: u32 = 2;
+/// How many intervals a Ready may last without another check that passed. Promised to users.
+const MAX_READY_INTERVALS: u32 = 2;
 
 /// How much of that time is for the write of what a check saw. An API server that works takes a tenth of it.
-const WRITE: Duration = Duration::from_secs(1);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The least time that a look is worth beginning with: a handshake, and an answer of a server that is not well.
+/// The least time that a check is worth beginning with: a handshake, and an answer of a server that is not well.
 pub const SHORTEST_LOOK: Duration = Duration::from_secs(1);
 
-/// How late a look may begin, after it was planned: the way through the queue of a busy operator.
-const LATENESS: Duration = Duration::from_secs(1);
+/// How late a check may begin after its planned time: what it waits in the queue of a busy operator.
+const MAX_QUEUE_DELAY: Duration = Duration::from_secs(1);
 
-/// How long a Ready connection may fail in a passing way before that is believed.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long a Ready connection may have transient failures before they are reported.
+const GRACE_PERIOD: Duration = Duration::from_secs(10);
 
-/// How many checks in a row must fail in a passing way before that is believed.
-const GRACE_CHECKS: u32 = 2;
+/// How many transient failures in a row are reported.
+const FAILURE_THRESHOLD: u32 = 2;
 
-/// How long after the begin of a look that failed in a passing way the next one begins.
-const RECHECK: Duration = Duration::from_secs(5);
+/// How long after the begin of a check with a transient failure the next one begins.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Shortest wait between two checks of one outage that is not yet believed.
-const SHORTEST_RECHECK: Duration = Duration::from_secs(1);
+/// Shortest wait between two checks of one outage that is not yet reported.
+const MIN_RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the checks of this connection amount to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stability {
     /// The end of the last check that passed, if anybody knows it.
-    proved: Option<Timestamp>,
-    doubt: Option<Doubt>,
+    last_success: Option<Timestamp>,
+    streak: Option<FailureStreak>,
 }
 
-/// One look at a connection, as far as belief is concerned.
+/// One check of a connection, as far as flap damping is concerned.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
     /// When it began.
@@ -66,9 +66,9 @@ pub struct Timing {
     pub was_ready: bool,
 }
 
-/// First signs of an outage.
+/// Transient failures in a row, which are not yet reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Doubt {
+struct FailureStreak {
     since: Timestamp,
     checks: u32,
 }
@@ -76,50 +76,50 @@ struct Doubt {
 /// How long a connection may rest after a check that passed: the next one can take all of its `timeout`, and still ends
 /// before the Ready does.
 pub fn rest(interval: Duration, timeout: Duration) -> Duration {
-    interval.min((interval * INTERVALS).saturating_sub(timeout + WRITE))
+    interval.min((interval * MAX_READY_INTERVALS).saturating_sub(timeout + WRITE_TIMEOUT))
 }
 
-/// How long a Ready may stand after the check that earned it, if no other one passes.
+/// How long a Ready may last after the check that earned it, if no other one passes.
 pub fn longest_ready(interval: Duration) -> Duration {
-    (interval * INTERVALS).saturating_sub(WRITE)
+    (interval * MAX_READY_INTERVALS).saturating_sub(WRITE_TIMEOUT)
 }
 
 // === impl Stability ===
 
 impl Stability {
-    /// What a status tells that an earlier process wrote. It tells of few checks, so that the Ready in it is most often
+    /// What the status of an earlier process says. It is written after few checks, so that the Ready in it is most often
     /// older than it may be, as far as anybody knows.
     pub fn restored(status: &VaultConnectionStatus) -> Self {
         let ready = conditions::is_true(&status.conditions, ConditionType::Ready);
         let last = status.last_check_time.as_ref().filter(|_| ready);
-        Self { proved: last.map(|time| time.0), doubt: None }
+        Self { last_success: last.map(|time| time.0), streak: None }
     }
 
-    /// Takes in what a look saw. If that is not yet enough to call a Ready connection anything else: how long to wait
-    /// until the next look.
+    /// Takes in what a check saw. If that is not yet enough to report a failure of a Ready connection: how long to wait
+    /// until the next check.
     pub fn weigh(&mut self, timing: &Timing, desired: &Desired, seen: &Observation) -> Option<Duration> {
         let Some(fault) = &seen.fault else {
-            *self = Self { proved: Some(timing.ended), doubt: None };
+            *self = Self { last_success: Some(timing.ended), streak: None };
             return None;
         };
         match judge::reason_of(fault, desired).failure_class() {
             FailureClass::None | FailureClass::Persistent | FailureClass::Terminal => {
-                self.doubt = None;
+                self.streak = None;
                 None
             }
             FailureClass::Transient => {
-                let doubt = Doubt::deepen(self.doubt, timing.began);
-                self.doubt = Some(doubt);
+                let streak = FailureStreak::extended(self.streak, timing.began);
+                self.streak = Some(streak);
                 // A status whose time is still to come was written before the clock was set back.
-                let is_known = self.proved.is_some_and(|proved| proved <= timing.began);
+                let is_known = self.last_success.is_some_and(|last_success| last_success <= timing.began);
                 let left = self.time_left(desired.interval, timing.ended)?;
-                doubt.grace(timing, fault.retry_after(), left).filter(|_| timing.was_ready && is_known)
+                streak.grace(timing, fault.retry_after(), left).filter(|_| timing.was_ready && is_known)
             }
         }
     }
 
-    /// How much time a look that begins now has, so that a Ready does not stand longer than it may. None when there is
-    /// nothing to keep: nobody knows of a check that passed, or it is too late for a look.
+    /// How much time a check that begins now has, so that a Ready does not last longer than it may. None when there is
+    /// nothing to keep: nobody knows of a check that passed, or it is too late for a check.
     pub fn time_left(&self, interval: Duration, now: Timestamp) -> Option<Duration> {
         let left = self.end(interval, now)?.duration_since(now);
         Duration::try_from(left).ok().filter(|left| *left >= SHORTEST_LOOK)
@@ -130,36 +130,38 @@ impl Stability {
         self.end(interval, now).is_some() && self.time_left(interval, now).is_none()
     }
 
-    /// When a Ready must be denied. A clock that was set back tells nothing of its age.
+    /// When a Ready must be denied. From a clock that was set back nobody knows its age.
     fn end(&self, interval: Duration, now: Timestamp) -> Option<Timestamp> {
-        let proved = self.proved.filter(|proved| *proved <= now)?;
-        Some(later(proved, longest_ready(interval)))
+        let last_success = self.last_success.filter(|last_success| *last_success <= now)?;
+        Some(later(last_success, longest_ready(interval)))
     }
 
-    /// Forgets the first signs of an outage, because nobody looks any more.
+    /// Forgets the failures, because nobody checks any more.
     pub fn reset(&mut self) {
-        self.doubt = None;
+        self.streak = None;
     }
 }
 
-// === impl Doubt ===
+// === impl FailureStreak ===
 
-impl Doubt {
-    /// Adds one more check that failed in a passing way.
-    fn deepen(doubt: Option<Self>, began: Timestamp) -> Self {
-        doubt.map_or(Self { since: began, checks: 1 }, |doubt| Self { checks: doubt.checks + 1, ..doubt })
+impl FailureStreak {
+    /// Adds one more transient failure.
+    fn extended(streak: Option<Self>, began: Timestamp) -> Self {
+        streak.map_or(Self { since: began, checks: 1 }, |streak| Self { checks: streak.checks + 1, ..streak })
     }
 
-    /// How long to wait until the next look, if there is to be one before anything is believed: not after enough of
-    /// them, not when the server asks to wait longer than the grace, since nobody would look meanwhile, and not without
+    /// How long to wait until the next check, if there is to be one before anything is reported: not after enough of
+    /// them, not when the server asks to wait longer than the grace, since nobody would check meanwhile, and not without
     /// the time for it.
     fn grace(self, timing: &Timing, retry_after: Option<Duration>, left: Duration) -> Option<Duration> {
         let asked = retry_after.unwrap_or_default();
-        let doubtful = self.checks < GRACE_CHECKS || between(self.since, timing.ended) < GRACE;
-        let latest = left.saturating_sub(SHORTEST_LOOK + LATENESS);
-        let earliest = SHORTEST_RECHECK.max(asked);
-        let wait = RECHECK.saturating_sub(between(timing.began, timing.ended)).min(latest).max(earliest);
-        Some(wait).filter(|wait| doubtful && asked <= GRACE && *wait <= latest)
+        let is_uncertain =
+            self.checks < FAILURE_THRESHOLD || between(self.since, timing.ended) < GRACE_PERIOD;
+        let latest = left.saturating_sub(SHORTEST_LOOK + MAX_QUEUE_DELAY);
+        let earliest = MIN_RECHECK_INTERVAL.max(asked);
+        let wait =
+            RECHECK_INTERVAL.saturating_sub(between(timing.began, timing.ended)).min(latest).max(earliest);
+        Some(wait).filter(|wait| is_uncertain && asked <= GRACE_PERIOD && *wait <= latest)
     }
 }
 
@@ -180,7 +182,7 @@ mod tests {
         },
     };
 
-    /// The begin and the end of a look, in seconds.
+    /// The begin and the end of a check, in seconds.
     type Span = (i64, i64);
 
     fn every(interval: u64) -> Desired {
@@ -191,12 +193,12 @@ mod tests {
         wait.map(|wait| wait.as_secs())
     }
 
-    /// A belief that begins with a check which passed at 0.
-    fn proved() -> Stability {
-        Stability { proved: Some(at(0)), doubt: None }
+    /// A connection whose check passed at 0.
+    fn ready_since_0() -> Stability {
+        Stability { last_success: Some(at(0)), streak: None }
     }
 
-    /// A look that failed in a passing way, while the connection was Ready.
+    /// A check with a transient failure, while the connection was Ready.
     fn fails(stability: &mut Stability, desired: &Desired, (began, ended): Span) -> Option<u64> {
         fails_by(stability, desired, (began, ended), TransportFault::TimedOut.into())
     }
@@ -213,34 +215,34 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_believed_after_two_checks_and_ten_seconds() {
-        let mut stability = proved();
+    fn an_outage_is_reported_after_two_checks_and_ten_seconds() {
+        let mut stability = ready_since_0();
         assert!(
             fails(&mut stability, &every(60), (60, 70)).is_some(),
             "one is not enough, however long it took"
         );
-        let mut stability = proved();
+        let mut stability = ready_since_0();
         assert!(fails(&mut stability, &every(60), (60, 60)).is_some());
         assert!(fails(&mut stability, &every(60), (65, 69)).is_some());
         assert_eq!(fails(&mut stability, &every(60), (70, 70)), None);
     }
 
     #[test]
-    fn a_slow_failure_is_looked_at_again_sooner() {
+    fn a_slow_failure_is_checked_again_sooner() {
         let wait = |ended, asked: Option<u64>| {
             let fault = ServerFault::RateLimited { retry_after: asked.map(Duration::from_secs) };
-            fails_by(&mut proved(), &every(60), (60, ended), fault.into())
+            fails_by(&mut ready_since_0(), &every(60), (60, ended), fault.into())
         };
         assert_eq!(wait(60, None), Some(5));
         assert_eq!(wait(63, None), Some(2));
         assert_eq!(wait(70, None), Some(1));
         assert_eq!(wait(60, Some(8)), Some(8));
-        assert_eq!(wait(60, Some(11)), None, "Ready would be older than anybody looked");
+        assert_eq!(wait(60, Some(11)), None, "Ready would be older than any check");
     }
 
     #[test]
     fn no_grace_lets_a_ready_grow_older_than_two_intervals() {
-        // With an interval of 10 s, what was proved at 0 must be denied at 20, and a second is for the write.
+        // With an interval of 10 s, what passed at 0 must be denied at 20, and a second is for the write.
         let table: &[(&str, &[Span], Option<u64>)] = &[
             ("a check that takes all its time leaves none for another", &[(9, 19)], None),
             ("one that ends sooner does", &[(9, 16)], Some(1)),
@@ -248,27 +250,31 @@ mod tests {
             ("after that nothing is left, although it is 8 s", &[(9, 9), (14, 14), (17, 17)], None),
             ("a timing that began too late", &[(18, 19)], None),
         ];
-        for (name, looks, expected) in table {
-            let mut stability = proved();
+        for (name, checks, expected) in table {
+            let mut stability = ready_since_0();
             let waits: Vec<_> =
-                looks.iter().map(|timing| fails(&mut stability, &every(10), *timing)).collect();
+                checks.iter().map(|timing| fails(&mut stability, &every(10), *timing)).collect();
             assert_eq!(waits.last(), Some(expected), "{name}: {waits:?}");
         }
         let asked = ServerFault::RateLimited { retry_after: Some(Duration::from_secs(10)) };
-        assert_eq!(fails_by(&mut proved(), &every(10), (9, 9), asked.into()), None, "it asks for more");
+        assert_eq!(
+            fails_by(&mut ready_since_0(), &every(10), (9, 9), asked.into()),
+            None,
+            "it asks for more"
+        );
     }
 
     #[test]
-    fn a_look_may_take_no_longer_than_the_ready_may_stand() {
+    fn a_check_may_take_no_longer_than_the_ready_may_last() {
         let ten = Duration::from_secs(10);
-        assert_eq!(seconds(proved().time_left(ten, at(9))), Some(10));
-        assert_eq!(seconds(proved().time_left(ten, at(18))), Some(1));
-        assert_eq!(seconds(proved().time_left(ten, at(19))), None);
+        assert_eq!(seconds(ready_since_0().time_left(ten, at(9))), Some(10));
+        assert_eq!(seconds(ready_since_0().time_left(ten, at(18))), Some(1));
+        assert_eq!(seconds(ready_since_0().time_left(ten, at(19))), None);
         assert_eq!(seconds(Stability::default().time_left(ten, at(9))), None, "there is nothing to keep");
-        assert!(!proved().is_overdue(ten, at(18)) && proved().is_overdue(ten, at(19)));
+        assert!(!ready_since_0().is_overdue(ten, at(18)) && ready_since_0().is_overdue(ten, at(19)));
         assert!(!Stability::default().is_overdue(ten, at(1_000_000)));
-        assert_eq!(proved().time_left(ten, at(-1)), None, "the clock was set back");
-        assert!(!proved().is_overdue(ten, at(-1)));
+        assert_eq!(ready_since_0().time_left(ten, at(-1)), None, "the clock was set back");
+        assert!(!ready_since_0().is_overdue(ten, at(-1)));
     }
 
     #[test]
@@ -280,11 +286,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_certain_is_believed_at_once_and_ends_the_doubt() {
-        let mut stability = proved();
+    fn what_is_certain_is_reported_at_once_and_ends_the_streak() {
+        let mut stability = ready_since_0();
         assert!(fails(&mut stability, &every(60), (60, 60)).is_some());
         assert_eq!(fails_by(&mut stability, &every(60), (65, 65), ServerFault::Sealed.into()), None);
-        assert_eq!(stability, proved());
+        assert_eq!(stability, ready_since_0());
     }
 
     #[test]
@@ -299,7 +305,7 @@ mod tests {
         let (status, _) =
             super::super::report::checked(&VaultConnectionStatus::default(), &around, &app_role(), &seen);
         let restored = Stability::restored(&status);
-        assert_eq!(fails(&mut restored.clone(), &every(60), (160, 160)), Some(5), "the status tells its age");
+        assert_eq!(fails(&mut restored.clone(), &every(60), (160, 160)), Some(5), "the status says its age");
         assert_eq!(fails(&mut restored.clone(), &every(60), (1000, 1000)), None, "it does no longer");
         assert_eq!(fails(&mut restored.clone(), &every(60), (99, 101)), None, "the clock was set back");
         assert_eq!(fails(&mut Stability::default(), &every(60), (160, 160)), None);

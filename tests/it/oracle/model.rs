@@ -36,8 +36,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 const ONE_MORE: Duration = Duration::from_secs(5);
 
 /// Waits after a failure: as long as it has been failing, within these bounds, and a tenth.
-const SHORTEST_WAIT: Duration = Duration::from_secs(5);
-const LONGEST_WAIT: Duration = Duration::from_mins(5);
+const MIN_RETRY_INTERVAL: Duration = Duration::from_secs(5);
+const MAX_RETRY_INTERVAL: Duration = Duration::from_mins(5);
 
 /// Why a login of a connection cannot work, or cannot be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -294,7 +294,7 @@ impl Replay {
             if cause.needs_server() {
                 let serving = self.serving_since?;
                 // Whoever waits for a server looks again within the shortest wait, and a tenth.
-                let wait = if serving > *since { SHORTEST_WAIT * 11 / 10 } else { Duration::ZERO };
+                let wait = if serving > *since { MIN_RETRY_INTERVAL * 11 / 10 } else { Duration::ZERO };
                 from = from.max(serving.saturating_add(wait));
             }
             Some((*cause, from.saturating_add(cause.bound(self.kind)? + slack)))
@@ -309,7 +309,7 @@ impl Replay {
     /// The longest time from when all is right until a check begins.
     fn longest_wait(&self, seen: Seen) -> Duration {
         let failing = seen.failing_since.map(|since| self.good_since.saturating_sub(since));
-        let by_itself = failing.unwrap_or_default().clamp(SHORTEST_WAIT, LONGEST_WAIT) * 11 / 10;
+        let by_itself = failing.unwrap_or_default().clamp(MIN_RETRY_INTERVAL, MAX_RETRY_INTERVAL) * 11 / 10;
         let stirred = self.stirred.map(|at| at.saturating_sub(self.good_since).saturating_add(SETTLE));
         stirred.map_or(by_itself, |stirred| stirred.min(by_itself))
     }
