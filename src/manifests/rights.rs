@@ -147,16 +147,16 @@ pub fn lease_rules(lease: &str) -> Vec<PolicyRule> {
     vec![any_name.rule(), named]
 }
 
-/// What a user may do who only looks. The status is part of an object, and what happened to it is in its events.
+/// What a user may do who only reads. The status is part of an object, and what happened to it is in its events.
 pub(super) fn view_rules() -> Vec<PolicyRule> {
-    const LOOK: &[&str] = &["get", "list", "watch"];
+    const READ_ONLY: &[&str] = &["get", "list", "watch"];
     let events = PolicyRule {
         api_groups: Some(vec!["events.k8s.io".to_owned()]),
         resources: Some(vec!["events".to_owned()]),
-        verbs: LOOK.iter().map(|verb| (*verb).to_owned()).collect(),
+        verbs: READ_ONLY.iter().map(|verb| (*verb).to_owned()).collect(),
         ..PolicyRule::default()
     };
-    vec![user_rule(LOOK), events]
+    vec![user_rule(READ_ONLY), events]
 }
 
 /// What a user may do, in addition, who makes connections. Statuses are the operator's.

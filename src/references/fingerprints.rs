@@ -1,8 +1,8 @@
-//! Which texts hold a credential of a connection, told without holding one.
+//! Which texts hold a credential of a connection, recognized without holding one.
 //!
 //! Whoever was sent a credential can say it back, in a text that we would show. To notice that at any later time, the
-//! credential itself would have to be kept; what is kept in its place is its length and a keyed hash, which tells it
-//! again but not what it is.
+//! credential itself would have to be kept; what is kept in its place is its length and a keyed hash, which recognizes it
+//! again but does not reveal it.
 //!
 //! Each connection has its own: what a user writes into a Secret hides texts of that user's connections only. A text costs
 //! one hash for each of its bytes, and a bounded number more, whatever the credentials are.
@@ -16,24 +16,24 @@ use secrecy::{ExposeSecret, SecretString, zeroize::Zeroizing};
 
 /// Shorter credentials are not looked for: they would be found in ordinary words, as the token `root` in the policy
 /// `root`. The shortest that Vault makes has 26 characters.
-const SHORTEST: usize = 16;
+const MIN_BYTES: usize = 16;
 
-/// How many bytes of a longer credential are looked for, so that a text that was cut off is told, too. Longer than any id.
-const MAX_LENGTH: usize = 64;
+/// How many bytes of a longer credential are looked for, so that a text that was cut off is recognized, too. Longer than any id.
+const MAX_BYTES: usize = 64;
 
 /// How many credentials of a connection are remembered, the latest of them: two dozen more than one check uses.
 const MAX_CREDENTIALS: usize = 32;
 
-/// How many bytes a text may cost beyond the first look at each of its parts. Only a text that was made to cost more does.
-const MAX_SECOND_LOOKS: usize = 4 * 1024;
+/// How many bytes a text may cost beyond one hash of each of its parts. Only a text that was made to cost more does.
+const MAX_CONFIRM_BYTES: usize = 4 * 1024;
 
 /// The credentials that a connection has used.
 #[derive(Debug, Default)]
 pub struct Fingerprints {
-    /// Of this connection alone, so that a hash tells nothing to anybody else.
+    /// Of this connection alone, so that a hash means nothing to anybody else.
     keys: RandomState,
     /// The latest last.
-    prints: VecDeque<Fingerprint>,
+    latest: VecDeque<Fingerprint>,
     /// Whether every text is taken for one that holds a credential.
     is_wary: bool,
 }
@@ -41,7 +41,7 @@ pub struct Fingerprints {
 /// What is remembered of a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Fingerprint {
-    /// The hash of its first [`SHORTEST`] bytes, which tells where a second look is worth it.
+    /// The hash of its first [`MIN_BYTES`] bytes, which tells where hashing more is worth it.
     head: u64,
     length: usize,
     hash: u64,
@@ -58,15 +58,15 @@ impl Fingerprints {
     /// Remembers a credential.
     pub fn learn(&mut self, credential: &SecretString) {
         let bytes = credential.expose_secret().as_bytes();
-        let Some(head) = bytes.get(..SHORTEST) else { return };
-        let text = Zeroizing::new(bytes[..bytes.len().min(MAX_LENGTH)].to_ascii_lowercase());
+        let Some(head) = bytes.get(..MIN_BYTES) else { return };
+        let text = Zeroizing::new(bytes[..bytes.len().min(MAX_BYTES)].to_ascii_lowercase());
         let head = self.keys.hash_one(Zeroizing::new(head.to_ascii_lowercase()).as_slice());
-        let print = Fingerprint { head, length: text.len(), hash: self.keys.hash_one(text.as_slice()) };
+        let fingerprint = Fingerprint { head, length: text.len(), hash: self.keys.hash_one(text.as_slice()) };
         // One that is used again is among the latest again.
-        self.prints.retain(|fingerprint| *fingerprint != print);
-        self.prints.push_back(print);
-        if self.prints.len() > MAX_CREDENTIALS {
-            self.prints.pop_front();
+        self.latest.retain(|other| *other != fingerprint);
+        self.latest.push_back(fingerprint);
+        if self.latest.len() > MAX_CREDENTIALS {
+            self.latest.pop_front();
         }
     }
 
@@ -77,25 +77,25 @@ impl Fingerprints {
 
     /// Whether a text holds one of them, and how many bytes were hashed to find that.
     fn search(&self, text: &str) -> (bool, usize) {
-        if self.prints.is_empty() {
+        if self.latest.is_empty() {
             return (false, 0);
         }
         let text = Zeroizing::new(text.to_ascii_lowercase());
         let bytes = text.as_bytes();
-        let (mut first_looks, mut second_looks) = (0, 0);
-        for (at, window) in bytes.windows(SHORTEST).enumerate() {
+        let (mut scanned, mut confirmed) = (0, 0);
+        for (at, window) in bytes.windows(MIN_BYTES).enumerate() {
             let head = self.keys.hash_one(window);
-            first_looks += SHORTEST;
-            for print in self.prints.iter().filter(|print| print.head == head) {
-                let Some(part) = bytes.get(at..at + print.length) else { continue };
-                second_looks += part.len();
+            scanned += MIN_BYTES;
+            for fingerprint in self.latest.iter().filter(|it| it.head == head) {
+                let Some(part) = bytes.get(at..at + fingerprint.length) else { continue };
+                confirmed += part.len();
                 // Whoever repeats the begin of a credential this often is not trusted to end there.
-                if second_looks > MAX_SECOND_LOOKS || self.keys.hash_one(part) == print.hash {
-                    return (true, first_looks + second_looks);
+                if confirmed > MAX_CONFIRM_BYTES || self.keys.hash_one(part) == fingerprint.hash {
+                    return (true, scanned + confirmed);
                 }
             }
         }
-        (false, first_looks + second_looks)
+        (false, scanned + confirmed)
     }
 }
 
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_is_told_anywhere_in_a_text_and_in_any_case() {
+    fn a_credential_is_recognized_anywhere_in_a_text_and_in_any_case() {
         let fingerprints =
             fingerprints(&["7d3b6a4e-0000-4000-8000-00000000b002", "hvs.CAESIJ-canary-canary", "root"]);
         let table: &[(&str, bool)] = &[
@@ -144,7 +144,7 @@ mod tests {
             fingerprints.learn(&SecretString::from(format!("credential-{number:08}")));
             fingerprints.learn(&SecretString::from("the-first-credential"));
         }
-        assert_eq!(fingerprints.prints.len(), MAX_CREDENTIALS);
+        assert_eq!(fingerprints.latest.len(), MAX_CREDENTIALS);
         assert!(fingerprints.is_in("the-first-credential"), "it is in use");
         assert!(!fingerprints.is_in("the-second-credential"));
         assert!(fingerprints.is_in("credential-00000000"));
@@ -155,9 +155,9 @@ mod tests {
         let long = format!("hvb.{}", "AbCdEfGhIj".repeat(1600));
         let fingerprints = fingerprints(&[&long]);
         assert!(
-            fingerprints.is_in(&long[..256]) && fingerprints.is_in(&format!("1.2.3-{}", &long[..MAX_LENGTH]))
+            fingerprints.is_in(&long[..256]) && fingerprints.is_in(&format!("1.2.3-{}", &long[..MAX_BYTES]))
         );
-        assert!(!fingerprints.is_in(&long[..MAX_LENGTH - 1]));
+        assert!(!fingerprints.is_in(&long[..MAX_BYTES - 1]));
     }
 
     #[test]
@@ -170,8 +170,8 @@ mod tests {
     #[test]
     fn a_text_costs_a_bounded_amount_of_work_whatever_is_known() {
         const TEXT: usize = 256;
-        let bound = TEXT * SHORTEST + MAX_SECOND_LOOKS + MAX_LENGTH;
-        let same: Vec<String> = (SHORTEST..=MAX_LENGTH).map(|length| "a".repeat(length)).collect();
+        let bound = TEXT * MIN_BYTES + MAX_CONFIRM_BYTES + MAX_BYTES;
+        let same: Vec<String> = (MIN_BYTES..=MAX_BYTES).map(|length| "a".repeat(length)).collect();
         let nearly: Vec<String> =
             (0..MAX_CREDENTIALS).map(|number| format!("{}{number:03}", "a".repeat(61))).collect();
         let long: Vec<String> = (0..100).map(|number| format!("{number:05}").repeat(3000)).collect();

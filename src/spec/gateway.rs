@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Most endpoints of one gateway.
-const MOST_ENDPOINTS: usize = 8;
+const MAX_ENDPOINTS: usize = 8;
 
 /// What a user asks for, valid by construction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl DesiredGateway {
     pub fn parse(spec: &VaultGatewaySpec) -> Result<Self, SpecError> {
         bounded("spec.description", &spec.description, 0, 256)?;
         let (interval, timeout) = times(&spec.check.interval, &spec.check.timeout)?;
-        if !(1..=MOST_ENDPOINTS).contains(&spec.endpoints.len()) {
+        if !(1..=MAX_ENDPOINTS).contains(&spec.endpoints.len()) {
             return Err(SpecError::Endpoints);
         }
         let mut endpoints: Vec<DesiredEndpoint> = Vec::new();

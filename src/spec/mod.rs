@@ -29,8 +29,8 @@ use crate::{
 const INTERVAL_BOUNDS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(24));
 
 /// Most paths in `require`, and most verbs of one path.
-const MOST_CAPABILITIES: usize = 32;
-const MOST_VERBS: usize = 8;
+const MAX_CAPABILITIES: usize = 32;
+const MAX_VERBS: usize = 8;
 
 /// Shortest and longest time that a check may take.
 const TIMEOUT_BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
@@ -223,7 +223,7 @@ fn require(require: &Require) -> Result<BTreeMap<String, Vec<Verb>>, SpecError> 
         demands.insert(path, vec![Verb::Create, Verb::Read, Verb::Update, Verb::Delete]);
         demands.insert("sys/mounts".to_owned(), vec![Verb::Read]);
     }
-    if require.capabilities.len() > MOST_CAPABILITIES {
+    if require.capabilities.len() > MAX_CAPABILITIES {
         return Err(SpecError::Capabilities);
     }
     for capability in &require.capabilities {
@@ -231,7 +231,7 @@ fn require(require: &Require) -> Result<BTreeMap<String, Vec<Verb>>, SpecError> 
         if capability.path.starts_with('/') {
             return Err(SpecError::CapabilityPath);
         }
-        if !(1..=MOST_VERBS).contains(&capability.verbs.len()) {
+        if !(1..=MAX_VERBS).contains(&capability.verbs.len()) {
             return Err(SpecError::Verbs);
         }
         demands.entry(capability.path.clone()).or_default().extend(&capability.verbs);

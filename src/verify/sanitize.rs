@@ -1,6 +1,6 @@
-//! Which of a server's own words are shown.
+//! Which texts of a server are shown.
 //!
-//! Its version, the names of its cluster, what it says of a token, and the host that it redirects to come from outside,
+//! Its version, the names of its cluster, what it says about a token, and the host that it redirects to come from outside,
 //! and go into a status that more people may read than may read Secrets.
 
 use super::observation::{Fault, Observation};
@@ -15,10 +15,10 @@ use crate::{
 };
 
 /// Longest text of a server that is shown, in bytes: twice what its own names have. A longer one is meant to harm.
-const LONGEST: usize = 256;
+const MAX_TEXT_BYTES: usize = 256;
 
 /// How many policies of a token are shown: the status has room for no more.
-const MOST_POLICIES: usize = 256;
+const MAX_POLICIES: usize = 256;
 
 /// Takes out of an observation what is not shown.
 pub fn observation(observation: &mut Observation, fingerprints: &Fingerprints) {
@@ -29,12 +29,12 @@ pub fn observation(observation: &mut Observation, fingerprints: &Fingerprints) {
     }
     if let Some(login) = &mut observation.login {
         let TokenInfo { kind, policies, display_name, namespace, .. } = &mut login.info;
-        // It is only compared, and told by a fault.
+        // It is only compared, and reported by a fault.
         *namespace = TokenNamespace::NotTold;
         for text in [kind, display_name] {
             text.take_if(|text| !may_be_shown(text, fingerprints));
         }
-        policies.truncate(MOST_POLICIES);
+        policies.truncate(MAX_POLICIES);
         policies.retain(|policy| may_be_shown(policy, fingerprints));
     }
     if let Some(end) = &mut observation.certificate_end {
@@ -86,7 +86,7 @@ fn hide(text: &mut String, fingerprints: &Fingerprints) {
 }
 
 fn may_be_shown(text: &str, fingerprints: &Fingerprints) -> bool {
-    text.len() <= LONGEST && text.chars().all(text::is_printable) && !fingerprints.is_in(text)
+    text.len() <= MAX_TEXT_BYTES && text.chars().all(text::is_printable) && !fingerprints.is_in(text)
 }
 
 #[cfg(test)]
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_servers_text_is_shown_unless_it_holds_a_credential_or_is_no_name() {
-        let long = "x".repeat(LONGEST + 1);
+        let long = "x".repeat(MAX_TEXT_BYTES + 1);
         let table: &[(&str, &str, bool)] = &[
             ("a name", "vault-cluster-1 (übung)", true),
             ("a long name", &long[1..], true),
@@ -161,8 +161,8 @@ mod tests {
     #[test]
     fn a_status_has_room_for_what_is_shown() {
         let mut seen = observation("p");
-        seen.login.as_mut().expect("a login").info.policies = vec!["p".to_owned(); MOST_POLICIES + 1];
+        seen.login.as_mut().expect("a login").info.policies = vec!["p".to_owned(); MAX_POLICIES + 1];
         super::observation(&mut seen, &fingerprints());
-        assert_eq!(seen.login.expect("a login").info.policies.len(), MOST_POLICIES);
+        assert_eq!(seen.login.expect("a login").info.policies.len(), MAX_POLICIES);
     }
 }
