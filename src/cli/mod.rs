@@ -228,12 +228,12 @@ pub fn main() -> ExitCode {
 
 /// A failure on standard error.
 fn failure(error: &(dyn std::error::Error + 'static), code: u8) -> ExitCode {
-    tell("error", &chain(error));
+    eprint_line("error", &chain(error));
     ExitCode::from(code)
 }
 
 /// One line on standard error.
-fn tell(word: &str, what: &str) {
+fn eprint_line(word: &str, what: &str) {
     eprintln!("{word}: {}", printable(what));
 }
 

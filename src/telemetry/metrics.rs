@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_counted_is_told() {
+    fn what_is_counted_is_reported() {
         let text = busy().text(Format::OpenMetrics);
         for line in [
             r#"vault_connection_operator_vault_requests_total{operation="login",answer="4xx"} 1"#,
@@ -360,7 +360,7 @@ mod tests {
             .objects()
             .gateway(&GatewayName { namespace: "ns".to_owned(), name: "g".to_owned() }, &gateway);
         let text = metrics.text(Format::Classic);
-        let mut told = BTreeSet::new();
+        let mut reported = BTreeSet::new();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let (series, _) = line.split_once(' ').expect("a sample has a value");
             let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
@@ -379,10 +379,10 @@ mod tests {
                 labels.trim_end_matches('}').split("\",").filter_map(|label| Some(label.split_once('=')?.0));
             let used: Vec<_> = used.filter(|label| *label != "le").collect();
             assert_eq!(used, metric.labels, "{line}");
-            told.insert(metric.name);
+            reported.insert(metric.name);
         }
         let all: BTreeSet<_> = catalogue::ALL.iter().map(|metric| metric.name).collect();
-        assert_eq!(told, all);
+        assert_eq!(reported, all);
         for metric in catalogue::ALL {
             let kind = if metric.kind == catalogue::Kind::Info { "gauge" } else { metric.kind.as_str() };
             let head = format!("# HELP {0} {1}.\n# TYPE {0} {kind}\n", metric.name, metric.help);

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_is_told() {
+    fn a_template_is_reported() {
         let rendered = parse("f", "a: {{ .Values.b }}\nc: {{- d }");
         assert!(matches!(rendered[..], [(_, Err(ParseFailure { is_template: true, .. }))]), "{rendered:?}");
     }

@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told() {
+    fn what_cannot_be_read_is_reported() {
         let text = ledger().write();
         let table = [
             ("nothing", String::new(), Unusable::Corrupt),

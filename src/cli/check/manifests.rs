@@ -533,7 +533,7 @@ a: [b
     }
 
     #[test]
-    fn a_label_without_quotes_is_told() {
+    fn a_label_without_quotes_is_reported() {
         let secret = "{apiVersion: v1, kind: Secret, metadata: {name: s, labels: {appconnections.dev/credentials: true}}}";
         assert_eq!(
             error(secret),

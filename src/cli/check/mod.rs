@@ -91,7 +91,7 @@ pub(super) async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
             Err(error) => manifests.errors.push(error),
         }
     }
-    tell_of_input(&manifests, options.verbose, checkable.is_empty());
+    report_input(&manifests, options.verbose, checkable.is_empty());
     let errors: Vec<_> =
         manifests.errors.iter().map(|error| chain(error as &(dyn Error + 'static))).collect();
     checkable.retain(|it| {
@@ -117,7 +117,7 @@ pub(super) async fn check_live(
             Ok(desired) => checkable.push(Checkable { place: None, connection, desired }),
             Err(error) => {
                 let error = chain(&error as &(dyn Error + 'static));
-                tell("error", &error);
+                eprint_line("error", &error);
                 errors.push(error);
             }
         }
@@ -128,7 +128,7 @@ pub(super) async fn check_live(
         found.status.conditions.iter().any(|condition| condition.reason == Reason::ReadForbidden.as_str())
     };
     if found.iter().any(is_forbidden) {
-        tell(
+        eprint_line(
             "note",
             "check reads Secrets and ConfigMaps with your rights, and you may not list or read some of them",
         );
@@ -170,12 +170,12 @@ fn finish(
     }))
 }
 
-/// Whether an object that a connection names is there and cannot be used; it is told.
+/// Whether an object that a connection names is there and cannot be used. Prints that, too.
 fn broken(manifests: &Manifests, Checkable { connection, desired, .. }: &Checkable) -> bool {
     let name = name_of(connection);
     let broken = manifests.broken_of(&name.namespace, &desired.target.references());
     if let Some(object) = &broken {
-        tell(
+        eprint_line(
             "error",
             &format!(
                 "VaultConnection {name} is not checked, because it names {object}, which is invalid (see above)"
@@ -210,32 +210,32 @@ fn parse(connection: &VaultConnection, place: &Place) -> Result<Desired, InputEr
     }
 }
 
-/// Tells what is wrong with the input, and what in it is of no use.
-fn tell_of_input(manifests: &Manifests, verbose: bool, nothing_useful: bool) {
+/// Reports what is wrong with the input, and what in it is of no use.
+fn report_input(manifests: &Manifests, verbose: bool, nothing_useful: bool) {
     for error in &manifests.errors {
-        tell("error", &chain(error as &(dyn Error + 'static)));
+        eprint_line("error", &chain(error as &(dyn Error + 'static)));
     }
     for hint in &manifests.hints {
-        tell("note", hint);
+        eprint_line("note", hint);
     }
     if !(verbose || nothing_useful) {
         return;
     }
     let named = if verbose { usize::MAX } else { MAX_IGNORED_NAMED };
     for ignored in manifests.ignored.iter().take(named) {
-        tell(
+        eprint_line(
             "note",
             &format!("{ignored} is ignored: check takes VaultConnection, VaultGateway, Secret and ConfigMap"),
         );
     }
     let more = manifests.ignored.len().saturating_sub(named);
     if more > 0 {
-        tell("note", &format!("{more} other objects are ignored (-v lists them)"));
+        eprint_line("note", &format!("{more} other objects are ignored (-v lists them)"));
     }
 }
 
 /// One line on standard error, which moves nothing else on a terminal.
-fn tell(word: &str, what: &str) {
+fn eprint_line(word: &str, what: &str) {
     progress::clear();
-    super::tell(word, what);
+    super::eprint_line(word, what);
 }

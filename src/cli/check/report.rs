@@ -97,7 +97,7 @@ fn table(found: &[Found], verbose: bool, style: Style) -> String {
             printable(&target)
         );
         for condition in &status.conditions {
-            if verbose || is_worth_telling(condition) {
+            if verbose || is_worth_reporting(condition) {
                 let Condition { type_, status, reason, message, .. } = condition;
                 line(&mut text, &format!("  {type_} {status} {reason}"));
                 text.push_str(&wrap(message, style.width, "    "));
@@ -112,7 +112,7 @@ fn table(found: &[Found], verbose: bool, style: Style) -> String {
 }
 
 /// Whether a condition says something that the others do not: the first step that failed, or what ends soon.
-fn is_worth_telling(condition: &Condition) -> bool {
+fn is_worth_reporting(condition: &Condition) -> bool {
     let is = |other: &ConditionType| condition.type_ == other.as_str();
     let is_step = ConditionType::STEPS.iter().any(is);
     let is_warning = is(&ConditionType::CredentialsExpiring) || is(&ConditionType::CertificateExpiring);
@@ -123,10 +123,10 @@ fn is_worth_telling(condition: &Condition) -> bool {
 }
 
 /// The conditions of a connection that say what is wrong.
-fn told(found: &Found) -> impl Iterator<Item = &Condition> {
+fn failing(found: &Found) -> impl Iterator<Item = &Condition> {
     let ready = conditions::find(&found.status.conditions, ConditionType::Ready);
     let suspended = ready.filter(|ready| ready.reason == Reason::Suspended.as_str());
-    found.status.conditions.iter().filter(|condition| is_worth_telling(condition)).chain(suspended)
+    found.status.conditions.iter().filter(|condition| is_worth_reporting(condition)).chain(suspended)
 }
 
 /// <https://github.com/testmoapp/junitxml>
@@ -149,7 +149,7 @@ fn junit(found: &[Found], errors: &[String]) -> String {
         let name = xml(&it.connection.name_any());
         let _ = write!(text, "<testcase classname=\"{namespace}\" name=\"{name}\">");
         if !it.is_ready() {
-            for Condition { reason, message, .. } in told(it) {
+            for Condition { reason, message, .. } in failing(it) {
                 let (reason, message) = (xml(reason), xml(message));
                 let _ = write!(text, "<failure type=\"{reason}\" message=\"{message}\"/>");
             }
@@ -193,7 +193,7 @@ fn github(found: &[Found], errors: &[String]) -> String {
         };
         let at = if file.is_empty() { String::new() } else { format!("line={at},") };
         let word = if it.is_ready() { "warning" } else { "error" };
-        for Condition { reason, message, .. } in told(it) {
+        for Condition { reason, message, .. } in failing(it) {
             let title = command_property(&format!("{} {reason}", it.name()));
             let _ = writeln!(text, "::{word} {file}{at}title={title}::{}", command_data(message));
         }

@@ -13,11 +13,10 @@ use secrecy::ExposeSecret as _;
 use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 
 use super::{
-    Checkable, Found,
+    Checkable, Found, eprint_line,
     ledger::{Counted, Held, LoginResult},
     ledger_file::LedgerFile,
     progress::{self, Progress},
-    tell,
 };
 use crate::{
     api::{connection::VaultConnection, status::VaultConnectionStatus},
@@ -127,7 +126,7 @@ impl<R: References> Run<R> {
             match LedgerFile::begin(&self.ledger, (name, &desired.target), &counted, desired.timeout).await {
                 Ok(begun) => attempt = Some((begun, basis)),
                 Err(held) => {
-                    let (fault, until) = told_of(name, held);
+                    let (fault, until) = fault_of(name, held);
                     state.memory.denied(basis, fault, until);
                 }
             }
@@ -150,7 +149,7 @@ impl<R: References> Run<R> {
         }
         drop(turn);
         for warning in self.ledger.lock().await.take_warnings() {
-            tell("warning", &warning);
+            eprint_line("warning", &warning);
         }
         leftovers.extend(state.abandon());
         self.checker.revoke(&name.namespace, leftovers, Instant::now() + REVOKE_DEADLINE).await;
@@ -178,11 +177,11 @@ impl<R: References> Run<R> {
     }
 }
 
-/// Why a login is not made, and until when; it is told, too.
-fn told_of(name: &ConnectionRef, held: Held) -> (Fault, Timestamp) {
+/// Why a login is not made, and until when. Prints that, too.
+fn fault_of(name: &ConnectionRef, held: Held) -> (Fault, Timestamp) {
     match held {
         Held::Refused { fault, at, until } => {
-            tell(
+            eprint_line(
                 "warning",
                 &format!(
                     "{name}: no login was attempted, because Vault rejected the same credential at {at:.0}, and too many rejected logins lock the role for everyone. A changed credential is tried immediately; the same one after {until:.0}, or now with --force"
@@ -191,7 +190,7 @@ fn told_of(name: &ConnectionRef, held: Held) -> (Fault, Timestamp) {
             (fault, until)
         }
         Held::Spent { until } => {
-            tell(
+            eprint_line(
                 "warning",
                 &format!(
                     "{name}: no login was attempted, because Vault recently rejected logins of this role, and too many lock it for everyone. The next attempt is possible after {until:.0}, or now with --force"

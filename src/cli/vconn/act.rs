@@ -50,7 +50,7 @@ pub(super) async fn refresh(access: &Access, args: RefreshArgs, style: Style) ->
         let (line, seen) = match result {
             Ok(refreshed) => (Some(refreshed.line(style)), refreshed.outcome()),
             Err(error) => {
-                super::tell("error", &super::chained(&error));
+                super::eprint_line("error", &super::chained(&error));
                 (None, Outcome::Failed)
             }
         };
@@ -143,7 +143,7 @@ pub(super) async fn suspend(access: &Access, names: &[Name], suspend: bool) -> a
         match suspend_one(access, name, suspend).await {
             Ok(line) => print(&line)?,
             Err(error) => {
-                super::tell("error", &super::chained(&error));
+                super::eprint_line("error", &super::chained(&error));
                 outcome = Outcome::Failed;
             }
         }

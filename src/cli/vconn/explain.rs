@@ -142,7 +142,7 @@ fn conditions(text: &mut String, entry: &Entry, now: Timestamp, style: Style) {
 
 /// The message and the advice for each reason that needs some, once.
 fn advice(text: &mut String, entry: &Entry, style: Style) {
-    let mut told = BTreeSet::new();
+    let mut advised = BTreeSet::new();
     let (namespace, name) = (entry.namespace(), entry.name());
     for condition in &entry.conditions {
         // These repeat what another condition says, or follow from it.
@@ -150,7 +150,7 @@ fn advice(text: &mut String, entry: &Entry, style: Style) {
         if Urgency::of(condition) == Urgency::Fine
             || repeats.contains(&condition.reason.as_str())
             || condition.type_ == ConditionType::Stalled.as_str()
-            || !told.insert(condition.reason.as_str())
+            || !advised.insert(condition.reason.as_str())
         {
             continue;
         }

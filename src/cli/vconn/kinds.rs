@@ -44,7 +44,7 @@ impl Kind {
     }
 
     /// Whether a user means this kind: by its word, or by any name that kubectl takes.
-    fn is_called(self, text: &str) -> bool {
+    fn is_named(self, text: &str) -> bool {
         let ApiResource { group, kind, plural, .. } = self.resource();
         let short = match self {
             Self::Connection => VaultConnection::shortnames(),
@@ -75,7 +75,7 @@ impl FromStr for Name {
         let (kind, name) = match text.split_once('/') {
             None => (Kind::Connection, text),
             Some((word, name)) => {
-                let kind = Kind::ALL.into_iter().find(|kind| kind.is_called(word)).ok_or_else(|| {
+                let kind = Kind::ALL.into_iter().find(|kind| kind.is_named(word)).ok_or_else(|| {
                     format!("{word:?} is neither \"connection\" nor \"gateway\"; write the namespace with -n")
                 })?;
                 (kind, name)

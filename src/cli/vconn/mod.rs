@@ -49,7 +49,7 @@ use self::{
 };
 use crate::{
     api::connection::VaultConnection,
-    cli::{style::Style, tell},
+    cli::{eprint_line, style::Style},
     names::text::printable,
     telemetry::logs::chain,
 };
@@ -155,7 +155,7 @@ async fn list(access: &Access, args: &ListArgs, style: Style) -> anyhow::Result<
         Some(ListOutput::Yaml) => yaml_text(&values())?,
         Some(ListOutput::Name) => list::names(&entries),
         _ if entries.is_empty() => {
-            tell_nothing(&scope, args.not_ready);
+            report_nothing_found(&scope, args.not_ready);
             return Ok(Outcome::Ready);
         }
         Some(ListOutput::Wide) => list::render(&entries, columns(true), Timestamp::now(), style),
@@ -164,7 +164,7 @@ async fn list(access: &Access, args: &ListArgs, style: Style) -> anyhow::Result<
     done(print(&text))
 }
 
-fn tell_nothing(scope: &Scope, not_ready: bool) {
+fn report_nothing_found(scope: &Scope, not_ready: bool) {
     let what = if not_ready { "Nothing that is not Ready" } else { "No VaultConnections or VaultGateways" };
     match scope {
         Scope::Namespace(namespace) => eprintln!("{what} found in namespace {}.", printable(namespace)),
@@ -182,7 +182,7 @@ async fn status(access: &Access, args: &StatusArgs, style: Style) -> anyhow::Res
                 entries.push(entry);
             }
             Err(error) => {
-                tell("error", &chained(&error));
+                eprint_line("error", &chained(&error));
                 outcome = Outcome::Failed;
             }
         }
@@ -263,7 +263,7 @@ fn write(bytes: &[u8]) -> anyhow::Result<()> {
 }
 
 fn note(what: &str) {
-    tell("note", what);
+    eprint_line("note", what);
 }
 
 /// An error with its causes, in one line.

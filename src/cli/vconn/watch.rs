@@ -132,13 +132,13 @@ impl Table {
         }
     }
 
-    /// Keeps an object, and returns it if it looks different from before.
+    /// Keeps an object, and returns it if its summary differs from before.
     fn put(&mut self, entry: Entry) -> Option<Entry> {
-        let looks = |entry: &Entry| {
+        let summary = |entry: &Entry| {
             let ready = entry.ready().map(|ready| (ready.status.clone(), ready.reason.clone()));
             (ready, entry.state(), entry.warnings())
         };
-        let is_new = self.entries.get(&key(&entry)).is_none_or(|before| looks(before) != looks(&entry));
+        let is_new = self.entries.get(&key(&entry)).is_none_or(|before| summary(before) != summary(&entry));
         self.entries.insert(key(&entry), entry.clone());
         is_new.then_some(entry)
     }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_looks_different_is_news() {
+    fn only_another_summary_is_news() {
         let mut table = Table::default();
         let mut take = |kind, event| table.take(kind, Ok(event)).iter().map(Entry::state).collect::<Vec<_>>();
         let (good, sealed) = (connection("a", Some("Connected")), connection("a", Some("Sealed")));

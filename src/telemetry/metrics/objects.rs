@@ -209,21 +209,21 @@ impl Facts {
 // === impl Series ===
 
 impl Series {
-    /// Its value, if it is told of such an object at this level.
-    fn told(&self, facts: &Facts, level: Level, now: i64) -> Option<i64> {
+    /// Its value, if it is reported for such an object at this level.
+    fn reported(&self, facts: &Facts, level: Level, now: i64) -> Option<i64> {
         let value = (self.value)(facts)?;
         let detail = match level {
             Level::Full => true,
             Level::FailuresInDetail => !facts.ready,
             Level::Brief | Level::ReadyOnly => false,
         };
-        let told = match self.rank {
+        let reported = match self.rank {
             Rank::Ready => true,
             Rank::State => level < Level::ReadyOnly,
             Rank::Expiry => detail || (level < Level::ReadyOnly && value - now <= SOON_SECONDS),
             Rank::Detail => detail,
         };
-        told.then_some(value)
+        reported.then_some(value)
     }
 
     /// How many bytes its line has.
@@ -250,19 +250,19 @@ fn write_rows(
     let now = now.as_second();
     let count = |rows: &[(Arc<str>, Facts)], level| -> usize {
         rows.iter()
-            .map(|(_, facts)| all.iter().filter(|it| it.told(facts, level, now).is_some()).count())
+            .map(|(_, facts)| all.iter().filter(|it| it.reported(facts, level, now).is_some()).count())
             .sum()
     };
     let size = |(label, facts): &(Arc<str>, Facts), level| -> usize {
-        let told = all.iter().filter_map(|it| Some((it, it.told(facts, level, now)?)));
-        told.map(|(series, value)| series.bytes(label, facts, value)).sum()
+        let reported = all.iter().filter_map(|it| Some((it, it.reported(facts, level, now)?)));
+        reported.map(|(series, value)| series.bytes(label, facts, value)).sum()
     };
     let everything = count(rows, Level::Full);
     let levels = [Level::Full, Level::FailuresInDetail, Level::Brief];
     let fits = |level: &Level| rows.iter().map(|row| size(row, *level)).sum::<usize>() <= most;
     let level = levels.into_iter().find(fits).unwrap_or(Level::ReadyOnly);
     if level == Level::ReadyOnly {
-        // What is not Ready is told first.
+        // What is not Ready is reported first.
         rows.sort_by_key(|(_, facts)| facts.ready);
         let mut bytes = 0;
         let fitting = rows.iter().take_while(|row| {
@@ -275,7 +275,7 @@ fn write_rows(
     for series in all {
         let mut is_first = true;
         for (label, facts) in rows.iter() {
-            let Some(value) = series.told(facts, level, now) else { continue };
+            let Some(value) = series.reported(facts, level, now) else { continue };
             if std::mem::take(&mut is_first) {
                 series.metric.write_head(text);
             }
@@ -417,19 +417,22 @@ mod tests {
                 let ready = text.lines().filter(|line| line.starts_with("vault_connection_ready{"));
                 assert!(ready.clone().count() > 8_000, "{name}: {}", ready.count());
                 assert!(also.iter().all(|also| text.contains(also)), "{name}");
-                assert!(!text.contains("object_series_omitted 0\n"), "{name}: what is left out is told");
+                assert!(!text.contains("object_series_omitted 0\n"), "{name}: what is left out is reported");
             }
         }
     }
 
     #[test]
-    fn details_of_failures_are_left_out_last_and_what_ends_soon_is_told() {
+    fn details_of_failures_are_left_out_last_and_what_ends_soon_is_reported() {
         let ending =
             Facts { ready: true, certificate: Some(NOW + 60), token: Some(NOW + 60), ..Facts::default() };
         let failing = Facts { ready: false, ..ending };
-        let told = |facts: &Facts, level| {
-            let told = CONNECTION_SERIES.iter().filter(|series| series.told(facts, level, NOW).is_some());
-            told.map(|series| series.metric.name.trim_start_matches("vault_connection_")).collect::<Vec<_>>()
+        let reported = |facts: &Facts, level| {
+            let reported =
+                CONNECTION_SERIES.iter().filter(|series| series.reported(facts, level, NOW).is_some());
+            reported
+                .map(|series| series.metric.name.trim_start_matches("vault_connection_"))
+                .collect::<Vec<_>>()
         };
         let all = ["ready", "token_expiry_timestamp_seconds", "certificate_expiry_timestamp_seconds"];
         let brief = ["ready", "certificate_expiry_timestamp_seconds"];
@@ -441,7 +444,7 @@ mod tests {
             (Level::ReadyOnly, &failing, &["ready"]),
         ];
         for (level, facts, expected) in table {
-            assert_eq!(told(facts, *level), *expected, "{level:?}");
+            assert_eq!(reported(facts, *level), *expected, "{level:?}");
         }
     }
 }
