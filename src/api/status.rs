@@ -213,6 +213,19 @@ pub struct CredentialVersion {
 // === impl State ===
 
 impl State {
+    /// All of them, in the order of a connection's life.
+    pub const ALL: [Self; 9] = [
+        Self::Pending,
+        Self::Connected,
+        Self::Unreachable,
+        Self::Sealed,
+        Self::Rejected,
+        Self::Denied,
+        Self::Misconfigured,
+        Self::Suspended,
+        Self::Unknown,
+    ];
+
     /// The word in `status.state`, and the metrics label.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -8,7 +8,7 @@ use super::schedule::MAX_REQUEST_CHARACTERS;
 use crate::{
     api::{
         REQUESTED_AT,
-        condition::{ConditionType, Truth},
+        condition::{ConditionType, Reason, Truth},
     },
     conditions,
 };
@@ -35,16 +35,41 @@ pub struct Before {
     pub lasted: Duration,
 }
 
+/// A warning that is no change of Ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A request for a check is too long to be answered.
+    RequestTooLong,
+    /// A gateway was deleted while connections named it.
+    DeletedInUse,
+}
+
+/// Whether Ready can have this reason, so that it can be that of an event.
+pub fn is_of_ready(reason: Reason) -> bool {
+    match reason.condition() {
+        ConditionType::Ready => reason != Reason::NotChecked,
+        ConditionType::ReferencesResolved
+        | ConditionType::Reachable
+        | ConditionType::ServerReady
+        | ConditionType::Authenticated
+        | ConditionType::Authorized => reason.truth() != Truth::True,
+        ConditionType::Reconciling
+        | ConditionType::Stalled
+        | ConditionType::CredentialsExpiring
+        | ConditionType::CertificateExpiring => false,
+    }
+}
+
+/// Whether Ready of a connection can have this reason of Ready.
+pub fn is_of_connections(reason: Reason) -> bool {
+    ![Reason::EndpointsHealthy, Reason::EndpointsDegraded].contains(&reason)
+}
+
 /// The event for a request whose value is too long. No check answers it.
 pub fn request_too_long() -> Transition {
-    Transition {
-        warning: true,
-        reason: "RequestTooLong".to_owned(),
-        note: format!(
-            "The value of the annotation {REQUESTED_AT} is longer than {MAX_REQUEST_CHARACTERS} characters, so it is ignored. Write a shorter one, such as the time."
-        ),
-        before: None,
-    }
+    Notice::RequestTooLong.event(format!(
+        "The value of the annotation {REQUESTED_AT} is longer than {MAX_REQUEST_CHARACTERS} characters, so it is ignored. Write a shorter one, such as the time."
+    ))
 }
 
 /// The event that a change of conditions is worth. What works from the start is no news.
@@ -75,6 +100,44 @@ pub fn transition(before: &[Condition], after: &[Condition]) -> Option<Transitio
     }
 }
 
+// === impl Notice ===
+
+impl Notice {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::RequestTooLong, Self::DeletedInUse];
+
+    /// The reason of the event.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestTooLong => "RequestTooLong",
+            Self::DeletedInUse => "DeletedInUse",
+        }
+    }
+
+    /// When it is published, for people.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::RequestTooLong => {
+                "The value of the annotation `appconnections.dev/requestedAt` is too long, so no check answers it."
+            }
+            Self::DeletedInUse => "The gateway was deleted while connections named it.",
+        }
+    }
+
+    /// The kinds of objects that it is about, for people.
+    pub fn kinds(self) -> &'static str {
+        match self {
+            Self::RequestTooLong => "both",
+            Self::DeletedInUse => "VaultGateway",
+        }
+    }
+
+    /// The event.
+    pub fn event(self, note: String) -> Transition {
+        Transition { warning: true, reason: self.as_str().to_owned(), note, before: None }
+    }
+}
+
 /// A duration as kubectl shows ages: its two largest units.
 pub fn shown(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -89,7 +152,6 @@ pub fn shown(duration: Duration) -> String {
 mod tests {
     use super::*;
     use crate::{
-        api::condition::Reason,
         conditions::{Verdict, fold},
         verify::testing::at,
     };

@@ -24,6 +24,31 @@ use crate::{
 /// The steps of a check of a gateway, in their order.
 const STEPS: [ConditionType; 2] = [ConditionType::ReferencesResolved, ConditionType::Reachable];
 
+/// Every reason that Ready of a gateway can have: of what it names, of its endpoints, and of the operator.
+const REASONS: [Reason; 21] = [
+    Reason::EndpointsHealthy,
+    Reason::EndpointsDegraded,
+    Reason::CheckOverdue,
+    Reason::InternalError,
+    Reason::InvalidSpec,
+    Reason::SecretNotFound,
+    Reason::SecretNotLabelled,
+    Reason::ConfigMapNotFound,
+    Reason::KeyNotFound,
+    Reason::EmptyValue,
+    Reason::NotUtf8,
+    Reason::WhitespaceInValue,
+    Reason::CredentialTooLong,
+    Reason::InvalidCertificate,
+    Reason::InvalidKeyPair,
+    Reason::ReadForbidden,
+    Reason::AddressNotAllowed,
+    Reason::OperatorOutOfResources,
+    Reason::GatewayUnreachable,
+    Reason::NotProxy,
+    Reason::GatewayLoginRefused,
+];
+
 /// What a check of a gateway saw.
 #[derive(Clone, Debug)]
 pub struct GatewaySeen {
@@ -51,6 +76,11 @@ impl GatewaySeen {
     pub fn works(&self) -> bool {
         self.endpoints.iter().flatten().any(|endpoint| endpoint.problem.is_none())
     }
+}
+
+/// Whether Ready of a gateway can have this reason.
+pub fn can_have(reason: Reason) -> bool {
+    REASONS.contains(&reason)
 }
 
 /// The status after a check, and how long to wait for the next.
@@ -224,7 +254,15 @@ fn number(count: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{network::faults::TransportFault, verify::testing::at};
+    use crate::{
+        names::ObjectName,
+        network::{
+            address_policy::AddressPolicy,
+            faults::{TlsFault, TransportFault},
+        },
+        references::{anchors::BundleFault, resolve::Problem as P, tls::KeyPairFault},
+        verify::testing::at,
+    };
 
     const INTERVAL: Duration = Duration::from_secs(60);
 
@@ -253,6 +291,60 @@ mod tests {
     fn ready(status: &VaultGatewayStatus) -> (&str, &str) {
         let ready = conditions::find(&status.conditions, ConditionType::Ready).expect("there is a Ready");
         (&ready.status, &ready.reason)
+    }
+
+    /// Each problem of an object that a gateway can name, and each of an endpoint.
+    fn problems() -> (Vec<ReferenceFault>, Vec<EndpointProblem>) {
+        let fault = |object: ObjectName, problem| ReferenceFault {
+            field: "spec.endpoints[0].credentials".to_owned(),
+            source: Some((object, "k".to_owned())),
+            problem,
+        };
+        let of_values = [
+            P::Missing,
+            P::NotLabelled,
+            P::Forbidden,
+            P::NoKey,
+            P::Empty,
+            P::NotUtf8,
+            P::Whitespace,
+            P::TooLong,
+            P::InvalidCertificate(BundleFault::Empty),
+            P::InvalidKeyPair(KeyPairFault::NoKey),
+        ];
+        let mut objects: Vec<_> =
+            of_values.into_iter().map(|problem| fault(ObjectName::secret("s"), problem)).collect();
+        objects.push(fault(ObjectName::config_map("c"), P::Missing));
+        let rules = AddressPolicy::default().rules_for("ns");
+        let refusal = rules.permit_address("", ([127, 0, 0, 1], 80).into()).expect_err("it is protected");
+        let unreachable = |fault| EndpointProblem::Unreachable(Box::new(fault));
+        let endpoints = vec![
+            unreachable(TransportFault::NotAllowed(refusal)),
+            unreachable(TransportFault::NameNotResolved),
+            unreachable(TransportFault::Refused),
+            unreachable(TransportFault::Failed),
+            unreachable(TransportFault::TimedOut),
+            unreachable(TransportFault::OutOfResources),
+            unreachable(TransportFault::Tls(TlsFault::NotTls)),
+            EndpointProblem::LoginRefused,
+            EndpointProblem::LoginSchemes(vec!["Digest"]),
+            EndpointProblem::NotProxy,
+        ];
+        (objects, endpoints)
+    }
+
+    #[test]
+    fn the_reasons_of_a_gateway_are_those_that_its_checks_give() {
+        let (objects, endpoints) = problems();
+        let of = |endpoints| judge(&GatewaySeen { endpoints, versions: Versions::new() })[0].reason;
+        let mut given: Vec<_> = objects.into_iter().map(|fault| of(Err(fault))).collect();
+        given.extend(endpoints.iter().map(|problem| of(Ok(vec![endpoint("a", Some(problem.clone()))]))));
+        given.push(of(Ok(vec![endpoint("a", None)])));
+        given.push(of(Ok(vec![endpoint("a", None), endpoint("b", Some(refused()))])));
+        given.extend([Reason::InvalidSpec, Reason::CheckOverdue, Reason::InternalError]);
+        for reason in Reason::ALL {
+            assert_eq!(can_have(*reason), given.contains(reason), "{}", reason.as_str());
+        }
     }
 
     /// The endpoints, the status and reason of Ready, and which of the two conditions of kstatus is set.

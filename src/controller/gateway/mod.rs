@@ -22,7 +22,7 @@ use crate::{
     names::{ConnectionRef, GatewayName, ObjectName},
     spec::DesiredGateway,
     verify::{
-        events::Transition,
+        events::{Notice, Transition},
         gateway::{self, GatewaySeen},
         report::Circumstances,
     },
@@ -174,7 +174,6 @@ impl Kind for Gateways {
             users.len(),
             names.join(", ")
         );
-        let event = Transition { warning: true, reason: "DeletedInUse".to_owned(), note, before: None };
-        (!users.is_empty()).then_some(event)
+        (!users.is_empty()).then(|| Notice::DeletedInUse.event(note))
     }
 }
