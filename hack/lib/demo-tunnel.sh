@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# A tunnel out of a private network, as docs/network.md describes it, and a gateway and a connection that use it. Sourced
+# A tunnel out of a private network, as docs/howto/ssh-tunnel.md describes it, and a gateway and a connection that use it. Sourced
 # by hack/demo; needs common.sh and servers.sh.
 #
 #   the cluster's side                         the private side

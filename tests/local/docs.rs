@@ -1,4 +1,9 @@
-//! Holds the documentation to the rest of the repository: its links, and the manifests, flags and values that it shows.
+//! Holds the documentation to the rest of the repository: its links here, and in the files below its commands, its examples and
+//! its pictures.
+
+mod commands;
+mod examples;
+mod pictures;
 
 use std::{
     collections::BTreeSet,
@@ -7,11 +12,6 @@ use std::{
 };
 
 use serde_json::Value;
-use vault_connection_operator::{
-    api::{connection::VaultConnectionSpec, gateway::VaultGatewaySpec},
-    cli,
-    spec::{Desired, DesiredGateway},
-};
 
 use crate::support::bed::package;
 
@@ -172,152 +172,20 @@ fn every_alert_has_a_runbook_that_leads_where_its_url_does() {
     }
 }
 
-/// The manifests that a page shows: blocks of YAML, and the here-documents of its commands.
-fn manifests(text: &str) -> Vec<String> {
-    let mut found = blocks(text, "yaml");
-    for script in blocks(text, "sh") {
-        let documents = script.split("<<'EOF'").skip(1);
-        let body = |part: &str| part.split_once('\n')?.1.split_once("\nEOF").map(|(body, _)| body.to_owned());
-        found.extend(documents.filter_map(body));
-    }
-    let documents = found.iter().flat_map(|text| text.split("\n---\n"));
-    documents.filter(|text| text.contains("apiVersion: appconnections.dev/")).map(str::to_owned).collect()
-}
-
 #[test]
-fn every_manifest_of_our_kinds_is_one_that_the_operator_accepts() {
-    let mut seen = 0;
-    for Page { path, text } in pages() {
-        for manifest in manifests(&text) {
-            let value: Value = serde_saphyr::from_str(&manifest)
-                .unwrap_or_else(|error| panic!("{path}: {error}\n{manifest}"));
-            // A page about the status shows only that.
-            let Some(spec) = value.get("spec").cloned() else { continue };
-            let outcome = match value["kind"].as_str() {
-                Some("VaultConnection") => serde_json::from_value::<VaultConnectionSpec>(spec)
-                    .map_err(|error| error.to_string())
-                    .and_then(|spec| Desired::parse(&spec).map(drop).map_err(|error| error.to_string())),
-                Some("VaultGateway") => serde_json::from_value::<VaultGatewaySpec>(spec)
-                    .map_err(|error| error.to_string())
-                    .and_then(|spec| {
-                        DesiredGateway::parse(&spec).map(drop).map_err(|error| error.to_string())
-                    }),
-                other => Err(format!("no kind of ours: {other:?}")),
-            };
-            assert_eq!(outcome, Ok(()), "{path}:\n{manifest}");
-            seen += 1;
-        }
+fn the_readme_and_the_pages_say_the_same_of_the_first_steps_and_of_what_is_supported() {
+    let readme = read("README.md");
+    let pages = [read("docs/quickstart-kind.md"), read("docs/quickstart-cluster.md")].concat();
+    let begin = readme.find("\n## Quickstart on kind").expect("a quickstart");
+    let end = readme.find("\n### Other login methods").expect("what follows");
+    let scripts = blocks(&readme[begin..end], "sh");
+    assert_eq!(scripts.len(), 4);
+    for script in scripts {
+        assert!(blocks(&pages, "sh").contains(&script), "the pages do not have this:\n{script}");
     }
-    assert!(seen > 3, "only {seen} manifests were found");
-}
-
-/// What stands in backticks in the prose of a page.
-fn spans(text: &str) -> Vec<String> {
-    prose(text).split('`').skip(1).step_by(2).map(str::to_owned).collect()
-}
-
-fn flags(command: &clap::Command) -> BTreeSet<String> {
-    let own = command.get_arguments().filter_map(|argument| argument.get_long()).map(str::to_owned);
-    own.chain(command.get_subcommands().flat_map(flags)).collect()
-}
-
-/// Flags of other programs that the prose names by themselves.
-const FOREIGN_FLAGS: [&str; 7] = [
-    "help",
-    "from-literal",
-    "field-selector",
-    "take-ownership",
-    "reuse-values",
-    "reset-then-reuse-values",
-    "store-requeue-interval",
-];
-
-/// What a page says of our programs: flags alone, in its prose, and commands of ours.
-fn commands(text: &str) -> Vec<String> {
-    let is_ours = |text: &str| {
-        ["vault-connection-operator ", "kubectl vconn "].iter().any(|begin| text.starts_with(begin))
+    let table = |text: &str| -> String {
+        let from = text.find("| | Versions | How it is tested |").expect("a table");
+        text[from..].split_once("\n\n").expect("its end").0.to_owned()
     };
-    let script = blocks(text, "sh").join("\n");
-    let lines = script.lines().map(|line| line.trim().split(" # ").next().unwrap_or_default().to_owned());
-    let spans = spans(text).into_iter().filter(|span| span.starts_with("--") || is_ours(span));
-    lines.filter(|line| is_ours(line)).chain(spans).collect()
-}
-
-#[test]
-fn every_flag_that_the_docs_name_exists() {
-    let ours = flags(&cli::command());
-    let mut unknown = BTreeSet::new();
-    for Page { path, text } in
-        pages().into_iter().filter(|page| page.path.starts_with("docs/") || page.path == "README.md")
-    {
-        for command in commands(&text) {
-            let words = command.split_whitespace().filter_map(|word| word.strip_prefix("--"));
-            let names = words.map(|word| word.split(['=', ',']).next().unwrap_or_default().to_owned());
-            for name in names.filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase())) {
-                if !ours.contains(&name) && !FOREIGN_FLAGS.contains(&name.as_str()) {
-                    unknown.insert(format!("{path}: --{name} in {command}"));
-                }
-            }
-        }
-    }
-    assert!(unknown.is_empty(), "{unknown:#?}");
-}
-
-/// Whether the schema of the chart's values has a value.
-fn has_value(schema: &Value, path: &str) -> bool {
-    let mut at = &schema["properties"];
-    let mut owner = schema;
-    for name in path.split('.') {
-        let name = name.split(['[', '\\']).next().unwrap_or_default();
-        let Some(found) = at.get(name) else {
-            // Objects with keys of the user's own.
-            return !owner["additionalProperties"].is_boolean() && owner != schema;
-        };
-        let reference = found["$ref"].as_str().and_then(|path| path.strip_prefix("#/definitions/"));
-        owner = reference.map_or(found, |name| &schema["definitions"][name]);
-        at = &owner["properties"];
-    }
-    true
-}
-
-/// The values of the chart that a page names: what it sets, and what it calls a value of the chart.
-fn values(text: &str) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
-    for line in text.lines() {
-        let mut words = line.split_whitespace();
-        while let Some(word) = words.next() {
-            if matches!(word, "--set" | "--set-string" | "--set-json")
-                && let Some((name, _)) =
-                    words.next().unwrap_or_default().trim_matches(['\'', '"', '`']).split_once('=')
-            {
-                found.push(name.to_owned());
-            }
-        }
-    }
-    let prose = prose(text).replace('\n', " ");
-    for mark in ["chart value `", "chart: `", "chart values `"] {
-        let named = prose.split(mark).skip(1).filter_map(|rest| rest.split('`').next());
-        let keys = named.map(|name| name.split([':', '=']).next().unwrap_or_default());
-        // A path is a file of the chart.
-        found.extend(keys.filter(|key| !key.contains('/')).map(str::to_owned));
-    }
-    found
-}
-
-#[test]
-fn every_value_of_the_chart_that_the_docs_name_exists() {
-    let schema: Value =
-        serde_json::from_str(&read("charts/vault-connection-operator/values.schema.json")).expect("JSON");
-    assert!(has_value(&schema, "metrics.podMonitor.enabled") && !has_value(&schema, "metrics.nothing"));
-    let (mut unknown, mut seen) = (BTreeSet::new(), 0);
-    for Page { path, text } in pages().into_iter().filter(|page| !page.path.starts_with("CHANGELOG")) {
-        for name in values(&text) {
-            seen += 1;
-            if !has_value(&schema, &name) {
-                unknown.insert(format!("{path}: {name}"));
-            }
-        }
-    }
-    assert!(unknown.is_empty(), "{unknown:#?}");
-    assert!(seen > 10, "only {seen} values were found");
+    assert_eq!(table(&readme), table(&read("docs/policies.md")));
 }

@@ -1,4 +1,4 @@
-//! A tunnel out of a private network, by OpenSSH, as docs/network.md describes it.
+//! A tunnel out of a private network, by OpenSSH, as docs/howto/ssh-tunnel.md describes it.
 //!
 //! ```text
 //!   cluster side                                private side
