@@ -27,7 +27,7 @@ use secrecy::zeroize::Zeroizing;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use vault_connection_operator::{
-    check::{CheckState, Checker, Subject, instances::Instances},
+    check::{CheckState, Checker, Outcome, Subject},
     names::{ConnectionRef, ObjectKind, ObjectName},
     network::{
         address_policy::{AddressPolicy, Contact},
@@ -36,7 +36,7 @@ use vault_connection_operator::{
         policy_file::PolicyHandle,
     },
     references::{Lookup, Object, References, Version, gateway::lookup_of_spec, ledger::Ledger},
-    session::{account::Limits, logins::Logins},
+    session::{account::Limits, instances::Instances, logins::Logins},
     spec::Desired,
     telemetry::metrics::Metrics,
 };
@@ -147,7 +147,7 @@ fn desired(role: &AppRole, gateway: Option<&str>) -> Desired {
 /// One check, from nothing to the end of its session.
 async fn check(checker: &Checker<Objects>, name: &str, desired: &Desired) -> Duration {
     let connection = ConnectionRef { namespace: "bench".to_owned(), name: name.to_owned() };
-    let (ledger, mut state, started) = (Mutex::new(Ledger::default()), CheckState::default(), Instant::now());
+    let (ledger, state, started) = (Mutex::new(Ledger::default()), CheckState::default(), Instant::now());
     let subject = Subject {
         connection: &connection,
         desired,
@@ -158,9 +158,10 @@ async fn check(checker: &Checker<Objects>, name: &str, desired: &Desired) -> Dur
         now: Timestamp::now(),
         deadline: None,
     };
-    let seen = checker.check(&subject, &mut state).await.unwrap_or_else(|never| match never {});
+    let seen = checker.check(&subject, &state).await.unwrap_or_else(|never| match never {});
+    let Outcome::Checked(seen) = seen else { panic!("nothing stops") };
     assert_eq!(seen.observation.fault, None, "{name}");
-    let leftovers = seen.leftovers.into_iter().chain(state.abandon()).collect();
-    checker.revoke("bench", leftovers, Instant::now() + Duration::from_secs(2)).await;
+    let due = Instant::now() + Duration::from_secs(2);
+    checker.sessions().revoke("bench", state.session.reset(), due).await;
     started.elapsed()
 }

@@ -44,7 +44,7 @@ use tokio::{
 };
 use vault_connection_operator::{
     api::{condition::ConditionType, connection::VaultConnectionSpec, status::VaultConnectionStatus},
-    check::{CheckState, Checker, Subject, instances::Instances},
+    check::{CheckState, Checker, Outcome, Subject},
     conditions::{self, MAX_MESSAGE_BYTES},
     names::{ConnectionRef, ObjectKind, ObjectName},
     network::{
@@ -54,7 +54,7 @@ use vault_connection_operator::{
         policy_file::PolicyHandle,
     },
     references::{Lookup, Object, References, Version, gateway::lookup_of_spec, ledger::Ledger},
-    session::{account::Limits, logins::Logins},
+    session::{account::Limits, instances::Instances, logins::Logins},
     spec::Desired,
     telemetry::metrics::Metrics,
     verify::report::{self, Circumstances},
@@ -176,9 +176,9 @@ impl World {
         };
         let script = Arc::clone(&self.script);
         let checker = self.runtime.block_on(async move {
-            let (mut state, mut status) = (CheckState::default(), VaultConnectionStatus::default());
+            let (state, mut status) = (CheckState::default(), VaultConnectionStatus::default());
             for second in [0, desired.interval.as_secs()] {
-                status = check(&checker, desired, &mut state, &status, second).await;
+                status = check(&checker, desired, &state, &status, second).await;
                 if std::env::var_os("SHOW_STATUS").is_some() {
                     eprintln!("{}", serde_json::to_string_pretty(&status).expect("a status serializes"));
                 }
@@ -206,7 +206,7 @@ fn around(second: i64) -> Circumstances<'static> {
 async fn check(
     checker: &Checker<Objects>,
     desired: &Desired,
-    state: &mut CheckState,
+    state: &CheckState,
     before: &VaultConnectionStatus,
     second: u64,
 ) -> VaultConnectionStatus {
@@ -225,7 +225,8 @@ async fn check(
     };
     let checked = checker.check(&subject, state).await.unwrap_or_else(|never| match never {});
     let deadline = Instant::now() + desired.timeout;
-    checker.revoke(&connection.namespace, checked.leftovers, deadline).await;
+    checker.sessions().revoke_due(&connection, &state.session, deadline).await;
+    let Outcome::Checked(checked) = checked else { panic!("nothing stops") };
     report::checked(before, &around, desired, &checked.observation).0
 }
 

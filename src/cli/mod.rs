@@ -43,7 +43,7 @@ enum Command {
     Run(RunArgs),
     /// Check VaultConnection manifests without a cluster, and print the status that the cluster would show.
     ///
-    /// Exit code: 0 if every connection is Ready, 1 if one is not, 2 if the input is invalid.
+    /// Exit code: 0 if every connection is Ready, 1 if one is not, 2 if the input is invalid or the check was interrupted.
     Check(CheckArgs),
     /// List, explain, check and change connections of a cluster: the same as `kubectl vconn`.
     Vconn(Box<vconn::Vconn>),

@@ -4,11 +4,11 @@ use std::{env, sync::Arc};
 
 use super::{RunArgs, stop};
 use crate::{
-    check::{Checker, instances::Instances},
+    check::Checker,
     cluster::{Cluster, ClusterError, FIELD_MANAGER},
     controller::{self, Context, Settings, lease::Candidate},
     network::{connect::SystemNames, dial::Dialer, fence::Fence},
-    session::{account::Limits, logins::Logins},
+    session::{account::Limits, instances::Instances, logins::Logins},
     telemetry::{
         logs::{self, chain},
         metrics::Metrics,

@@ -24,8 +24,8 @@ use tokio::{
 
 use super::context::Context;
 use crate::{
-    check::{Leftover, NotRevoked},
     network::faults::TransportFault,
+    session::{lending::TokenToRevoke, sessions::NotRevoked},
     verify::observation::Fault,
 };
 
@@ -54,7 +54,7 @@ pub struct Revoked {
 }
 
 /// A token, and the Kubernetes namespace of its connection.
-type Held = (String, Leftover);
+type Held = (String, TokenToRevoke);
 
 /// Revokes every session of ours, as far as `budget` allows, and logs how many are left.
 pub async fn revoke_all(context: &Context, budget: Duration) -> Revoked {
@@ -79,14 +79,13 @@ pub async fn revoke_all(context: &Context, budget: Duration) -> Revoked {
     all
 }
 
-/// Takes the sessions of all connections. A run that was given up may still hold its state; then there is nothing to take.
+/// Takes the sessions of all connections, whoever holds them.
 fn take_all(context: &Context) -> Vec<Held> {
     let mut tokens = Vec::new();
     for connection in context.connections.names(None) {
         let Some((entry, _)) = context.connections.forget(&connection) else { continue };
-        let Ok(mut state) = entry.state.try_lock() else { continue };
-        let leftovers = state.take().map(|mut state| state.memory.abandon()).unwrap_or_default();
-        tokens.extend(leftovers.into_iter().map(|token| (connection.namespace.clone(), token)));
+        let held = entry.memory().session.reset();
+        tokens.extend(held.into_iter().map(|token| (connection.namespace.clone(), token)));
     }
     tokens
 }
@@ -94,7 +93,7 @@ fn take_all(context: &Context) -> Vec<Held> {
 fn by_instance(tokens: Vec<Held>) -> HashMap<usize, Vec<Held>> {
     let mut groups: HashMap<usize, Vec<Held>> = HashMap::new();
     for token in tokens {
-        groups.entry(token.1.client.way_id()).or_default().push(token);
+        groups.entry(token.1.route.client.way_id()).or_default().push(token);
     }
     for group in groups.values_mut() {
         group.sort_by_key(|(_, token)| Reverse(lifetime(token.ends)));
@@ -120,7 +119,7 @@ async fn revoke(context: &Context, tokens: Vec<Held>, permits: &Semaphore, deadl
                 }
                 let Ok(_permit) = permits.acquire().await else { return };
                 let end = deadline.min(Instant::now() + REVOKE_TIMEOUT);
-                match context.checker.revoke_one(&namespace, token, end).await {
+                match context.checker.sessions().revoke_one(&namespace, token, end).await {
                     Ok(()) => {
                         revoked.fetch_add(1, Ordering::Relaxed);
                         silences.store(0, Ordering::Relaxed);

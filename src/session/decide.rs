@@ -55,10 +55,37 @@ pub enum Decision {
     },
 }
 
+/// What a connection remembers of logins with one basis, as far as the next one depends on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// Why the same is not to be tried again, and until when.
+    pub hold: Option<(Fault, Timestamp)>,
+    /// Whether a person asks for a login, whatever was refused before.
+    pub is_requested: bool,
+    /// Whether a login with another basis was refused or could not be tried since.
+    pub has_changed: bool,
+    /// Whether the last login was accepted.
+    pub is_proven: bool,
+}
+
+// === impl History ===
+
+impl History {
+    /// What a memory has of logins with this basis.
+    pub fn of(memory: &Memory, basis: &Basis, now: Timestamp) -> Self {
+        Self {
+            hold: memory.hold(basis, now),
+            is_requested: memory.is_requested(),
+            has_changed: memory.has_changed(basis),
+            is_proven: memory.is_proven(basis),
+        }
+    }
+}
+
 /// Why a connection may not try its credential, whatever its role has left: it was refused, and nobody asks for another
 /// try.
-pub fn held(memory: &Memory, basis: &Basis, now: Timestamp) -> Option<Decision> {
-    let (fault, until) = memory.hold(basis, now).filter(|_| !memory.is_requested())?;
+pub fn held(history: &History) -> Option<Decision> {
+    let (fault, until) = history.hold.clone().filter(|_| !history.is_requested)?;
     Some(Decision::Hold { fault, until })
 }
 
@@ -67,30 +94,30 @@ pub fn held(memory: &Memory, basis: &Basis, now: Timestamp) -> Option<Decision> 
 ///
 /// `accounts` are those that the login counts in; each must permit it.
 pub fn decide(
-    memory: &Memory,
+    history: &History,
     attempt: &Attempt<'_>,
     accounts: &[&Account],
     rules: &Rules<'_>,
     now: Timestamp,
 ) -> Decision {
-    if let Some(held) = held(memory, attempt.basis, now) {
+    if let Some(held) = held(history) {
         return held;
     }
-    let confidence = confidence(memory, attempt, accounts);
+    let confidence = confidence(history, attempt, accounts);
     let mut decision = Decision::Try;
     for account in accounts {
-        let same = if memory.is_requested() {
+        let same = if history.is_requested {
             Decision::Try
         } else {
             same_credential(account, attempt.credential, (confidence, rules.limits), now)
         };
-        for step in [same, room(account, attempt, (confidence, memory.is_requested()), rules, now)] {
+        for step in [same, room(account, attempt, (confidence, history.is_requested), rules, now)] {
             match step {
                 Decision::Try => {}
                 Decision::Wait => decision = Decision::Wait,
                 Decision::Hold { until, .. } => {
                     // A person who asks again for a credential that was refused is told of that refusal.
-                    let own = memory.hold(attempt.basis, now).map(|(fault, _)| fault);
+                    let own = history.hold.clone().map(|(fault, _)| fault);
                     return Decision::Hold { fault: own.unwrap_or(Fault::BudgetSpent), until };
                 }
             }
@@ -100,11 +127,10 @@ pub fn decide(
 }
 
 /// What is known of a credential before it is tried.
-fn confidence(memory: &Memory, attempt: &Attempt<'_>, accounts: &[&Account]) -> Confidence {
-    if memory.has_changed(attempt.basis) {
+fn confidence(history: &History, attempt: &Attempt<'_>, accounts: &[&Account]) -> Confidence {
+    if history.has_changed {
         Confidence::Changed
-    } else if memory.is_proven(attempt.basis) || accounts.iter().any(|it| it.has_accepted(attempt.credential))
-    {
+    } else if history.is_proven || accounts.iter().any(|it| it.has_accepted(attempt.credential)) {
         Confidence::Proven
     } else {
         Confidence::Unproven
@@ -216,7 +242,13 @@ mod tests {
         let (connection, basis) = (connection(), basis("1"));
         let attempt =
             Attempt { connection: &connection, basis: &basis, credential: RIGHT, answered: Some(at(50)) };
-        decide(memory, &attempt, &[account], &Rules { limits: Limits::default(), restored }, at(100))
+        decide(
+            &History::of(memory, &basis, at(100)),
+            &attempt,
+            &[account],
+            &Rules { limits: Limits::default(), restored },
+            at(100),
+        )
     }
 
     fn hold(until: i64) -> Decision {
@@ -344,7 +376,11 @@ mod tests {
             [(None, Decision::Wait), (Some(at(50)), Decision::Wait), (Some(at(51)), Decision::Try)]
         {
             let attempt = Attempt { connection: &connection, basis: &basis, credential: RIGHT, answered };
-            assert_eq!(decide(&proven(), &attempt, &[&account], &rules, at(100)), expected, "{answered:?}");
+            assert_eq!(
+                decide(&History::of(&proven(), &basis, at(100)), &attempt, &[&account], &rules, at(100)),
+                expected,
+                "{answered:?}"
+            );
         }
     }
 
@@ -415,7 +451,7 @@ mod tests {
         let restored = Restored::default();
         let rules = Rules { limits: Limits::default(), restored: &restored };
         let (free, spent) = (refused(&[]), refused(&[("mine", 2), ("mine", 3)]));
-        assert_eq!(decide(&Memory::default(), &attempt, &[&free, &spent], &rules, at(100)), hold(900));
-        assert_eq!(decide(&Memory::default(), &attempt, &[&free, &spent], &rules, at(900)), Decision::Try);
+        assert_eq!(decide(&History::default(), &attempt, &[&free, &spent], &rules, at(100)), hold(900));
+        assert_eq!(decide(&History::default(), &attempt, &[&free, &spent], &rules, at(900)), Decision::Try);
     }
 }

@@ -14,13 +14,13 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     account::{Account, Answer, Fingerprint, Limits, Refusal},
-    decide::{Attempt, Decision, Rules, decide},
+    decide::{Attempt, Decision, History, Rules, decide},
     restored::RestoredRefusals,
 };
 use crate::{
     names::{ConnectionRef, MountPath, ServerName, VaultNamespace},
     spec::Target,
-    verify::{memory::Memory, observation::Fault},
+    verify::observation::Fault,
 };
 
 /// Accounts that are kept before idle ones are looked for.
@@ -137,7 +137,7 @@ impl Ledger {
     /// Decides on a login. One that may be tried is under way from now on, until [`conclude`](Self::conclude).
     pub fn decide(
         &mut self,
-        memory: &Memory,
+        history: &History,
         attempt: &Attempt<'_>,
         roles: &Roles,
         now: Timestamp,
@@ -147,7 +147,7 @@ impl Ledger {
         let empty = Account::default();
         let accounts: Vec<_> = roles.0.iter().map(|role| self.accounts.get(role).unwrap_or(&empty)).collect();
         let known = Rules { limits: self.limits, restored: &restored };
-        let decision = decide(memory, attempt, &accounts, &known, now);
+        let decision = decide(history, attempt, &accounts, &known, now);
         for role in &roles.0 {
             match &decision {
                 Decision::Try => self.account(role).begin(attempt.credential),
@@ -291,6 +291,7 @@ mod tests {
         session::account::LOCKOUT_WINDOW,
         vault::health::Health,
         verify::{
+            memory::Memory,
             observation::Observation,
             report::{Circumstances, checked},
             session::{Basis, later},
@@ -445,7 +446,12 @@ mod tests {
             let (basis, name) = (tenant.basis(), tenant.name.clone());
             let credential = self.ledger.fingerprint(&format!("{index}-{}", tenant.secret).into());
             let attempt = Attempt { connection: &name, basis: &basis, credential, answered: Some(self.now) };
-            let decision = self.ledger.decide(&tenant.memory, &attempt, &roles, self.now);
+            let decision = self.ledger.decide(
+                &History::of(&tenant.memory, &basis, self.now),
+                &attempt,
+                &roles,
+                self.now,
+            );
             tenant.memory.answer_request();
             match decision {
                 Decision::Try => self.under_way.push((index, roles, basis, credential)),
@@ -551,7 +557,7 @@ mod tests {
         let roles = roles(ledger, namespace, &target, "role");
         let basis = Basis { target, versions: versions("1") };
         let attempt = Attempt { connection: &name, basis: &basis, credential: 99, answered: None };
-        ledger.decide(&Memory::default(), &attempt, &roles, at(1))
+        ledger.decide(&History::default(), &attempt, &roles, at(1))
     }
 
     #[test]
@@ -618,7 +624,7 @@ mod tests {
             let (name, roles) = (connection("d", 99), roles(&ledger, "d", &desired.target, role_id));
             let basis = Basis { target: desired.target.clone(), versions: versions("1") };
             let attempt = Attempt { connection: &name, basis: &basis, credential: 99, answered: None };
-            ledger.decide(&Memory::default(), &attempt, &roles, at(2))
+            ledger.decide(&History::default(), &attempt, &roles, at(2))
         };
         assert!(matches!(decide_for("role"), Decision::Hold { .. }));
         assert_eq!(decide_for("another role"), Decision::Try);

@@ -16,16 +16,15 @@ use tokio::{
 
 use super::{
     account::{Fingerprint, Limits},
-    decide::{Attempt, Decision},
+    decide::{Attempt, Decision, History},
     ledger::{Ledger, LoginOutcome, Roles},
     pace::{Bounds, Pace, Sign},
 };
 use crate::{
     api::status::VaultConnectionStatus,
-    auth::LoginFault,
     names::{ConnectionRef, InstanceUrl, MountPath},
     spec::Target,
-    verify::{memory::Memory, observation::Fault},
+    verify::observation::Fault,
 };
 
 /// How long a login waits for the first lists. A namespace that cannot be listed must not stop the others.
@@ -49,8 +48,8 @@ pub struct Logins {
 pub struct LoginPermit<'a> {
     logins: &'a Logins,
     /// The roles that it counts for; none if Vault never counts logins of its method.
-    roles: Option<&'a Roles>,
-    connection: &'a ConnectionRef,
+    roles: Option<Roles>,
+    connection: ConnectionRef,
     credential: Fingerprint,
     is_concluded: bool,
 }
@@ -130,21 +129,22 @@ impl Logins {
     }
 
     /// Waits for the right to log in. Without roles, Vault does not count the login, and only its moment is waited for.
-    pub async fn permit<'a>(
-        &'a self,
-        memory: &Memory,
-        attempt: &Attempt<'a>,
-        roles: Option<&'a Roles>,
+    pub async fn permit(
+        &self,
+        history: &History,
+        attempt: &Attempt<'_>,
+        roles: Option<&Roles>,
         now: Timestamp,
         deadline: Instant,
-    ) -> Result<LoginPermit<'a>, NoPermit> {
+    ) -> Result<LoginPermit<'_>, NoPermit> {
         if let Some(roles) = roles {
-            self.decided(memory, attempt, roles, (now, deadline)).await?;
+            self.decided(history, attempt, roles, (now, deadline)).await?;
         }
-        let (connection, credential) = (attempt.connection, attempt.credential);
-        let permit = LoginPermit { logins: self, roles, connection, credential, is_concluded: false };
+        let (connection, credential) = (attempt.connection.clone(), attempt.credential);
+        let permit =
+            LoginPermit { logins: self, roles: roles.cloned(), connection, credential, is_concluded: false };
         let Some(slot) = self.slot(&attempt.basis.target, deadline) else {
-            permit.not_counted(now);
+            permit.conclude(&LoginOutcome::NotCounted, now);
             return Err(NoPermit::TimedOut);
         };
         sleep_until(slot).await;
@@ -154,7 +154,7 @@ impl Logins {
     /// Waits until the login may be tried, and is under way.
     async fn decided(
         &self,
-        memory: &Memory,
+        history: &History,
         attempt: &Attempt<'_>,
         roles: &Roles,
         (now, deadline): (Timestamp, Instant),
@@ -164,7 +164,7 @@ impl Logins {
             news.as_mut().enable();
             let patience = match self.lists_to_come() {
                 Some(end) => end.min(deadline),
-                None => match lock(&self.ledger).decide(memory, attempt, roles, now) {
+                None => match lock(&self.ledger).decide(history, attempt, roles, now) {
                     Decision::Try => return Ok(()),
                     Decision::Hold { fault, until } => return Err(NoPermit::Held { fault, until }),
                     Decision::Wait => deadline,
@@ -206,35 +206,15 @@ impl Logins {
 // === impl LoginPermit ===
 
 impl LoginPermit<'_> {
-    /// Whether Vault counts the login when it refuses it.
-    pub fn counts(&self) -> bool {
-        self.roles.is_some()
-    }
-
-    /// Vault accepted the login. Returns the connections that may try again because of it.
-    pub fn accepted(self, now: Timestamp) -> Vec<ConnectionRef> {
-        self.conclude(&LoginOutcome::Accepted, now)
-    }
-
-    /// Vault refused the login.
-    pub fn refused(self, fault: &LoginFault, now: Timestamp) {
-        let is_counted = fault.counts_for_the_lockout();
-        self.conclude(if is_counted { &LoginOutcome::Refused } else { &LoginOutcome::Denied }, now);
-    }
-
-    /// Vault answered in a way that it does not count.
-    pub fn not_counted(self, now: Timestamp) {
-        self.conclude(&LoginOutcome::NotCounted, now);
-    }
-
-    fn conclude(mut self, outcome: &LoginOutcome, now: Timestamp) -> Vec<ConnectionRef> {
+    /// Notes what became of the login. Returns the connections that may try again because of it.
+    pub fn conclude(mut self, outcome: &LoginOutcome, now: Timestamp) -> Vec<ConnectionRef> {
         self.is_concluded = true;
         self.settle(outcome, now)
     }
 
     fn settle(&self, outcome: &LoginOutcome, now: Timestamp) -> Vec<ConnectionRef> {
-        let Some(roles) = self.roles else { return Vec::new() };
-        let login = (self.connection, self.credential);
+        let Some(roles) = &self.roles else { return Vec::new() };
+        let login = (&self.connection, self.credential);
         let free = lock(&self.logins.ledger).conclude(login, roles, outcome, now);
         self.logins.news.notify_waiters();
         free
@@ -293,7 +273,7 @@ mod tests {
                 answered: Some(Timestamp::now()),
             };
             let deadline = Instant::now() + patience;
-            self.logins.permit(&Memory::default(), &attempt, Some(&self.roles), at(0), deadline).await
+            self.logins.permit(&History::default(), &attempt, Some(&self.roles), at(0), deadline).await
         }
 
         async fn soon(&self, credential: Fingerprint) -> Result<LoginPermit<'_>, NoPermit> {
@@ -307,9 +287,10 @@ mod tests {
         let (first, second) =
             (scene.soon(1).await.expect("a permit"), scene.soon(2).await.expect("a permit"));
         assert_eq!(scene.soon(3).await.err(), Some(NoPermit::TimedOut), "both may be refused");
-        first.not_counted(at(0));
-        let (third, _) = tokio::join!(scene.soon(3), async { second.accepted(at(0)) });
-        third.expect("a permit").not_counted(at(0));
+        first.conclude(&LoginOutcome::NotCounted, at(0));
+        let (third, _) =
+            tokio::join!(scene.soon(3), async { second.conclude(&LoginOutcome::Accepted, at(0)) });
+        third.expect("a permit").conclude(&LoginOutcome::NotCounted, at(0));
     }
 
     #[tokio::test(start_paused = true)]
@@ -327,13 +308,13 @@ mod tests {
         let scene = scene(10);
         let start = Instant::now();
         for _ in 0..11 {
-            scene.soon(1).await.expect("a permit").accepted(at(0));
+            scene.soon(1).await.expect("a permit").conclude(&LoginOutcome::Accepted, at(0));
         }
         assert_eq!(start.elapsed().as_millis() / 100, 10);
         for _ in 0..100 {
             assert_eq!(scene.permit(1, Duration::ZERO).await.err(), Some(NoPermit::TimedOut));
         }
-        scene.soon(1).await.expect("a permit").accepted(at(0));
+        scene.soon(1).await.expect("a permit").conclude(&LoginOutcome::Accepted, at(0));
         assert_eq!(start.elapsed().as_millis() / 100, 11);
     }
 

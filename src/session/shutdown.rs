@@ -8,7 +8,7 @@
 //!
 //! A run whose object is gone stops in the same way, and sooner: of its credential nothing may be left a second later.
 //!
-//! Outside of a run, as in `check`, nothing ever stops.
+//! A `check` from the command line is one run, which an interrupt stops. Outside of a run nothing ever stops.
 
 use std::{
     future::{Future, pending},
@@ -87,7 +87,7 @@ impl Run {
     }
 }
 
-/// Whether the operator stops: what this run saw since may come from that.
+/// Whether this run is to stop.
 pub fn is_stopping() -> bool {
     RUN.try_with(|run| run.stopping.is_cancelled()).unwrap_or_default()
 }

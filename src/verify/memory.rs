@@ -38,8 +38,6 @@ pub(super) const CHECKS_BETWEEN_HEALTH: u32 = 10;
 /// has a place of its own, and what is the same is shared.
 #[derive(Debug, Default)]
 pub struct Memory {
-    /// The token that is kept.
-    pub session: Option<Session>,
     /// What the checks amount to.
     pub stability: Stability,
     /// What the instance told of itself. None when it must be asked again.
@@ -120,14 +118,19 @@ impl Memory {
     }
 
     /// Whether the objects must be read: at first, after a change, and for every login.
-    pub fn needs_reading(&self, desired: &Desired, stale: bool, now: Timestamp) -> bool {
-        stale || self.read.is_none() || self.plan(desired, now) == Plan::LogIn
+    pub fn needs_reading(
+        &self,
+        kept: Option<&Session>,
+        desired: &Desired,
+        stale: bool,
+        now: Timestamp,
+    ) -> bool {
+        stale || self.read.is_none() || self.plan(kept, desired, now) == Plan::LogIn
     }
 
     /// What to do with the kept session. It serves only the credential that was last read.
-    pub fn plan(&self, desired: &Desired, now: Timestamp) -> Plan {
-        let Some(session) = self.session.as_ref().filter(|it| self.is_current(&desired.target, &it.basis))
-        else {
+    pub fn plan(&self, kept: Option<&Session>, desired: &Desired, now: Timestamp) -> Plan {
+        let Some(session) = kept.filter(|it| self.is_current(&desired.target, &it.basis)) else {
             return Plan::LogIn;
         };
         let is_proof_due = session.owner == Owner::Operator
@@ -137,13 +140,13 @@ impl Memory {
 
     /// Whether the kept session may serve although its login was to be proved anew: nobody asks for that, and it was proved
     /// not long ago.
-    pub fn may_put_off_proof(&self, desired: &Desired, now: Timestamp) -> bool {
+    pub fn may_put_off_proof(&self, kept: Option<&Session>, desired: &Desired, now: Timestamp) -> bool {
         let serves = |session: &Session| {
             self.is_current(&desired.target, &session.basis)
                 && matches!(session.plan(now), Plan::Reuse | Plan::Renew)
         };
         let end = self.proof_end(desired.login_interval * 2);
-        !self.requested && self.session.as_ref().is_some_and(serves) && end.is_some_and(|end| now < end)
+        !self.requested && kept.is_some_and(serves) && end.is_some_and(|end| now < end)
     }
 
     /// When a login that was accepted is that long ago.
@@ -152,7 +155,7 @@ impl Memory {
     }
 
     /// Whether something was made from the credential that was last read.
-    fn is_current(&self, target: &Target, basis: &Basis) -> bool {
+    pub fn is_current(&self, target: &Target, basis: &Basis) -> bool {
         self.read.as_ref().is_some_and(|read| basis.is_of(target, read))
     }
 
@@ -285,6 +288,15 @@ impl Memory {
         Some((hold.fault.clone(), hold.until))
     }
 
+    /// Notes how a check ended that rests on the credential that was last read.
+    pub fn conclude(&mut self, target: &Target, fault: Option<&Fault>) {
+        self.answer_request();
+        match fault {
+            Some(_) => self.forget_health(),
+            None => self.has_passed(target),
+        }
+    }
+
     /// Lets a login be tried again, because a person asks for it.
     pub fn request(&mut self) {
         self.requested = true;
@@ -406,17 +418,20 @@ mod tests {
     #[test]
     fn a_session_serves_the_target_and_the_objects_that_it_was_made_from() {
         let desired = app_role();
-        let mut memory =
-            Memory { session: Some(session("1")), accepted_at: Some(at(0)), ..Memory::default() };
-        assert!(memory.needs_reading(&desired, false, at(1)), "at first nothing is known of the objects");
+        let kept = session("1");
+        let mut memory = Memory { accepted_at: Some(at(0)), ..Memory::default() };
+        assert!(
+            memory.needs_reading(Some(&kept), &desired, false, at(1)),
+            "at first nothing is known of the objects"
+        );
         memory.has_read(of_version("1"));
-        assert!(!memory.needs_reading(&desired, false, at(1)));
-        assert!(memory.needs_reading(&desired, true, at(1)));
-        assert!(memory.needs_reading(&token(), false, at(1)));
-        assert_eq!(memory.plan(&desired, at(1)), Plan::Reuse);
+        assert!(!memory.needs_reading(Some(&kept), &desired, false, at(1)));
+        assert!(memory.needs_reading(Some(&kept), &desired, true, at(1)));
+        assert!(memory.needs_reading(Some(&kept), &token(), false, at(1)));
+        assert_eq!(memory.plan(Some(&kept), &desired, at(1)), Plan::Reuse);
         let mut plan_with = |versions: Versions| {
             memory.has_read(versions);
-            memory.plan(&desired, at(1))
+            memory.plan(Some(&kept), &desired, at(1))
         };
         let mut with_gateway = of_version("1");
         with_gateway.insert(ObjectName::gateway("private"), None);
@@ -428,7 +443,7 @@ mod tests {
         assert_eq!(plan_with(Versions::new()), Plan::LogIn);
         assert_eq!(plan_with(of_version("2")), Plan::LogIn);
         assert_eq!(
-            memory.plan(&desired, at(1)),
+            memory.plan(Some(&kept), &desired, at(1)),
             Plan::LogIn,
             "until the credential that was read has worked"
         );
@@ -470,20 +485,22 @@ mod tests {
     #[test]
     fn a_login_is_proved_anew_after_its_interval_and_when_a_person_asks() {
         let desired = app_role();
-        let mut memory = Memory { session: Some(session("1")), ..Memory::default() };
+        let kept = session("1");
+        let mut memory = Memory::default();
         memory.has_read(of_version("1"));
         memory.accepted(basis("1"), at(0));
         let hour = 3600;
-        assert_eq!(memory.plan(&desired, at(hour - 1)), Plan::Reuse);
-        assert_eq!(memory.plan(&desired, at(hour)), Plan::LogIn);
+        assert_eq!(memory.plan(Some(&kept), &desired, at(hour - 1)), Plan::Reuse);
+        assert_eq!(memory.plan(Some(&kept), &desired, at(hour)), Plan::LogIn);
         assert!(
-            memory.may_put_off_proof(&desired, at(hour)) && !memory.may_put_off_proof(&desired, at(2 * hour))
+            memory.may_put_off_proof(Some(&kept), &desired, at(hour))
+                && !memory.may_put_off_proof(Some(&kept), &desired, at(2 * hour))
         );
         memory.request();
-        assert_eq!(memory.plan(&desired, at(1)), Plan::LogIn);
-        assert!(!memory.may_put_off_proof(&desired, at(1)), "somebody waits for the answer");
+        assert_eq!(memory.plan(Some(&kept), &desired, at(1)), Plan::LogIn);
+        assert!(!memory.may_put_off_proof(Some(&kept), &desired, at(1)), "somebody waits for the answer");
         memory.answer_request();
-        assert_eq!(memory.plan(&desired, at(1)), Plan::Reuse);
+        assert_eq!(memory.plan(Some(&kept), &desired, at(1)), Plan::Reuse);
     }
 
     #[test]

@@ -30,7 +30,7 @@ const MAX_READY_INTERVALS: u32 = 2;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The least time that a check is worth beginning with: a handshake, and an answer of a server that is not well.
-pub const SHORTEST_LOOK: Duration = Duration::from_secs(1);
+pub const MIN_CHECK_TIME: Duration = Duration::from_secs(1);
 
 /// How late a check may begin after its planned time: what it waits in the queue of a busy operator.
 const MAX_QUEUE_DELAY: Duration = Duration::from_secs(1);
@@ -122,7 +122,7 @@ impl Stability {
     /// nothing to keep: nobody knows of a check that passed, or it is too late for a check.
     pub fn time_left(&self, interval: Duration, now: Timestamp) -> Option<Duration> {
         let left = self.end(interval, now)?.duration_since(now);
-        Duration::try_from(left).ok().filter(|left| *left >= SHORTEST_LOOK)
+        Duration::try_from(left).ok().filter(|left| *left >= MIN_CHECK_TIME)
     }
 
     /// Whether a Ready that this process has seen earned can no longer be earned anew before its end.
@@ -157,7 +157,7 @@ impl FailureStreak {
         let asked = retry_after.unwrap_or_default();
         let is_uncertain =
             self.checks < FAILURE_THRESHOLD || between(self.since, timing.ended) < GRACE_PERIOD;
-        let latest = left.saturating_sub(SHORTEST_LOOK + MAX_QUEUE_DELAY);
+        let latest = left.saturating_sub(MIN_CHECK_TIME + MAX_QUEUE_DELAY);
         let earliest = MIN_RECHECK_INTERVAL.max(asked);
         let wait =
             RECHECK_INTERVAL.saturating_sub(between(timing.began, timing.ended)).min(latest).max(earliest);

@@ -23,7 +23,7 @@ use k8s_openapi::jiff::Timestamp;
 use secrecy::zeroize::Zeroizing;
 use tokio::{net::TcpListener, time::Instant};
 use vault_connection_operator::{
-    check::{CheckState, Checker, Subject, instances::Instances},
+    check::{CheckState, Checker, Outcome, Subject},
     names::{ConnectionRef, ObjectName},
     network::{
         address_policy::{AddressPolicy, Contact, Protected, Rule},
@@ -33,7 +33,7 @@ use vault_connection_operator::{
         policy_file::PolicyHandle,
     },
     references::{Lookup, Object, References, Version, ledger::Ledger},
-    session::{account::Limits, logins::Logins},
+    session::{account::Limits, instances::Instances, logins::Logins},
     spec::Desired,
     telemetry::metrics::Metrics,
     verify::observation::Fault,
@@ -163,9 +163,11 @@ impl Bench {
             deadline: None,
             now: Timestamp::now(),
         };
-        let checked = self.checker.check(&subject, &mut self.kept).await;
+        let checked = self.checker.check(&subject, &self.kept).await;
         let checked = checked.unwrap_or_else(|never| match never {});
-        self.checker.revoke("ns", checked.leftovers, Instant::now() + Duration::from_secs(2)).await;
+        let due = Instant::now() + Duration::from_secs(2);
+        self.checker.sessions().revoke_due(&connection, &self.kept.session, due).await;
+        let Outcome::Checked(checked) = checked else { panic!("nothing stops") };
         checked.observation.fault
     }
 }
@@ -208,9 +210,9 @@ async fn a_session_that_is_kept_is_not_sent_to_where_its_name_was_rebound() {
     bench.names.answer([EVIL[0]]);
     assert_refused(bench.check().await.as_ref());
     // Not even to end it.
-    let leftovers = bench.kept.abandon();
-    assert_eq!(leftovers.len(), 1);
-    bench.checker.revoke("ns", leftovers, Instant::now() + Duration::from_secs(2)).await;
+    let tokens = bench.kept.session.reset();
+    assert_eq!(tokens.len(), 1);
+    bench.checker.sessions().revoke("ns", tokens, Instant::now() + Duration::from_secs(2)).await;
     assert_eq!(vault.sessions(), 1);
     assert_eq!(forbidden.connections(), 0);
 }

@@ -2,25 +2,39 @@
 
 use std::{
     io::Write as _,
-    process::{Command, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
 use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
 
-use crate::table;
+use crate::{
+    support::{
+        bed::signal,
+        check::{connection, documents, secret, text},
+        fakes::vault::{Ask, FakeVault, Misdeed, ROLE_ID, SECRET_ID},
+        wait::{PATIENCE, eventually},
+    },
+    table,
+};
 
-/// Everything that `check` has against a manifest: one that it takes leads to a status, and to no request.
-fn refusals(manifest: &Value) -> Vec<String> {
+/// Starts `check` with what it reads.
+fn start(arguments: &[&str], input: &str) -> Child {
     let mut check = Command::new(env!("CARGO_BIN_EXE_vault-connection-operator"))
-        .args(["check", "--no-state-file", "--allow-address", "192.0.2.1", "-f", "-"])
+        .args(["check", "--no-state-file", "-f", "-"])
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("it starts");
-    let mut input = check.stdin.take().expect("it has an input");
-    input.write_all(manifest.to_string().as_bytes()).expect("it reads");
-    drop(input);
+    check.stdin.take().expect("it has an input").write_all(input.as_bytes()).expect("it reads");
+    check
+}
+
+/// Everything that `check` has against a manifest: one that it takes leads to a status, and to no request.
+fn refusals(manifest: &Value) -> Vec<String> {
+    let check = start(&["--allow-address", "192.0.2.1"], &manifest.to_string());
     let output = check.wait_with_output().expect("it ends");
     let said = String::from_utf8(output.stderr).expect("text");
     // The table has gateways alone, wrapped secret ids, which only the operator opens, and
@@ -67,4 +81,28 @@ fn a_field_that_does_not_exist_is_named_by_its_path() {
     for path in ["spec.tls.caBundel", "spec.check.intervall", "spec.auth.appRole.secretID"] {
         assert!(said.contains(path), "{path} is not in {said:?}");
     }
+}
+
+/// Whatever it waits for, the login that it has made does not outlive it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_ends_a_check_and_its_login() {
+    let vault = FakeVault::new().await;
+    vault.misbehave(Ask::LookupSelf, Misdeed::Silence);
+    let key = |key: &str| json!({"secretRef": {"name": "pair", "key": key}});
+    let spec = json!({
+        "instanceUrl": vault.url, "check": {"timeout": "60s", "interval": "2m"},
+        "auth": {"appRole": {"roleId": key("roleId"), "secretId": key("secretId")}},
+    });
+    let manifests =
+        documents(&[connection("a", &spec), secret("pair", &[("roleId", ROLE_ID), ("secretId", SECRET_ID)])]);
+    let check = start(&["--allow-address", "127.0.0.1", "--allow-plain-http"], &manifests);
+    let asks = async || (vault.asked(Ask::LookupSelf) == 1).then_some(());
+    eventually("it uses its login", PATIENCE, asks).await;
+    signal(check.id(), "INT");
+    let ended = spawn_blocking(move || check.wait_with_output()).await.expect("it does not panic");
+    let Output { status, stdout, stderr } = ended.expect("it ends");
+    assert_eq!(status.code(), Some(2), "{}", text(&stderr));
+    assert_eq!(text(&stderr).trim(), "error: interrupted before every connection was checked");
+    assert!(stdout.is_empty(), "{}", text(&stdout));
+    assert_eq!((vault.asked(Ask::RevokeSelf), vault.sessions()), (1, 0));
 }

@@ -1,12 +1,12 @@
 //! The decision core as a whole, over random histories of a Vault, of Secrets and of operators that start anew.
 //!
 //! ```text
-//!   belief: overdue? ─▶ schedule::due ─▶ (weather, Memory, Ledger) ─▶ belief: weigh ─▶ report::checked ─▶ schedule::wait
-//!          ▲                                                                                                  │
-//!          └──────────────────────────────────────────── time ◄───────────────────────────────────────────────┘
+//!   stability: overdue? ─▶ schedule::due ─▶ session::course ─▶ stability: weigh ─▶ report::checked ─▶ schedule::wait
+//!          ▲                                    ▲ weather, Ledger                                           │
+//!          └──────────────────────────────────────── time ◄─────────────────────────────────────────────────┘
 //! ```
 //!
-//! The order of the steps is that of `controller::connection`; what Vault would answer is made up here.
+//! The order of what leads to a login is that of the operator: both drive `session::course`. What Vault would answer is made up here.
 
 mod connection;
 
@@ -20,10 +20,12 @@ use vault_connection_operator::{
     auth::LoginFault,
     names::{ConnectionRef, MountPath},
     network::faults::TransportFault,
+    references::Versions,
     session::{
         account::Limits,
-        decide::{Attempt, Decision},
-        ledger::{Ledger, LoginOutcome, Roles},
+        course::{Answered, Around, Course, CredentialKind, Effect, Event as Step},
+        decide::{Attempt, Decision, History},
+        ledger::{Ledger, Roles},
     },
     spec::Desired,
     vault::answer::ServerFault,
@@ -31,7 +33,7 @@ use vault_connection_operator::{
         memory::{LOCKOUT_WINDOW, Memory},
         observation::{Fault, Observation},
         schedule::Cause,
-        session::{Basis, later},
+        session::{Basis, Owner, later},
     },
 };
 
@@ -269,71 +271,115 @@ impl Model {
         self.connections[index].weigh(&observation, (began, self.now), is_first, jitter)
     }
 
-    /// What a check sees, and how long that takes.
+    /// What a check sees, and how long that takes: the real course of it, with made-up answers.
     fn observe(&mut self, index: usize, timeout: Duration) -> Result<(Observation, Duration), TestCaseError> {
-        let failed = |fault| Observation { fault: Some(fault), ..Observation::default() };
-        let late = (failed(TransportFault::TimedOut.into()), timeout);
-        Ok(match self.weather {
-            Weather::Fine => (self.log_in(index)?, Duration::ZERO),
-            Weather::Slow(seconds) if Duration::from_secs(seconds) < timeout => {
-                (self.log_in(index)?, Duration::from_secs(seconds))
-            }
-            Weather::Slow(_) | Weather::Silent => late,
-            Weather::Refuses => (failed(TransportFault::Refused.into()), Duration::ZERO),
-            Weather::Sealed => (failed(ServerFault::Sealed.into()), Duration::ZERO),
-            Weather::Limited(seconds) => {
-                let retry_after = seconds.map(Duration::from_secs);
-                (failed(ServerFault::RateLimited { retry_after }.into()), Duration::ZERO)
-            }
-        })
-    }
-
-    /// A login, as the ledger decides on it, and as Vault counts it.
-    fn log_in(&mut self, index: usize) -> Result<Observation, TestCaseError> {
-        let Self { connections, ledger, refused, now, .. } = self;
-        let (now, name) = (*now, name(index));
-        let connection = &mut connections[index];
-        let versions = versions(&connection.secret.to_string());
-        let memory = &mut connection.memory;
-        let basis = Basis { target: connection.desired.target.clone(), versions: versions.clone() };
-        let (roles, credential) = names(ledger, &basis, connection.secret, index);
-        memory.has_role(roles.address().tag());
-        ledger.recall(&name, &roles, memory.hold(&basis, now).map(|_| credential));
+        let (mut course, mut took) = (Course::default(), Duration::ZERO);
+        let mut event = Step::Begin { is_stale: true };
+        let fault = loop {
+            let Connection { desired, memory, .. } = &mut self.connections[index];
+            let around = Around { desired, kept: None, new: None, now: self.now };
+            event = match course.step(memory, &around, event) {
+                Effect::Read => Step::HasRead(self.versions(index)),
+                Effect::Reach => {
+                    let answer;
+                    (answer, took) = self.reach(timeout);
+                    answer
+                }
+                Effect::Credential => {
+                    Step::Credential { basis: self.basis(index), kind: CredentialKind::LogIn }
+                }
+                Effect::Recall => self.recall(index),
+                Effect::Permit => self.permit(index),
+                Effect::LogIn => Step::Answered(self.log_in(index)?),
+                Effect::Prove => {
+                    let basis = self.basis(index);
+                    Step::Examined { owner: Owner::Operator, basis, outcome: Ok(()) }
+                }
+                Effect::GiveBack(_) => Step::GivenBack,
+                Effect::End(fault) => break fault,
+                Effect::Use(_) | Effect::Share | Effect::Take => unreachable!("no session is kept"),
+            };
+        };
+        let target = self.connections[index].desired.target.clone();
+        let memory = &mut self.connections[index].memory;
+        memory.conclude(&target, fault.as_ref());
         let seen = Observation {
-            versions: versions.clone(),
+            fault,
+            versions: memory.versions(),
             refused_role: memory.role_tag().cloned(),
+            no_login_before: course.no_login_before,
             ..Observation::default()
         };
-        let held =
-            |fault, until| Observation { fault: Some(fault), no_login_before: Some(until), ..seen.clone() };
+        Ok((seen, took))
+    }
+
+    /// Whether the instance serves, and how long that takes.
+    fn reach(&self, timeout: Duration) -> (Step, Duration) {
+        let failed = |fault: Fault| (Step::Failed(fault), Duration::ZERO);
+        match self.weather {
+            Weather::Fine => (Step::Serves, Duration::ZERO),
+            Weather::Slow(seconds) if Duration::from_secs(seconds) < timeout => {
+                (Step::Serves, Duration::from_secs(seconds))
+            }
+            Weather::Slow(_) | Weather::Silent => (Step::Failed(TransportFault::TimedOut.into()), timeout),
+            Weather::Refuses => failed(TransportFault::Refused.into()),
+            Weather::Sealed => failed(ServerFault::Sealed.into()),
+            Weather::Limited(seconds) => {
+                failed(ServerFault::RateLimited { retry_after: seconds.map(Duration::from_secs) }.into())
+            }
+        }
+    }
+
+    fn versions(&self, index: usize) -> Versions {
+        versions(&self.connections[index].secret.to_string())
+    }
+
+    fn basis(&self, index: usize) -> Basis {
+        Basis { target: self.connections[index].desired.target.clone(), versions: self.versions(index) }
+    }
+
+    fn recall(&mut self, index: usize) -> Step {
+        let basis = self.basis(index);
+        let connection = &mut self.connections[index];
+        let (roles, credential) = names(&self.ledger, &basis, connection.secret, index);
+        connection.memory.has_role(roles.address().tag());
+        let is_same = connection.memory.hold(&basis, self.now).is_some();
+        self.ledger.recall(&name(index), &roles, is_same.then_some(credential));
+        Step::Recalled { is_counted: true }
+    }
+
+    fn permit(&mut self, index: usize) -> Step {
+        let (basis, now, name) = (self.basis(index), self.now, name(index));
+        let connection = &self.connections[index];
+        let (roles, credential) = names(&self.ledger, &basis, connection.secret, index);
         let attempt = Attempt { connection: &name, basis: &basis, credential, answered: Some(now) };
-        match ledger.decide(memory, &attempt, &roles, now) {
-            Decision::Try => {}
-            Decision::Wait => return Ok(Observation { fault: Some(Fault::LoginQueued), ..seen }),
-            Decision::Hold { fault, until } => {
-                memory.not_tried(basis);
-                return Ok(held(fault, until));
-            }
+        let history = History::of(&connection.memory, &basis, now);
+        match self.ledger.decide(&history, &attempt, &roles, now) {
+            Decision::Try => Step::Permitted,
+            Decision::Wait => Step::Queued,
+            Decision::Hold { fault, until } => Step::Held { fault, until },
         }
-        refused.retain(|time| now < later(*time, LOCKOUT_WINDOW));
-        memory.has_read(versions);
-        if connection.is_right {
-            let free = ledger.conclude((&name, credential), &roles, &LoginOutcome::Accepted, now);
+    }
+
+    /// A login, as Vault counts it.
+    fn log_in(&mut self, index: usize) -> Result<Answered, TestCaseError> {
+        let basis = self.basis(index);
+        let Self { connections, ledger, refused, now, .. } = self;
+        let (roles, credential) = names(ledger, &basis, connections[index].secret, index);
+        refused.retain(|time| *now < later(*time, LOCKOUT_WINDOW));
+        let answered = if connections[index].is_right {
             refused.clear();
-            memory.accepted(basis.clone(), now);
-            memory.has_passed(&basis.target);
-            for other in free {
-                let index: usize = other.name.parse().expect("it was made from a number");
-                connections[index].is_stale = true;
-            }
-            return Ok(seen);
+            Answered::Accepted
+        } else {
+            refused.push(*now);
+            prop_assert!(refused.len() < LOCKS, "the role is locked: {refused:?}");
+            Answered::Refused(LoginFault::InvalidCredentials)
+        };
+        for other in ledger.conclude((&name(index), credential), &roles, &answered.outcome(), *now) {
+            let index: usize = other.name.parse().expect("it was made from a number");
+            connections[index].is_stale = true;
         }
-        let fault = LoginFault::InvalidCredentials;
-        ledger.conclude((&name, credential), &roles, &LoginOutcome::Refused, now);
-        refused.push(now);
-        prop_assert!(refused.len() < LOCKS, "the role is locked: {refused:?}");
-        let until = memory.refused(basis, fault.clone(), now);
-        Ok(held(fault.into(), until))
+        Ok(answered)
     }
 }
 

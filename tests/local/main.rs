@@ -11,6 +11,7 @@ mod manifests;
 mod monitoring;
 mod reconcile;
 mod recorded;
+mod sessions;
 #[path = "../it/support/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "the tests on real servers need more of it")]
 mod support;

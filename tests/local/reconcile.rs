@@ -11,10 +11,13 @@ mod api_server;
 
 use std::{sync::Arc, time::Duration};
 
+use futures::FutureExt as _;
+use k8s_openapi::jiff::Timestamp;
 use kube::runtime::events::{Recorder, Reporter};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use vault_connection_operator::{
-    check::{Checker, instances::Instances},
+    check::Checker,
     cluster::Cluster,
     controller::{
         Context,
@@ -29,12 +32,16 @@ use vault_connection_operator::{
         policy_file::PolicyHandle,
     },
     references::Version,
-    session::{account::Limits, logins::Logins},
+    session::{account::Limits, instances::Instances, logins::Logins, sessions::Subject, shutdown},
+    spec::Desired,
     telemetry::metrics::Metrics,
 };
 
 use self::api_server::{ApiServer, NAME, NAMESPACE};
-use crate::support::fakes::vault::{Ask, FakeVault, ROLE_ID, SECRET_ID};
+use crate::support::{
+    fakes::vault::{Ask, FakeVault, Misdeed, ROLE_ID, SECRET_ID},
+    wait::{PATIENCE, eventually},
+};
 
 /// The Secret that the connection names.
 const SECRET: &str = "vault-approle";
@@ -105,6 +112,12 @@ impl Stage {
 
     fn logins(&self) -> usize {
         self.vault.asked(Ask::Login)
+    }
+
+    /// Resolves when Vault was asked that so often.
+    async fn asked(&self, ask: Ask, times: usize) {
+        let asked = async || (self.vault.asked(ask) == times).then_some(());
+        eventually("Vault is asked", PATIENCE, asked).await;
     }
 
     fn ready_is(&self) -> (String, String) {
@@ -182,6 +195,54 @@ async fn who_is_suspended_or_deleted_leaves_no_session() {
         assert_eq!(stage.reconcile().await, Requeue::OnChange);
         assert_eq!((stage.logins(), stage.vault.sessions()), (1, 0));
     }
+}
+
+/// As a sync of a connection does.
+#[tokio::test]
+async fn others_lend_the_session_of_a_connection_while_its_check_is_under_way() {
+    let stage = Stage::ready().await;
+    stage.vault.misbehave(Ask::LookupSelf, Misdeed::Silence);
+    stage.context.connections.trigger(key());
+    let mut check = Box::pin(stage.reconcile());
+    tokio::select! {
+        _ = &mut check => panic!("Vault is silent"),
+        () = stage.asked(Ask::LookupSelf, 2) => {}
+    }
+    let entry = stage.context.connections.get(&key()).expect("it was reconciled");
+    assert!(entry.state.try_lock().is_err(), "the check has it");
+    let object = stage.api.connection();
+    let desired = Desired::parse(&object.0.as_ref().expect("readable").spec).expect("a valid spec");
+    let subject = Subject {
+        connection: &key(),
+        desired: &desired,
+        ledger: &entry.ledger,
+        stale: false,
+        is_ready: true,
+        register: &|_| {},
+        now: Timestamp::now(),
+        deadline: None,
+    };
+    let memory = entry.memory();
+    let sessions = stage.context.checker.sessions();
+    let lease = sessions.acquire(&subject, &memory.session).now_or_never().expect("it is lent at once");
+    assert!(lease.is_ok());
+    assert_eq!(stage.logins(), 1);
+}
+
+#[tokio::test]
+async fn a_check_that_a_stop_ends_says_nothing_and_leaves_no_session() {
+    let stage = Stage::new().await;
+    stage.vault.misbehave(Ask::LookupSelf, Misdeed::Silence);
+    let stopping = CancellationToken::new();
+    let mut run = Box::pin(shutdown::Run::new(&stopping).scope(stage.reconcile()));
+    tokio::select! {
+        _ = &mut run => panic!("Vault is silent"),
+        () = stage.asked(Ask::LookupSelf, 1) => {}
+    }
+    stopping.cancel();
+    assert_eq!(run.await, Requeue::OnChange);
+    assert_eq!(stage.api.counts().1, 0, "no verdict follows from it");
+    assert_eq!((stage.logins(), stage.vault.sessions()), (1, 0));
 }
 
 #[tokio::test]

@@ -25,13 +25,17 @@ use std::{
     error::Error,
     io::{self, Write as _},
     net::SocketAddr,
+    pin::pin,
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context as _;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use self::{
     documents::Place,
@@ -39,21 +43,24 @@ use self::{
     manifests::{InputError, Manifests},
     run::Run,
 };
-use super::{AddressArgs, CheckArgs, MemoryArgs, Output};
+use super::{AddressArgs, CheckArgs, MemoryArgs, Output, stop};
 use crate::{
     api::{condition::Reason, connection::VaultConnection, status::VaultConnectionStatus},
-    check::{Checker, instances::Instances},
+    check::Checker,
     cluster::Cluster,
     names::ConnectionRef,
     network::{connect::SystemNames, dial::Dialer},
     references::References,
-    session::{account::Limits, logins::Logins},
+    session::{account::Limits, instances::Instances, logins::Logins, shutdown},
     spec::Desired,
     telemetry::{logs::chain, metrics::Metrics},
 };
 
 /// How many objects that are of no use are named, unless all are asked for.
 const MAX_IGNORED_NAMED: usize = 10;
+
+/// How long checks may go on when they are interrupted: the answer to a login, and the revocation of its token.
+const INTERRUPT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// One connection, and what was found.
 struct Found {
@@ -151,7 +158,17 @@ async fn run<R: References>(
         logins: Logins::new(10, Limits::default()),
         metrics: Metrics::new(false),
     };
-    Ok(Run::new(checker, ledger_file(&options.memory)).all(checkable).await)
+    let (run, interrupted, stopping) =
+        (Run::new(checker, ledger_file(&options.memory)), stop::signal()?, CancellationToken::new());
+    let mut checks = pin!(shutdown::Run::new(&stopping).scope(run.all(checkable)));
+    let found = tokio::select! {
+        found = &mut checks => found,
+        () = interrupted => {
+            stopping.cancel();
+            timeout(INTERRUPT_TIMEOUT, checks).await.unwrap_or(Ok(None))
+        }
+    };
+    found.transpose().context("interrupted before every connection was checked")
 }
 
 /// Prints what was found. The exit code says how it is.

@@ -21,13 +21,14 @@ use super::{
 use crate::{
     api::{connection::VaultConnection, status::VaultConnectionStatus},
     auth::LoginFault,
-    check::{CheckState, Checked, Checker, Subject},
+    check::{CheckState, Checker, Outcome, Subject},
     names::ConnectionRef,
     references::{
         References,
         ledger::Ledger,
         resolve::{self, Lookups},
     },
+    session::shutdown,
     spec::Desired,
     verify::{
         observation::{Fault, Observation},
@@ -78,47 +79,50 @@ impl<R: References> Run<R> {
         Self { checker, ledger: AsyncMutex::new(ledger), turns: Turns::default() }
     }
 
-    /// Checks all of them, some at once. What was found is in their order.
-    pub(super) async fn all(&self, checkable: Vec<Checkable>) -> Result<Vec<Found>, R::Error> {
+    /// Checks all of them, some at once. What was found is in their order; none if that was interrupted.
+    pub(super) async fn all(&self, checkable: Vec<Checkable>) -> Result<Option<Vec<Found>>, R::Error> {
         let progress = Progress::begin(checkable.len());
         let checks = stream::iter(checkable).map(|Checkable { place, connection, desired }| {
             let progress = &progress;
             async move {
                 let status = Box::pin(self.status(&connection, &desired)).await?;
                 progress.step();
-                Ok(Found { place, connection, status })
+                Ok(status.map(|status| Found { place, connection, status }))
             }
         });
-        let found = checks.buffered(AT_ONCE).try_collect().await;
+        let found: Result<Vec<_>, _> = checks.buffered(AT_ONCE).try_collect().await;
         progress::clear();
-        found
+        Ok(found?.into_iter().collect())
     }
 
-    /// The status that the cluster would show.
+    /// The status that the cluster would show, unless the check is interrupted.
     async fn status(
         &self,
         connection: &VaultConnection,
         desired: &Desired,
-    ) -> Result<VaultConnectionStatus, R::Error> {
+    ) -> Result<Option<VaultConnectionStatus>, R::Error> {
         let now = Timestamp::now();
         let around = Circumstances { generation: FIRST_GENERATION, requested_at: None, now, jitter: 0.0 };
         let nothing = VaultConnectionStatus::default();
         if connection.spec.suspend {
-            return Ok(status_report::suspended(&nothing, &around, desired));
+            return Ok(Some(status_report::suspended(&nothing, &around, desired)));
         }
         let name = super::name_of(connection);
         let observation = Box::pin(self.observe(&name, desired, now)).await?;
-        Ok(status_report::checked(&nothing, &around, desired, &observation).0)
+        Ok(observation.map(|seen| status_report::checked(&nothing, &around, desired, &seen).0))
     }
 
-    /// Makes the check, if the ledger allows its login; else everything but the login.
+    /// Makes the check, if the ledger allows its login; else everything but the login. None if it is interrupted.
     async fn observe(
         &self,
         name: &ConnectionRef,
         desired: &Desired,
         now: Timestamp,
-    ) -> Result<Observation, R::Error> {
-        let mut state = CheckState::default();
+    ) -> Result<Option<Observation>, R::Error> {
+        if shutdown::is_stopping() {
+            return Ok(None);
+        }
+        let state = CheckState::default();
         let mut attempt = None;
         let mut turn = None;
         if let Some((counted, basis)) = self.counted(name, desired).await? {
@@ -127,7 +131,7 @@ impl<R: References> Run<R> {
                 Ok(begun) => attempt = Some((begun, basis)),
                 Err(held) => {
                     let (fault, until) = fault_of(name, held);
-                    state.memory.denied(basis, fault, until);
+                    state.session.known().memory.denied(basis, fault, until);
                 }
             }
         }
@@ -142,17 +146,20 @@ impl<R: References> Run<R> {
             now,
             deadline: None,
         };
-        let Checked { observation, mut leftovers, .. } = self.checker.check(&subject, &mut state).await?;
+        let observation = match self.checker.check(&subject, &state).await? {
+            Outcome::Checked(checked) => Some(checked.observation),
+            Outcome::GivenUp => None,
+        };
         if let Some((attempt, basis)) = attempt {
-            let is_accepted = state.memory.is_proven(&basis);
-            self.ledger.lock().await.settle(attempt, result(&observation, is_accepted)).await;
+            let is_accepted = state.session.known().memory.is_proven(&basis);
+            self.ledger.lock().await.settle(attempt, result(observation.as_ref(), is_accepted)).await;
         }
         drop(turn);
         for warning in self.ledger.lock().await.take_warnings() {
             eprint_line("warning", &warning);
         }
-        leftovers.extend(state.abandon());
-        self.checker.revoke(&name.namespace, leftovers, Instant::now() + REVOKE_DEADLINE).await;
+        let (sessions, tokens) = (self.checker.sessions(), state.session.reset());
+        sessions.revoke(&name.namespace, tokens, Instant::now() + REVOKE_DEADLINE).await;
         Ok(observation)
     }
 
@@ -201,13 +208,13 @@ fn fault_of(name: &ConnectionRef, held: Held) -> (Fault, Timestamp) {
     }
 }
 
-/// How the login of a check went.
-fn result(observation: &Observation, is_accepted: bool) -> LoginResult {
-    match &observation.fault {
+/// How the login of a check went. A check that is given up waits for the answer to a login that it has sent.
+fn result(observation: Option<&Observation>, is_accepted: bool) -> LoginResult {
+    match observation {
         _ if is_accepted => LoginResult::Accepted,
-        Some(Fault::Login(LoginFault::Denied)) => LoginResult::Denied,
+        Some(Observation { fault: Some(Fault::Login(LoginFault::Denied)), .. }) => LoginResult::Denied,
         // Whatever else Vault says of a login that it counts.
-        _ if !observation.refused.is_empty() => LoginResult::InvalidCredentials,
-        _ => LoginResult::NotMade,
+        Some(observation) if !observation.refused.is_empty() => LoginResult::InvalidCredentials,
+        Some(_) | None => LoginResult::NotMade,
     }
 }

@@ -1,17 +1,19 @@
 //! The check of a connection that is due.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::{Connections, REVOKE_TIMEOUT};
 use crate::{
     api::condition::Reason,
-    check::{CheckState, Checked, Leftover, Subject},
+    check::{CheckState, Checked, Outcome, Subject},
     cluster::ClusterError,
     controller::{
         context::Context,
         engine::{kind::Check, reconcile::Run},
     },
-    session::shutdown,
+    session::{entry::Entry, shutdown},
     verify::{judge, memory::Memory, observation::Observation, schedule::Cause},
 };
 
@@ -19,20 +21,20 @@ use crate::{
 pub struct Found {
     /// What was seen.
     pub observation: Observation,
-    /// Tokens to revoke once the status is written.
-    pub leftovers: Vec<Leftover>,
+    /// What is kept to have a login: what is due of it is revoked once the status is written.
+    pub session: Arc<Entry>,
 }
 
-/// Makes a check, unless the operator stops meanwhile. An error is one of the Kubernetes API.
+/// Makes a check, unless it is given up: the operator stops, or the connection is gone. An error is one of the Kubernetes API.
 pub(super) async fn observe(
     context: &Context,
     run: &Run<'_, Connections>,
     check: &Check<'_, Connections>,
-    memory: &mut CheckState,
+    memory: &CheckState,
 ) -> Result<Option<Found>, ClusterError> {
     let started = Instant::now();
     prepare(run, check, memory);
-    let left = memory.memory.stability.time_left(check.desired.interval, run.around.now);
+    let left = memory.session.known().memory.stability.time_left(check.desired.interval, run.around.now);
     let subject = Subject {
         connection: &run.name,
         desired: check.desired,
@@ -43,35 +45,34 @@ pub(super) async fn observe(
         now: run.around.now,
         deadline: left.filter(|_| check.is_ready).map(|left| Instant::now() + left),
     };
-    let Checked { observation, leftovers, waited } = context.checker.check(&subject, memory).await?;
-    if shutdown::is_stopping() {
-        stop(context, &run.name.namespace, memory, leftovers).await;
-        return Ok(None);
-    }
+    let Checked { observation, waited } = match context.checker.check(&subject, memory).await? {
+        Outcome::Checked(checked) => checked,
+        Outcome::GivenUp => {
+            give_up(context, &run.name.namespace, &memory.session).await;
+            return Ok(None);
+        }
+    };
     for connection in waited {
         context.connections.trigger(connection);
     }
     count(context, run, check, (&observation, started));
-    Ok(Some(Found { observation, leftovers }))
+    Ok(Some(Found { observation, session: Arc::clone(&memory.session) }))
 }
 
 /// Memory: what the cause of the check says of what is remembered.
-fn prepare(run: &Run<'_, Connections>, check: &Check<'_, Connections>, memory: &mut CheckState) {
+fn prepare(run: &Run<'_, Connections>, check: &Check<'_, Connections>, memory: &CheckState) {
     if check.cause == Cause::Started && check.status.observed_generation == Some(run.around.generation) {
         memory.recall(Memory::restore(&check.desired.target, check.status));
     }
     if check.cause == Cause::Requested {
-        memory.memory.request();
+        memory.session.known().memory.request();
     }
 }
 
-/// What was seen while the operator stops may come from that. The next operator checks again.
-async fn stop(context: &Context, namespace: &str, memory: &mut CheckState, mut leftovers: Vec<Leftover>) {
-    if shutdown::is_gone() {
-        leftovers.extend(memory.abandon());
-        *memory = CheckState::default();
-    }
-    context.checker.revoke(namespace, leftovers, Instant::now() + REVOKE_TIMEOUT).await;
+/// Revokes what the check leaves. Of a connection that is gone, nothing is kept.
+async fn give_up(context: &Context, namespace: &str, session: &Entry) {
+    let tokens = if shutdown::is_gone() { session.reset() } else { session.take_due() };
+    context.checker.sessions().revoke(namespace, tokens, Instant::now() + REVOKE_TIMEOUT).await;
 }
 
 /// Telemetry: that a check was made.

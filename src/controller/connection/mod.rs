@@ -28,6 +28,7 @@ use crate::{
     check::CheckState,
     cluster::ClusterError,
     names::{ConnectionRef, GatewayName, InstanceUrl, ObjectKind, ObjectName},
+    session::lending::TokenToRevoke,
     spec::Desired,
     verify::{
         observation::{Fault, Observation},
@@ -60,6 +61,14 @@ impl Connections {
     pub async fn listed_once(&self) {
         self.lists.ended().await;
     }
+
+    fn revoke<'a>(&'a self, name: &'a ConnectionRef, tokens: Vec<TokenToRevoke>) -> BoxFuture<'a, ()> {
+        async move {
+            let deadline = Instant::now() + REVOKE_TIMEOUT;
+            self.context.checker.sessions().revoke(&name.namespace, tokens, deadline).await;
+        }
+        .boxed()
+    }
 }
 
 impl Kind for Connections {
@@ -88,14 +97,14 @@ impl Kind for Connections {
     }
 
     fn names(desired: &Desired, memory: &CheckState) -> Vec<ObjectName> {
-        memory.named_by(&desired.target)
+        memory.session.known().named_by(&desired.target)
     }
 
     async fn observe(
         &self,
         run: &Run<'_, Self>,
         check: &Check<'_, Self>,
-        memory: &mut CheckState,
+        memory: &CheckState,
     ) -> Result<Option<Found>, ClusterError> {
         check::observe(&self.context, run, check, memory).await
     }
@@ -124,12 +133,15 @@ impl Kind for Connections {
         match why {
             Unchecked::Invalid(message) => report::invalid_spec(previous, around, message),
             Unchecked::Overdue(desired, None) => report::overdue(previous, around, desired),
-            Unchecked::Overdue(desired, Some(CheckState { memory, .. })) => {
-                let overdue = Observation {
-                    fault: Some(Fault::Overdue),
-                    versions: memory.versions(),
-                    refused: memory.refused_lately(around.now),
-                    ..Observation::default()
+            Unchecked::Overdue(desired, Some(CheckState { session, .. })) => {
+                let overdue = {
+                    let memory = &session.known().memory;
+                    Observation {
+                        fault: Some(Fault::Overdue),
+                        versions: memory.versions(),
+                        refused: memory.refused_lately(around.now),
+                        ..Observation::default()
+                    }
                 };
                 report::checked(previous, around, desired, &overdue).0
             }
@@ -162,18 +174,18 @@ impl Kind for Connections {
     }
 
     fn is_overdue(memory: &CheckState, desired: &Desired, next: Timestamp) -> bool {
-        memory.memory.stability.is_overdue(desired.interval, next)
+        memory.session.known().memory.stability.is_overdue(desired.interval, next)
     }
 
     /// A Ready that another credential earned has nothing to say for this one.
-    fn damp(memory: &mut CheckState, timing: &Timing, desired: &Desired, found: &Found) -> Option<Duration> {
-        let was_ready = timing.was_ready && memory.memory.has_passed_with_current(&desired.target);
-        let timing = Timing { was_ready, ..*timing };
-        memory.memory.stability.weigh(&timing, desired, &found.observation)
+    fn damp(memory: &CheckState, timing: &Timing, desired: &Desired, found: &Found) -> Option<Duration> {
+        let memory = &mut memory.session.known().memory;
+        let was_ready = timing.was_ready && memory.has_passed_with_current(&desired.target);
+        memory.stability.weigh(&Timing { was_ready, ..*timing }, desired, &found.observation)
     }
 
     fn read_again(memory: &CheckState) -> Option<Timestamp> {
-        memory.read_again
+        memory.session.known().read_again
     }
 
     async fn after_check(
@@ -186,7 +198,7 @@ impl Kind for Connections {
         let credential_ends = found.observation.login.as_ref().and_then(|login| login.ends_soon);
         let checker = &self.context.checker;
         checker.metrics.objects().checked(name, ended, next, credential_ends);
-        checker.revoke(&name.namespace, found.leftovers, Instant::now() + REVOKE_TIMEOUT).await;
+        checker.sessions().revoke_due(name, &found.session, Instant::now() + REVOKE_TIMEOUT).await;
     }
 
     fn status_changed(
@@ -224,12 +236,11 @@ impl Kind for Connections {
         }
     }
 
-    fn release<'a>(&'a self, name: &'a ConnectionRef, memory: &mut CheckState) -> BoxFuture<'a, ()> {
-        let leftovers = memory.abandon();
-        async move {
-            let deadline = Instant::now() + REVOKE_TIMEOUT;
-            self.context.checker.revoke(&name.namespace, leftovers, deadline).await;
-        }
-        .boxed()
+    fn release<'a>(&'a self, name: &'a ConnectionRef, memory: &CheckState) -> BoxFuture<'a, ()> {
+        self.revoke(name, memory.session.release())
+    }
+
+    fn discard<'a>(&'a self, name: &'a ConnectionRef, memory: &CheckState) -> BoxFuture<'a, ()> {
+        self.revoke(name, memory.session.reset())
     }
 }

@@ -50,7 +50,7 @@ pub struct Check<'a, K: Kind> {
 pub enum Unchecked<'a, K: Kind> {
     /// Its spec is invalid, as this message says.
     Invalid(&'a str),
-    /// Its Ready was not earned anew in time. The memory is there unless a check holds it.
+    /// Its Ready was not earned anew in time. The memory is there unless a check may be changing it.
     Overdue(&'a K::Desired, Option<&'a K::Memory>),
     /// A run panicked; the next one comes after this time.
     Panicked(Duration),
@@ -83,7 +83,8 @@ pub trait Kind: Send + Sync + Sized + 'static {
     type Status: ObjectStatus + Clone + Default + Serialize + Send + Sync + 'static;
     /// The spec, parsed.
     type Desired: Send + Sync;
-    /// What one check leaves for the next. Held while a check is under way.
+    /// What one check leaves for the next. Others may read it at any time, also while a check is under way: it has whatever
+    /// locks it needs, and holds them for a moment only.
     type Memory: Default + Send + Sync + 'static;
     /// What a check found.
     type Observation: Send + Sync;
@@ -105,13 +106,13 @@ pub trait Kind: Send + Sync + Sized + 'static {
     /// Pure: the objects of its namespace that it names.
     fn names(desired: &Self::Desired, memory: &Self::Memory) -> Vec<ObjectName>;
 
-    /// I/O: makes a check. None when the operator stops meanwhile, so that nothing follows from it. `Err` means that the
+    /// I/O: makes a check. None when it is given up, since the operator stops or the object is gone: nothing follows from it. `Err` means that the
     /// Kubernetes API failed us.
     fn observe(
         &self,
         run: &Run<'_, Self>,
         check: &Check<'_, Self>,
-        memory: &mut Self::Memory,
+        memory: &Self::Memory,
     ) -> impl Future<Output = Result<Option<Self::Observation>, ClusterError>> + Send;
 
     /// Pure: whether a Ready follows from it.
@@ -171,7 +172,7 @@ pub trait Kind: Send + Sync + Sized + 'static {
     }
 
     /// Flap damping: how long to wait for another check, before this one is believed.
-    fn damp(_: &mut Self::Memory, _: &Timing, _: &Self::Desired, _: &Self::Observation) -> Option<Duration> {
+    fn damp(_: &Self::Memory, _: &Timing, _: &Self::Desired, _: &Self::Observation) -> Option<Duration> {
         None
     }
 
@@ -208,9 +209,14 @@ pub trait Kind: Send + Sync + Sized + 'static {
     /// Is given what became of a list, after the objects in it.
     fn list_ended(&self, _namespace: Option<&str>, _: Listing) {}
 
-    /// Takes what is secret out of a memory at once. The future ends what was opened with it.
-    fn release<'a>(&'a self, _: &'a Self::Name, _: &mut Self::Memory) -> BoxFuture<'a, ()> {
+    /// Takes what is open out of a memory at once. The future closes it. The object is not checked for now.
+    fn release<'a>(&'a self, _: &'a Self::Name, _: &Self::Memory) -> BoxFuture<'a, ()> {
         ready(()).boxed()
+    }
+
+    /// The same for a memory that is dropped. Whoever still holds it finds nothing in it.
+    fn discard<'a>(&'a self, name: &'a Self::Name, memory: &Self::Memory) -> BoxFuture<'a, ()> {
+        self.release(name, memory)
     }
 
     /// Drops what is remembered elsewhere of an object that is gone. Returns what people should know of that.

@@ -87,7 +87,7 @@ pub(super) async fn reconcile<K: Kind>(kind: &K, object: &Guarded<K>) -> Result<
     let mut state = run.entry.state.lock().await;
     let state = run.begin(&mut state).await;
     if <K as Kind>::is_ending(object.meta()) {
-        kind.release(&run.name, &mut state.memory).await;
+        kind.release(&run.name, &state.memory).await;
         return Ok(Requeue::OnChange);
     }
     match intent::<K>(object) {
@@ -205,10 +205,10 @@ impl<'a, K: Kind> Run<'a, K> {
     /// What is remembered, as far as this object goes: one that was deleted and created again begins anew.
     async fn begin<'s>(&self, state: &'s mut Option<State<K::Memory>>) -> &'s mut State<K::Memory> {
         let uid = self.object.uid().unwrap_or_default();
-        if let Some(mut former) = state.take_if(|state| state.uid != uid) {
-            self.kind.release(&self.name, &mut former.memory).await;
+        if state.take_if(|state| state.uid != uid).is_some() {
+            self.kind.discard(&self.name, &self.entry.replace_memory()).await;
         }
-        state.get_or_insert_with(|| State::new(uid))
+        state.get_or_insert_with(|| State::new(uid, self.entry.memory()))
     }
 
     async fn due(&self, state: &State<K::Memory>) -> Due {
@@ -236,7 +236,7 @@ impl<'a, K: Kind> Run<'a, K> {
         }
     }
 
-    /// Makes a check, unless the operator stops meanwhile.
+    /// Makes a check, unless it is given up.
     async fn observe(
         &self,
         state: &mut State<K::Memory>,
@@ -251,7 +251,7 @@ impl<'a, K: Kind> Run<'a, K> {
         }
         let status = self.status().await;
         let check = Check { desired, cause, is_outdated, is_ready: self.is_ready(&status), status: &status };
-        let outcome = self.kind.observe(self, &check, &mut state.memory).await;
+        let outcome = self.kind.observe(self, &check, &state.memory).await;
         if outcome.is_err() {
             self.end_overdue(state, desired, Timestamp::now() + RETRY_INTERVAL).await?;
         }
@@ -261,7 +261,7 @@ impl<'a, K: Kind> Run<'a, K> {
     /// Whether to believe what a check found. If not yet: how long to wait for another one.
     async fn judge(
         &self,
-        state: &mut State<K::Memory>,
+        state: &State<K::Memory>,
         desired: &K::Desired,
         (seen, ended): (&K::Observation, Timestamp),
     ) -> Option<Duration> {
@@ -270,7 +270,7 @@ impl<'a, K: Kind> Run<'a, K> {
         }
         let was_ready = self.is_ready(&self.status().await);
         let timing = Timing { began: self.around.now, ended, was_ready };
-        K::damp(&mut state.memory, &timing, desired, seen)
+        K::damp(&state.memory, &timing, desired, seen)
     }
 
     /// The status after a check. Notes when the next one is to be.
@@ -296,7 +296,8 @@ impl<'a, K: Kind> Run<'a, K> {
         if !K::is_overdue(&state.memory, desired, next) {
             return Ok(());
         }
-        let overdue = |status: &_| self.unchecked(status, Unchecked::Overdue(desired, Some(&state.memory)));
+        let memory: &K::Memory = &state.memory;
+        let overdue = |status: &_| self.unchecked(status, Unchecked::Overdue(desired, Some(memory)));
         self.publish(|status| self.is_ready(status).then(|| overdue(status))).await
     }
 
@@ -327,7 +328,7 @@ impl<'a, K: Kind> Run<'a, K> {
     ) -> Result<Requeue, ClusterError> {
         self.register(Vec::new());
         state.checked = None;
-        let released = self.kind.release(&self.name, &mut state.memory);
+        let released = self.kind.release(&self.name, &state.memory);
         let outcome = self.publish(|status| Some(K::report_suspended(status, &self.around, desired))).await;
         released.await;
         outcome.map(|()| Requeue::OnChange)

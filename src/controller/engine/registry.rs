@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -52,11 +53,12 @@ pub struct Change<N> {
 pub struct Entry<K: Kind> {
     /// Which of the objects that it names were read and seen. Watches write here while a check runs.
     pub ledger: Mutex<Ledger>,
-    /// What is remembered between checks. Held during a check; none before the first reconcile.
+    /// The right to check the object, and what the engine remembers. Held during a check; none before the first reconcile.
     pub state: AsyncMutex<Option<State<K::Memory>>>,
     /// The status. Held while it is written, never during a check; none before the first reconcile.
     pub published: AsyncMutex<Option<Published<K::Status>>>,
     snapshot: Mutex<Snapshot>,
+    memory: Mutex<Arc<K::Memory>>,
     triggered: AtomicBool,
 }
 
@@ -230,6 +232,7 @@ impl<K: Kind> Default for Entry<K> {
             state: AsyncMutex::default(),
             published: AsyncMutex::default(),
             snapshot: Mutex::default(),
+            memory: Mutex::default(),
             triggered: AtomicBool::default(),
         }
     }
@@ -239,6 +242,16 @@ impl<K: Kind> Entry<K> {
     /// What is known of the object at any time. Held for a moment only.
     pub fn snapshot(&self) -> MutexGuard<'_, Snapshot> {
         self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the kind remembers, for whoever needs it, also while a check is under way.
+    pub fn memory(&self) -> Arc<K::Memory> {
+        Arc::clone(&self.memory.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Begins a new memory. Returns the former one.
+    pub(super) fn replace_memory(&self) -> Arc<K::Memory> {
+        mem::take(&mut *self.memory.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether a check was triggered since this was asked the last time.

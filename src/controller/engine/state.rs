@@ -1,6 +1,6 @@
 //! What the engine remembers of one object from one reconcile to the next.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -11,8 +11,8 @@ use crate::verify::{report::Circumstances, schedule::Inputs};
 pub struct State<M> {
     /// The `metadata.uid` that it is about. Another one is another object, whatever its name.
     pub(super) uid: String,
-    /// What the kind remembers.
-    pub memory: M,
+    /// What the kind remembers. The entry of the object has it, too, for others.
+    pub memory: Arc<M>,
     /// The last check of this process.
     pub(super) checked: Option<LastCheck>,
     /// When the last check was that a change of an object or a request asked for.
@@ -36,10 +36,10 @@ pub(super) struct LastCheck {
 
 // === impl State ===
 
-impl<M: Default> State<M> {
+impl<M> State<M> {
     /// Nothing was checked yet.
-    pub(super) fn new(uid: String) -> Self {
-        Self { uid, memory: M::default(), checked: None, last_extra: None, too_long_reported: false }
+    pub(super) fn new(uid: String, memory: Arc<M>) -> Self {
+        Self { uid, memory, checked: None, last_extra: None, too_long_reported: false }
     }
 
     /// Notes that a check ended now, and when the next is to be.

@@ -45,11 +45,11 @@ pub(super) async fn report_panic<K: Kind>(
     retry: Duration,
 ) -> Result<(), ClusterError> {
     let run = Run::new(kind, object);
-    let half_done = run.entry.state.lock().await.take();
+    let half_done = run.entry.state.lock().await.take().map(|_| run.entry.replace_memory());
     let outcome = run.publish(|status| Some(run.unchecked(status, Unchecked::Panicked(retry)))).await;
     // The last that is done with it: that may panic, too.
-    if let Some(mut half_done) = half_done {
-        kind.release(&run.name, &mut half_done.memory).await;
+    if let Some(half_done) = half_done {
+        kind.discard(&run.name, &half_done).await;
     }
     outcome
 }
@@ -61,9 +61,8 @@ pub(super) async fn forget<K: Kind>(kind: &K, name: &K::Name) {
     let Some((entry, named)) = kind.registry().forget(name) else { return };
     kind.names_changed(name, &named);
     // What is secret in it goes first: neither a Vault nor an API server that hangs may keep it.
-    if let Some(mut state) = entry.state.lock().await.take() {
-        kind.release(name, &mut state.memory).await;
-    }
+    drop(entry.state.lock().await.take());
+    kind.discard(name, &entry.memory()).await;
     let Some(published) = entry.published.lock().await.take() else { return };
     kind.status_changed(name, Some(published.status()), None);
     if let Some(event) = event {

@@ -92,7 +92,7 @@ impl Kind for Gateways {
         &self,
         run: &Run<'_, Self>,
         check: &Check<'_, Self>,
-        (): &mut (),
+        (): &(),
     ) -> Result<Option<GatewaySeen>, ClusterError> {
         probe::probe(&self.context.checker, run, check.desired).await.map(Some)
     }
