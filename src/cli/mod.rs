@@ -56,12 +56,16 @@ struct RunArgs {
     watch_namespaces: Vec<String>,
     #[command(flatten)]
     addresses: AddressArgs,
-    /// Address for /metrics, /healthz and /readyz.
+    /// Address for /metrics, /healthz, /readyz and, with --status-page, /status.
     #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
     listen_address: SocketAddr,
     /// Omit the metrics of single connections and gateways, and so their names, from /metrics.
     #[arg(long)]
     no_object_metrics: bool,
+    /// Serve /status, a read-only page with all connections and gateways. It has no login: everyone who can reach the port can read
+    /// it.
+    #[arg(long)]
+    status_page: bool,
     /// Maximum number of connections checked at the same time.
     #[arg(long, default_value_t = 64, value_parser = value_parser!(u16).range(1..=1024))]
     concurrency: u16,

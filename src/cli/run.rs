@@ -12,6 +12,7 @@ use crate::{
     telemetry::{
         logs::{self, chain},
         metrics::Metrics,
+        page::board::Board,
         serve::{self, Readiness},
     },
 };
@@ -34,6 +35,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
     probe(&cluster, &args.watch_namespaces).await?;
 
     let metrics = Metrics::new(!args.no_object_metrics);
+    let board = Board::new(args.status_page);
     let pace = args.pace();
     let plain_http = args.addresses.allow_plain_http;
     let policy = args.addresses.policy(cluster.api_servers().await)?;
@@ -57,6 +59,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
         checker,
         connections: Arc::default(),
         gateways: Arc::default(),
+        board: board.clone(),
         heartbeat: args.heartbeat,
     });
     let followed = controller::policy::follow(policy, context.registries(), metrics.clone());
@@ -70,7 +73,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
         namespaces = settings.namespaces.join(","),
         "starting"
     );
-    let served = serve::serve(listener, metrics, readiness.clone());
+    let served = serve::serve(listener, metrics, readiness.clone(), board);
     tokio::select! {
         outcome = work(context, settings, readiness, candidate, stop) => outcome,
         never = served => match never {},

@@ -9,7 +9,7 @@ use super::{
     engine::registry::{Follower, Registry},
     gateway::Gateways,
 };
-use crate::{check::Checker, cluster::Cluster};
+use crate::{check::Checker, cluster::Cluster, telemetry::page::board::Board};
 
 /// What every reconcile shares.
 pub struct Context {
@@ -21,6 +21,8 @@ pub struct Context {
     pub connections: Arc<Registry<Connections>>,
     /// What is remembered of each gateway.
     pub gateways: Arc<Registry<Gateways>>,
+    /// What the status page shows.
+    pub board: Board,
     /// Publishes events.
     pub recorder: Recorder,
     /// How often the times in an unchanged status are written.

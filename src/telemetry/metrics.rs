@@ -8,7 +8,7 @@ pub mod objects;
 mod process;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::{self, Write as _},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicI64},
     time::{Duration, Instant},
@@ -47,6 +47,7 @@ pub struct Metrics {
     address_policy_file_ok: Gauge<i64, AtomicI64>,
     panics: Counter,
     listed: Family<ListLabels, Gauge<i64, AtomicI64>>,
+    unlisted: Arc<Mutex<BTreeSet<(&'static str, String)>>>,
     logins: Family<OutcomeLabel, Counter>,
     leader: Gauge<i64, AtomicI64>,
     queues: Arc<Mutex<BTreeMap<&'static str, Load>>>,
@@ -131,6 +132,7 @@ impl Metrics {
             address_policy_file_ok: Gauge::default(),
             panics: Counter::default(),
             listed: Family::default(),
+            unlisted: Arc::default(),
             logins: Family::default(),
             leader: Gauge::default(),
             queues: Arc::default(),
@@ -209,7 +211,19 @@ impl Metrics {
     /// Notes whether the objects of a kind could be listed in a namespace, or in all.
     pub fn listed(&self, kind: &'static str, namespace: Option<&str>, ok: bool) {
         let namespace = namespace.unwrap_or_default().to_owned();
+        let mut unlisted = self.unlisted.lock().unwrap_or_else(PoisonError::into_inner);
+        if ok {
+            unlisted.remove(&(kind, namespace.clone()));
+        } else {
+            unlisted.insert((kind, namespace.clone()));
+        }
+        drop(unlisted);
         self.listed.get_or_create_owned(&ListLabels { kind, namespace }).set(ok.into());
+    }
+
+    /// What could not be listed the last time: kinds, and their namespaces; an empty one means all.
+    pub fn unlisted(&self) -> Vec<(&'static str, String)> {
+        self.unlisted.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// Notes whether the file of the address policy makes sense.

@@ -1,4 +1,4 @@
-//! Serves `/metrics`, `/healthz` and `/readyz` to whoever reaches the port, within fixed bounds.
+//! Serves `/metrics`, `/healthz`, `/readyz` and the status page to whoever reaches the port, within fixed bounds.
 //!
 //! ```text
 //!   accept ─▶ too many open? drop the oldest of whoever has most ─▶ one request ─▶ close
@@ -20,18 +20,22 @@ use std::{
 };
 
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCEPT, CONTENT_TYPE, VARY},
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
+    header::{ACCEPT, CONTENT_TYPE, HOST, VARY},
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use k8s_openapi::jiff::Timestamp;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinSet},
     time::{sleep, timeout},
 };
 
-use super::metrics::{Metrics, exposition::Format};
+use super::{
+    metrics::{Metrics, exposition::Format},
+    page::{self, Around, board::Board},
+};
 
 /// How many connections are open at most: probes and scrapers come one at a time, so this is room for dozens of them.
 pub const MAX_CONNECTIONS: usize = 64;
@@ -73,6 +77,7 @@ pub enum Stage {
 struct Pages {
     metrics: Metrics,
     readiness: Readiness,
+    board: Board,
 }
 
 /// The connections that are open, the oldest first. They end when this is dropped.
@@ -88,8 +93,13 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves until it is dropped.
-pub async fn serve(listener: TcpListener, metrics: Metrics, readiness: Readiness) -> Infallible {
-    let pages = Arc::new(Pages { metrics, readiness });
+pub async fn serve(
+    listener: TcpListener,
+    metrics: Metrics,
+    readiness: Readiness,
+    board: Board,
+) -> Infallible {
+    let pages = Arc::new(Pages { metrics, readiness, board });
     let mut open = Open::default();
     loop {
         match listener.accept().await {
@@ -127,8 +137,8 @@ impl Readiness {
 // === impl Pages ===
 
 impl Pages {
-    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<String> {
-        let (status, kind, text) = match path {
+    fn answer(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<String> {
+        let (status, kind, text) = match uri.path() {
             _ if !matches!(*method, Method::GET | Method::HEAD) => {
                 (StatusCode::METHOD_NOT_ALLOWED, TEXT_TYPE, "only GET is answered".to_owned())
             }
@@ -148,6 +158,7 @@ impl Pages {
                 };
                 (status, TEXT_TYPE, text.to_owned())
             }
+            "/status" if self.board.is_kept() => return self.status_page(uri, headers),
             _ => (StatusCode::NOT_FOUND, TEXT_TYPE, "not found".to_owned()),
         };
         let mut response = Response::new(text);
@@ -155,6 +166,17 @@ impl Pages {
         response.headers_mut().insert(CONTENT_TYPE, kind);
         response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
         response
+    }
+
+    fn status_page(&self, uri: &Uri, headers: &HeaderMap) -> Response<String> {
+        let around = Around {
+            stage: self.readiness.stage(),
+            unlisted: self.metrics.unlisted(),
+            now: Timestamp::now(),
+        };
+        // A name that is no text is nobody's.
+        let host = headers.get(HOST).map(|host| host.to_str().unwrap_or_default());
+        page::respond(&self.board, &around, host, uri.query())
     }
 }
 
@@ -189,7 +211,7 @@ fn least_welcome(peers: &[IpAddr]) -> usize {
 /// Answers one request. Who is slow, or says nonsense, is not told so.
 async fn serve_one(stream: TcpStream, pages: Arc<Pages>) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = pages.answer(request.method(), request.uri().path(), request.headers());
+        let response = pages.answer(request.method(), request.uri(), request.headers());
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
@@ -215,7 +237,7 @@ mod tests {
     async fn served() -> (SocketAddr, AbortHandle) {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("loopback is there");
         let address = listener.local_addr().expect("it is bound");
-        let task = tokio::spawn(serve(listener, Metrics::new(true), Readiness::default()));
+        let task = tokio::spawn(serve(listener, Metrics::new(true), Readiness::default(), Board::default()));
         (address, task.abort_handle())
     }
 
@@ -243,7 +265,7 @@ mod tests {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("loopback is there");
         let address = listener.local_addr().expect("it is bound");
         let readiness = Readiness::default();
-        tokio::spawn(serve(listener, Metrics::new(false), readiness.clone()));
+        tokio::spawn(serve(listener, Metrics::new(false), readiness.clone(), Board::new(true)));
         let table = [
             (Stage::Starting, "503 Service Unavailable", "starting: not every connection was listed yet"),
             (Stage::Standby, "200 OK", "ok (standby: another replica holds the Lease)"),
@@ -253,6 +275,12 @@ mod tests {
             readiness.set(stage);
             let answer = asked(address, "GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n").await;
             assert!(answer.contains(status) && answer.ends_with(text), "{stage:?}: {answer}");
+            let page = asked(address, "GET /status HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+            assert!(
+                page.contains("200 OK") && page.contains("content-security-policy: default-src 'none'"),
+                "{page}"
+            );
+            assert_eq!(page.contains("This replica stands by"), stage == Stage::Standby, "{page}");
         }
     }
 
@@ -268,6 +296,7 @@ mod tests {
             ("metrics for an old scraper", "GET /metrics", "text/plain; version=0.0.4"),
             ("the head of a page", "HEAD /metrics", "200 OK"),
             ("another page", "GET /", "404 Not Found"),
+            ("the status page, which nobody asked for", "GET /status", "404 Not Found"),
             ("another method", "POST /metrics", "405 Method Not Allowed"),
         ];
         for (name, request, expected) in table {

@@ -9,6 +9,7 @@
 //!
 //! Pure: values in, values out. `now` and jitter are arguments.
 
+pub mod ages;
 pub mod engine;
 pub mod events;
 pub mod gateway;
@@ -21,6 +22,7 @@ pub mod sanitize;
 pub mod schedule;
 pub mod session;
 pub mod stability;
+pub mod urgency;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -66,6 +66,7 @@ mod secrets_in_memory;
 mod security_table;
 mod settled;
 mod start;
+mod status_page;
 mod support;
 mod tls;
 mod tls_rotation;

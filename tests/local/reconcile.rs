@@ -34,7 +34,7 @@ use vault_connection_operator::{
     references::Version,
     session::{account::Limits, instances::Instances, logins::Logins, sessions::Subject, shutdown},
     spec::Desired,
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, page::board::Board},
 };
 
 use self::api_server::{ApiServer, NAME, NAMESPACE};
@@ -77,6 +77,7 @@ impl Stage {
             cluster,
             connections: Arc::default(),
             gateways: Arc::default(),
+            board: Board::new(true),
             heartbeat: Duration::from_mins(30),
         });
         context.checker.logins.expect_lists(1);

@@ -8,13 +8,12 @@ use serde_json::{Value, json};
 
 use super::kinds::Kind;
 use crate::{
-    api::{
-        condition::{ConditionType, FailureClass, Reason, Truth},
-        status::State,
-    },
+    api::{condition::ConditionType, status::State},
     cli::style::Colour,
     conditions,
 };
+
+pub(super) use crate::verify::urgency::Urgency;
 
 /// One connection or gateway.
 #[derive(Clone, Debug)]
@@ -24,53 +23,17 @@ pub(super) struct Entry {
     object: DynamicObject,
 }
 
-/// How bad it is. The order is that of the list, backwards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Urgency {
-    Fine,
-    Suspended,
-    Warned,
-    NotKnown,
-    Failing,
-    NeedsPerson,
-}
-
 // === impl Urgency ===
 
 impl Urgency {
-    pub(super) fn colour(self) -> Colour {
+    /// The colour of a verdict that is so bad.
+    pub(in crate::cli) fn colour(self) -> Colour {
         match self {
             Self::Fine => Colour::Green,
             Self::Suspended | Self::Warned | Self::NotKnown => Colour::Yellow,
             Self::Failing | Self::NeedsPerson => Colour::Red,
         }
     }
-
-    /// How bad a condition is. Those beside Ready and its steps are bad when they are True.
-    pub(super) fn of(condition: &Condition) -> Self {
-        let is = |other: ConditionType| condition.type_ == other.as_str();
-        if is(ConditionType::CredentialsExpiring) || is(ConditionType::CertificateExpiring) {
-            return Self::Warned;
-        }
-        if is(ConditionType::Stalled) {
-            return Self::NeedsPerson;
-        }
-        if is(ConditionType::Reconciling) {
-            return Self::Failing;
-        }
-        match reason(condition) {
-            Some(Reason::Suspended) => Self::Suspended,
-            _ if condition.status == Truth::True.as_str() => Self::Fine,
-            _ if condition.status == Truth::Unknown.as_str() => Self::NotKnown,
-            Some(reason) if reason.failure_class() == FailureClass::Terminal => Self::NeedsPerson,
-            Some(_) | None => Self::Failing,
-        }
-    }
-}
-
-/// The reason of a condition, if this version knows it.
-pub(super) fn reason(condition: &Condition) -> Option<Reason> {
-    Reason::ALL.iter().copied().find(|reason| reason.as_str() == condition.reason)
 }
 
 // === impl Entry ===
@@ -213,12 +176,10 @@ impl Entry {
     }
 
     pub(super) fn urgency(&self) -> Urgency {
-        match self.ready().map(Urgency::of) {
-            Some(Urgency::Fine) if !self.is_current() => Urgency::NotKnown,
-            Some(Urgency::Fine) if !self.warnings().is_empty() => Urgency::Warned,
-            Some(urgency) => urgency,
-            None if self.is_suspended() => Urgency::Suspended,
-            None => Urgency::NotKnown,
+        let ready = self.ready();
+        if ready.is_none() && self.is_suspended() {
+            return Urgency::Suspended;
         }
+        Urgency::of_object(ready, self.is_current(), !self.warnings().is_empty())
     }
 }

@@ -6,33 +6,21 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    entry::{Entry, Urgency, reason},
+    entry::{Entry, Urgency},
     guide::{self, Example},
     kinds::Kind,
 };
 use crate::{
     api::condition::{ConditionType, Reason},
     cli::style::{Colour, Style, wrap},
+    conditions::reason,
     names::text::printable,
-    verify::events::shown,
+    verify::ages::{age, distance},
 };
 
 /// After this time without a written check something may be wrong with the operator: it writes the times every 30 minutes, unless
 /// `--heartbeat` says otherwise.
 const OLD_CHECK: Duration = Duration::from_mins(45);
-
-/// How long ago, as kubectl tells it.
-pub(super) fn age(time: Timestamp, now: Timestamp) -> String {
-    shown(Duration::try_from(now.duration_since(time)).unwrap_or_default())
-}
-
-/// How long ago, or in what time.
-pub(super) fn distance(time: Timestamp, now: Timestamp) -> String {
-    match Duration::try_from(time.duration_since(now)) {
-        Ok(ahead) if ahead.as_secs() > 0 => format!("in {}", shown(ahead)),
-        Ok(_) | Err(_) => format!("{} ago", age(time, now)),
-    }
-}
 
 /// The whole text.
 pub(super) fn render(entry: &Entry, now: Timestamp, style: Style) -> String {

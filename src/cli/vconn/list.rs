@@ -4,13 +4,11 @@ use std::cmp::Reverse;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::{
-    entry::{Entry, Urgency},
-    explain::age,
-};
+use super::entry::{Entry, Urgency};
 use crate::{
     cli::style::{Style, in_lines, table},
     names::text::printable,
+    verify::ages::{age, distance},
 };
 
 /// What the list shows.
@@ -89,7 +87,7 @@ fn row(entry: &Entry, columns: Columns, now: Timestamp) -> Vec<String> {
             text("/connection/namespace"),
             entry.spec()["gatewayRef"]["name"].as_str().unwrap_or_default().to_owned(),
             since(entry.time("lastCheckTime")),
-            entry.time("nextCheckTime").map(|time| super::explain::distance(time, now)).unwrap_or_default(),
+            entry.time("nextCheckTime").map(|time| distance(time, now)).unwrap_or_default(),
             since(entry.created()),
             ready.map(|ready| ready.message.clone()).unwrap_or_default(),
         ]);

@@ -2,10 +2,10 @@
 
 use k8s_openapi::{api::events::v1::Event, jiff::Timestamp};
 
-use super::explain::age;
 use crate::{
     cli::style::{Colour, Style, table},
     names::text::printable,
+    verify::ages::age,
 };
 
 const HEAD: &[&str] = &["LAST SEEN", "TYPE", "REASON", "COUNT", "MESSAGE"];

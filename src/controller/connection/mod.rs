@@ -5,6 +5,7 @@
 
 mod check;
 mod lists;
+mod summary;
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,6 +31,7 @@ use crate::{
     names::{ConnectionRef, GatewayName, InstanceUrl, ObjectKind, ObjectName},
     session::lending::TokenToRevoke,
     spec::Desired,
+    telemetry::page::board::Summary,
     verify::{
         observation::{Fault, Observation},
         report::{self, Circumstances},
@@ -90,6 +92,14 @@ impl Kind for Connections {
 
     fn parse(connection: &VaultConnection) -> Result<Desired, String> {
         Desired::parse(&connection.spec).map_err(|error| error.to_string())
+    }
+
+    fn description(connection: &VaultConnection) -> &str {
+        &connection.spec.description
+    }
+
+    fn summary(status: &VaultConnectionStatus) -> Summary {
+        summary::summary(status)
     }
 
     fn interval(desired: &Desired) -> Duration {

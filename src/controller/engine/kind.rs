@@ -26,6 +26,7 @@ use crate::{
     controller::context::Context,
     names::ObjectName,
     references::dependents::Owner,
+    telemetry::page::board::Summary,
     verify::{events::Transition, report::Circumstances, schedule::Cause, stability::Timing},
 };
 
@@ -99,6 +100,12 @@ pub trait Kind: Send + Sync + Sized + 'static {
 
     /// Pure: the spec, parsed; or what is invalid about it.
     fn parse(resource: &Self::Resource) -> Result<Self::Desired, String>;
+
+    /// Pure: what its user wrote about it.
+    fn description(resource: &Self::Resource) -> &str;
+
+    /// Pure: what the status page shows of a status.
+    fn summary(status: &Self::Status) -> Summary;
 
     /// Pure: the time between two checks.
     fn interval(desired: &Self::Desired) -> Duration;

@@ -56,6 +56,7 @@ use crate::{
     cluster::{self, ClusterError},
     conditions,
     references::dependents::Owner,
+    telemetry::page::board::Seen,
 };
 
 /// When to reconcile an object again, if nothing changes.
@@ -157,6 +158,15 @@ fn name<K: Kind>(object: &Guarded<K>) -> K::Name {
     K::Name::new(object.namespace().unwrap_or_default(), object.name_any())
 }
 
+/// What the status page shows of an object beside its status.
+fn on_page<K: Kind>(object: &Guarded<K>) -> Seen {
+    Seen {
+        generation: object.meta().generation.unwrap_or_default(),
+        is_ending: object.meta().deletion_timestamp.is_some(),
+        description: object.0.as_ref().map(K::description).unwrap_or_default().to_owned(),
+    }
+}
+
 impl<K: Kind> Reconciler for K {
     type Key = K::Name;
     type Object = Guarded<K>;
@@ -193,6 +203,7 @@ impl<K: Kind> Reconciler for K {
             interval: &|| reconcile::interval::<K>(object),
         };
         self.registry().of(name).snapshot().saw(&shown, Instant::now());
+        self.context().board.seen(<K as Kind>::NAME, name, || on_page::<K>(object));
         if let Some(status) = status {
             self.status_seen(name, status);
         }
@@ -227,7 +238,9 @@ impl<K: Kind> Reconciler for K {
         without_worker::report_panic(&*self, &object, retry).await
     }
 
-    async fn forget(self: Arc<Self>, name: K::Name) {
-        without_worker::forget(&*self, &name).await;
+    /// It leaves the page at once, before the watch can show another one of its name.
+    fn forget(self: Arc<Self>, name: K::Name) -> impl Future<Output = ()> + Send {
+        self.context().board.forget(<K as Kind>::NAME, &name);
+        async move { without_worker::forget(&*self, &name).await }
     }
 }

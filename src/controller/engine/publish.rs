@@ -59,7 +59,7 @@ impl<K: Kind> Run<'_, K> {
         let is_due = || report::needs_heartbeat(before.last_check_time(), self.around.now, heartbeat);
         let next = next(before, age).filter(|next| K::is_news(before, next) || is_due());
         if let Some(next) = next {
-            self.kind.status_changed(&self.name, Some(before), Some(&next));
+            self.status_changed(Some(before), Some(&next));
             self.entry.snapshot().set_ready(conditions::is_true(next.conditions(), ConditionType::Ready));
             published.replace(next);
         }
@@ -77,17 +77,23 @@ impl<K: Kind> Run<'_, K> {
     ) -> &'p mut Published<K::Status> {
         let uid = self.object.uid().unwrap_or_default();
         if let Some(former) = published.take_if(|published| published.uid != uid) {
-            self.kind.status_changed(&self.name, Some(former.status()), None);
+            self.status_changed(Some(former.status()), None);
         }
         let shown = shown::<K>(self.object);
         let mut snapshot = self.entry.snapshot();
         let published = published.get_or_insert_with(|| {
             let status = shown.cloned().unwrap_or_default();
-            self.kind.status_changed(&self.name, None, Some(&status));
+            self.status_changed(None, Some(&status));
             Published::adopt(uid, &self.seen, status, &mut snapshot)
         });
         published.saw(&self.seen, shown, &mut snapshot, Instant::now());
         published
+    }
+
+    /// Tells whoever counts or shows statuses that another one is true.
+    fn status_changed(&self, before: Option<&K::Status>, now: Option<&K::Status>) {
+        self.kind.context().board.told(K::NAME, &self.name, || now.map(K::summary));
+        self.kind.status_changed(&self.name, before, now);
     }
 
     /// Writes the pending status, if there is one. Returns the transition that it is.
@@ -105,7 +111,7 @@ impl<K: Kind> Run<'_, K> {
             }
             Written::NotFound => {
                 published.gone();
-                self.kind.status_changed(&self.name, Some(&status), Some(published.status()));
+                self.status_changed(Some(&status), Some(published.status()));
                 return Ok(None);
             }
         };

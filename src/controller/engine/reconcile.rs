@@ -197,6 +197,7 @@ impl<'a, K: Kind> Run<'a, K> {
         // 5, pure; 6 and 7, I/O
         let mut fold = |previous: &K::Status| self.fold(state, previous, &around, (desired, &seen));
         let outcome = if damped.is_some() { Ok(()) } else { self.publish(|it| Some(fold(it))).await };
+        self.kind.context().board.checked(K::NAME, &self.name, around.now, state.next_check());
         self.kind.after_check(&self.name, seen, around.now, state.next_check()).await;
         // 8, pure
         outcome.map(|()| requeue::<K>(state, None))

@@ -5,6 +5,7 @@
 //! name them, and their status says how many do.
 
 mod probe;
+mod summary;
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,6 +22,7 @@ use crate::{
     cluster::ClusterError,
     names::{ConnectionRef, GatewayName, ObjectName},
     spec::DesiredGateway,
+    telemetry::page::board::Summary,
     verify::{
         events::{Notice, Transition},
         gateway::{self, GatewaySeen},
@@ -78,6 +80,14 @@ impl Kind for Gateways {
 
     fn parse(gateway: &VaultGateway) -> Result<DesiredGateway, String> {
         DesiredGateway::parse(&gateway.spec).map_err(|error| error.to_string())
+    }
+
+    fn description(gateway: &VaultGateway) -> &str {
+        &gateway.spec.description
+    }
+
+    fn summary(status: &VaultGatewayStatus) -> Summary {
+        summary::summary(status)
     }
 
     fn interval(desired: &DesiredGateway) -> Duration {

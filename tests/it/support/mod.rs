@@ -3,6 +3,7 @@
 pub mod access;
 pub mod audit;
 pub mod bed;
+pub mod browser;
 pub mod canary;
 pub mod check;
 pub mod cluster;
