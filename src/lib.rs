@@ -13,7 +13,7 @@
 //!   network      which addresses may be dialled, proxies, TLS, the dialling      address policy, route and faults are pure
 //!   vault        what to ask Vault, and how to read its answer                   pure, but for client
 //!   verify       what a check found, what it means, and when to check again      pure
-//!   session      which logins may be tried, and what became of them              pure, but for logins and shutdown
+//!   session      which logins may be tried, and who has the login that is kept   course and decide are pure
 //!   cluster      the Kubernetes API                                              I/O
 //!   telemetry    logs, metrics, probes                                           I/O
 //!   check        the steps of one check                                          I/O

@@ -130,6 +130,7 @@ async fn revoke(context: &Context, tokens: Vec<Held>, permits: &Semaphore, deadl
                     Err(NotRevoked::Fault(fault)) => {
                         tracing::debug!(fault = fault.as_str(), "a session was not revoked");
                     }
+                    Err(NotRevoked::GivenUp) => tracing::debug!("a session was not revoked in time"),
                     Err(NotRevoked::NotAllowed) => {
                         tracing::debug!("a session was not revoked: the address policy changed");
                     }

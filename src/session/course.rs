@@ -260,6 +260,8 @@ impl Course {
     }
 
     fn answered(&mut self, memory: &mut Memory, answered: Answered, now: Timestamp) -> Effect {
+        // Others wait for a session, too: a person asks for one login, and not for one of each.
+        memory.answer_request();
         let fault = match answered {
             Answered::Accepted => {
                 self.is_new = true;
@@ -379,12 +381,102 @@ fn read(memory: &mut Memory) -> Effect {
     Effect::Read
 }
 
-/// The session that another user has made just now, if it is of use for this connection.
+/// The session that another user has made just now, if it is of use for this connection and nobody asks for a new login.
 fn shared<'a>(memory: &Memory, around: &Around<'a>) -> Option<&'a Session> {
-    around.new.filter(|session| memory.is_current(&around.desired.target, &session.basis))
+    let serves = |session: &&Session| memory.is_current(&around.desired.target, &session.basis);
+    around.new.filter(serves).filter(|_| !memory.is_requested())
 }
 
 /// Whether Vault may have seen a request that got no answer.
 fn may_have_arrived(fault: &TransportFault) -> bool {
     matches!(fault, TransportFault::TimedOut | TransportFault::Failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        vault::token::TokenInfo,
+        verify::testing::{app_role, at, versions},
+    };
+
+    fn basis(desired: &Desired) -> Basis {
+        Basis::new(&desired.target, &versions("1"))
+    }
+
+    fn session(desired: &Desired) -> Session {
+        Session::issued("token".into(), basis(desired), TokenInfo::default(), at(0))
+    }
+
+    fn around<'a>(desired: &'a Desired, new: Option<&'a Session>) -> Around<'a> {
+        Around { desired, kept: None, new, now: at(1) }
+    }
+
+    /// A course that has found what to log in with, and whether it may.
+    fn at_the_login(memory: &mut Memory, around: &Around<'_>) -> (Course, Effect) {
+        let mut course = Course::default();
+        let found = Event::Credential { basis: basis(around.desired), kind: CredentialKind::LogIn };
+        assert_eq!(course.step(memory, around, found), Effect::Recall);
+        let effect = course.step(memory, around, Event::Recalled { is_counted: true });
+        (course, effect)
+    }
+
+    #[test]
+    fn the_session_of_another_user_serves_unless_a_person_asks_for_a_login() {
+        let desired = app_role();
+        let new = session(&desired);
+        for (is_requested, begin, effect) in
+            [(false, Effect::Reach, Effect::Share), (true, Effect::Read, Effect::Credential)]
+        {
+            let mut memory = Memory::default();
+            memory.has_read(versions("1"));
+            if is_requested {
+                memory.request();
+            }
+            let (mut course, around) = (Course::default(), around(&desired, Some(&new)));
+            let first = course.step(&mut memory, &around, Event::Begin { is_stale: false });
+            assert_eq!(first, begin, "{is_requested}");
+            memory.has_read(versions("1"));
+            assert_eq!(course.step(&mut memory, &around, Event::Serves), effect, "{is_requested}");
+        }
+    }
+
+    #[test]
+    fn what_a_person_asks_for_is_one_login_whoever_makes_it() {
+        let desired = app_role();
+        let (mut memory, around) = (Memory::default(), around(&desired, None));
+        memory.has_read(versions("1"));
+        let refused = || Event::Answered(Answered::Refused(LoginFault::InvalidCredentials));
+        let (mut course, effect) = at_the_login(&mut memory, &around);
+        assert_eq!(effect, Effect::Permit);
+        course.step(&mut memory, &around, refused());
+        let held = Effect::End(Some(LoginFault::InvalidCredentials.into()));
+        assert_eq!(at_the_login(&mut memory, &around).1, held, "it was refused");
+        memory.request();
+        let (mut course, effect) = at_the_login(&mut memory, &around);
+        assert_eq!(effect, Effect::Permit, "somebody asks for it");
+        course.step(&mut memory, &around, refused());
+        assert_eq!(at_the_login(&mut memory, &around).1, held, "that was answered");
+    }
+
+    #[test]
+    fn a_token_of_the_user_that_vault_has_ended_is_not_taken_again() {
+        let desired = app_role();
+        let around = around(&desired, None);
+        for (owner, expected) in [
+            (Owner::User, Effect::End(Some(Fault::Own(SelfFault::Rejected)))),
+            (Owner::Operator, Effect::Recall),
+        ] {
+            let (mut course, mut memory) = (Course::default(), Memory::default());
+            let outcome = Err(Fault::Own(SelfFault::Rejected));
+            let examined = Event::Examined { owner, basis: basis(&desired), outcome };
+            assert_eq!(course.step(&mut memory, &around, examined), Effect::GiveBack(Fate::Ended));
+            assert_eq!(course.step(&mut memory, &around, Event::GivenBack), Effect::Read);
+            let read = Event::HasRead(versions("1"));
+            assert_eq!(course.step(&mut memory, &around, read), Effect::Credential);
+            let kind = CredentialKind::LogIn;
+            let found = Event::Credential { basis: basis(&desired), kind };
+            assert_eq!(course.step(&mut memory, &around, found), expected, "{owner:?}");
+        }
+    }
 }

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     names::{ConnectionRef, ObjectName},
-    network::{dial::Dialer, faults::TransportFault},
+    network::dial::Dialer,
     references::{References, ledger::Ledger},
     spec::Desired,
     telemetry::metrics::Metrics,
@@ -97,6 +97,8 @@ pub enum NotRevoked {
     NotAllowed,
     /// Vault could not be reached, or refused.
     Fault(Fault),
+    /// The operator stops, or the connection is gone.
+    GivenUp,
 }
 
 // === impl Sessions ===
@@ -147,6 +149,12 @@ impl<R: References> Sessions<'_, R> {
                     fault = fault.as_str(),
                     "a token of ours could not be revoked; it ends by its TTL"
                 ),
+                Err(NotRevoked::GivenUp) => {
+                    tracing::warn!(
+                        fault = "GivenUp",
+                        "a token of ours could not be revoked; it ends by its TTL"
+                    );
+                }
             }
         }
     }
@@ -162,11 +170,7 @@ impl<R: References> Sessions<'_, R> {
         if self.dialer.rules_for(namespace) != route.rules {
             return Err(NotRevoked::NotAllowed);
         }
-        let answer = match self.ask(&route.client, token::revoke(), Some(&token), deadline).await {
-            Ok(answer) => answer,
-            Err(Stop::Fault(fault)) => return Err(NotRevoked::Fault(fault)),
-            Err(Stop::GivenUp) => return Err(NotRevoked::Fault(TransportFault::Failed.into())),
-        };
+        let answer = self.ask(&route.client, token::revoke(), Some(&token), deadline).await?;
         token::refusal(&answer, Operation::RevokeSelf).map_err(|fault| NotRevoked::Fault(fault.into()))
     }
 
@@ -214,6 +218,17 @@ fn sign(answer: Option<&Answer>, took: Duration) -> Sign {
     match answer {
         Some(answer) if answer.status != 429 && answer.status < 500 => Sign::Answered(took),
         Some(_) | None => Sign::Overloaded,
+    }
+}
+
+// === impl NotRevoked ===
+
+impl From<Stop> for NotRevoked {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Fault(fault) => Self::Fault(fault),
+            Stop::GivenUp => Self::GivenUp,
+        }
     }
 }
 

@@ -128,8 +128,8 @@ impl Stage {
 
     /// A check, which gives back what it had.
     async fn check(&self, stale: bool) -> Option<Fault> {
-        let state = CheckState::new(Arc::clone(&self.state.session));
-        let outcome = self.checker.check(&self.subject(stale, None), &state).await;
+        let own = CheckState::new(Arc::clone(&self.state.session));
+        let outcome = self.checker.check(&self.subject(stale, None), &own).await;
         let Ok(Outcome::Checked(checked)) = outcome else { panic!("nothing stops") };
         checked.observation.fault
     }
