@@ -2,8 +2,10 @@
 //!
 //! Every call has a deadline: kube's own client would retry for minutes inside one call.
 
+pub mod config;
 mod foreign;
 mod metadata;
+mod proxy;
 mod service_account;
 
 use std::{
@@ -20,7 +22,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{
-    Api, Client, Config, Resource,
+    Api, Client, Resource,
     api::{ApiResource, DynamicObject, ListParams, ObjectList, Patch, PatchParams, Request},
     client::ClientBuilder,
 };
@@ -37,6 +39,7 @@ use crate::{
     references::{Lookup, Object, References, TokenAnswer, Version, gateway},
 };
 
+use self::config::ConfigError;
 pub use self::metadata::{is_labelled, spec_version, version};
 
 /// The owner of the fields that we write: <https://kubernetes.io/docs/reference/using-api/server-side-apply/>.
@@ -49,12 +52,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// The Kubernetes API failed us.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// No configuration names a cluster.
-    #[error("failed to find a cluster: run inside one, or name one in KUBECONFIG")]
-    NoConfig(#[source] kube::config::InferConfigError),
-    /// The configuration cannot be used.
-    #[error("failed to use the cluster's configuration")]
-    BadConfig(#[source] kube::Error),
+    /// No cluster is configured, or not in a usable way.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// A CRD is not there.
     #[error("failed to find the kind {kind}: install the CRD (crds/{plural}.appconnections.dev.yaml)")]
     NoCrd {
@@ -83,8 +83,8 @@ pub enum ClusterError {
         /// Why.
         source: kube::Error,
     },
-    /// An answer about an object makes no sense. What makes none may be a secret, so it is not told.
-    #[error("failed to understand the API server's answer about {object} in namespace {namespace}")]
+    /// An answer about an object is invalid. What is invalid may be a secret, so it is not shown.
+    #[error("failed to parse the API server's response about {object} in namespace {namespace}")]
     Unreadable {
         /// The object.
         object: ObjectName,
@@ -104,7 +104,7 @@ pub enum ClusterError {
         source: kube::Error,
     },
     /// No answer came in time.
-    #[error("failed to get an answer of the API server within {} s", DEADLINE.as_secs())]
+    #[error("the API server did not respond within {} s", DEADLINE.as_secs())]
     TimedOut,
 }
 
@@ -112,7 +112,7 @@ pub enum ClusterError {
 enum ReadFault {
     /// The API server refuses it, or does not answer.
     Refused(kube::Error),
-    /// The answer makes no sense.
+    /// The answer is invalid.
     Unreadable,
 }
 
@@ -142,8 +142,8 @@ pub struct Cluster {
 impl Cluster {
     /// Finds the cluster by the pod's ServiceAccount, or by KUBECONFIG. Nothing is asked yet. A request is sent only while the
     /// fence is open, but for those of [`unfenced`](Self::unfenced).
-    pub async fn infer(fence: Fence) -> Result<Self, ClusterError> {
-        let mut config = Config::infer().await.map_err(ClusterError::NoConfig)?;
+    pub fn infer(fence: Fence) -> Result<Self, ClusterError> {
+        let mut config = config::load(&config::Choice::default())?;
         // A retry is the controller's business: it knows what is due.
         config.default_retry = false;
         let url = config.cluster_url.clone();
@@ -153,9 +153,9 @@ impl Cluster {
             Ok(request)
         };
         let own_audiences = service_account::own_audiences(&config.auth_info).into();
-        let builder = ClientBuilder::try_from(config.clone()).map_err(ClusterError::BadConfig)?;
+        let unfenced = config::client(config.clone())?;
+        let builder = ClientBuilder::try_from(config).map_err(ConfigError::Credentials)?;
         let client = builder.with_layer(&FilterLayer::new(permit)).build();
-        let unfenced = Client::try_from(config).map_err(ClusterError::BadConfig)?;
         Ok(Self { client, unfenced, url, own_namespace, own_audiences })
     }
 

@@ -21,7 +21,7 @@ pub enum ConditionType {
     Authorized,
     /// Set only while the operator is working or trying again (kstatus).
     Reconciling,
-    /// Set only while nothing but a person can mend it (kstatus).
+    /// Set only while nothing but a person can fix it (kstatus).
     Stalled,
     /// Set only while the login works but its token ends soon, and nothing but a person can replace it.
     CredentialsExpiring,

@@ -72,21 +72,21 @@ pub struct VaultConnectionStatus {
 pub enum State {
     /// Not checked yet.
     Pending,
-    /// The login works and may do what is required.
+    /// The login works and has the required permissions.
     Connected,
-    /// No server that can serve requests answers at the address.
+    /// No server at the address can serve requests.
     Unreachable,
     /// The instance is sealed or not initialized.
     Sealed,
-    /// Vault refuses the credentials.
+    /// Vault rejects the credentials.
     Rejected,
-    /// The login works but may not do what is required.
+    /// The login works but lacks required permissions.
     Denied,
-    /// The connection or an object that it names must be mended.
+    /// The connection, or an object that it names, must be fixed.
     Misconfigured,
-    /// Checking is switched off by `spec.suspend`.
+    /// `spec.suspend` disables checks.
     Suspended,
-    /// The last check could not find out.
+    /// The last check was inconclusive.
     Unknown,
 }
 

@@ -2,6 +2,7 @@
 
 mod check;
 mod hardening;
+mod output;
 mod run;
 mod stop;
 mod style;
@@ -16,9 +17,9 @@ use kube::core::Duration as KubeDuration;
 use tokio::runtime::{Builder, Runtime};
 use tracing::Level;
 
+use self::output::eprint_line;
 use crate::{
     controller::lease::LeaseDuration,
-    names::text::printable,
     network::{
         address_policy::{AddressPolicy, Contact},
         carried::Nat64Prefix,
@@ -45,7 +46,7 @@ enum Command {
     ///
     /// Exit code: 0 if every connection is Ready, 1 if one is not, 2 if the input is invalid or the check was interrupted.
     Check(CheckArgs),
-    /// List, explain, check and change connections of a cluster: the same as `kubectl vconn`.
+    /// List, explain, check and change connections in a cluster: the same as `kubectl vconn`.
     Vconn(Box<vconn::Vconn>),
 }
 
@@ -122,7 +123,7 @@ struct InputArgs {
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Directory with a kustomization. Needs kubectl. Can be repeated.
-    #[arg(short = 'k', long, value_name = "FOLDER")]
+    #[arg(short = 'k', long, value_name = "DIRECTORY")]
     kustomize: Vec<PathBuf>,
     /// Also read subdirectories.
     #[arg(short = 'R', long)]
@@ -173,15 +174,15 @@ struct AddressArgs {
 /// How `check` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Output {
-    /// A line for each connection, and what is wrong with it.
+    /// One line for each connection, and what is wrong with it.
     Table,
     /// YAML.
     Yaml,
     /// JSON.
     Json,
-    /// A report in the format of `JUnit`, as CI servers read it.
+    /// Test report for CI servers (`JUnit` XML).
     Junit,
-    /// Annotations of files in a workflow of GitHub.
+    /// Annotations for GitHub Actions.
     Github,
 }
 
@@ -195,7 +196,7 @@ pub fn main() -> ExitCode {
     let started = vconn::started();
     if let Err(error) = hardening::harden() {
         // Whoever forbids that much to the process hardly lets it be dumped.
-        eprintln!("warning: core dumps could not be forbidden: {error}");
+        eprint_line("warning", &format!("failed to disable core dumps: {error}"));
     }
     let runtime = match runtime() {
         Ok(runtime) => runtime,
@@ -215,7 +216,7 @@ pub fn main() -> ExitCode {
             let outcome = runtime.block_on(run::run(args)).map(|()| ExitCode::SUCCESS);
             match (format, outcome) {
                 (LogFormat::Json, Err(error)) => {
-                    tracing::error!(error = chain(error.as_ref()), "the operator cannot go on");
+                    tracing::error!(error = chain(error.as_ref()), "the operator cannot continue");
                     Ok(ExitCode::FAILURE)
                 }
                 (LogFormat::Text, Err(error)) => Err((error, 1)),
@@ -234,11 +235,6 @@ pub fn main() -> ExitCode {
 fn failure(error: &(dyn std::error::Error + 'static), code: u8) -> ExitCode {
     eprint_line("error", &chain(error));
     ExitCode::from(code)
-}
-
-/// One line on standard error.
-fn eprint_line(word: &str, what: &str) {
-    eprintln!("{word}: {}", printable(what));
 }
 
 // === impl AddressArgs ===
@@ -284,7 +280,7 @@ fn shutdown_timeout(text: &str) -> Result<Duration, String> {
     duration(text)
         .ok()
         .filter(|duration| SECONDS.contains(&duration.as_secs()))
-        .ok_or_else(|| "write a duration from 5s to 1h".to_owned())
+        .ok_or_else(|| "must be a duration from 5s to 1h".to_owned())
 }
 
 /// How long a Lease is valid.
@@ -292,7 +288,7 @@ fn lease_duration(text: &str) -> Result<LeaseDuration, String> {
     duration(text)
         .ok()
         .and_then(LeaseDuration::new)
-        .ok_or_else(|| "write a duration of whole seconds from 10s to 300s".to_owned())
+        .ok_or_else(|| "must be a duration in whole seconds from 10s to 300s".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -301,7 +297,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         .filter(|duration| !duration.is_negative())
         .map(Duration::from)
         .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "write a duration such as 30m or 1h30m".to_owned())
+        .ok_or_else(|| "must be a duration, such as 30m or 1h30m".to_owned())
 }
 
 #[cfg(test)]

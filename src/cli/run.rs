@@ -31,7 +31,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
     let stop = stop::signal()?;
     stop::end_in_any_case(args.shutdown_timeout).context("failed to start a thread")?;
     let fence = if args.lease.is_some() { Fence::closed() } else { Fence::open() };
-    let cluster = Cluster::infer(fence.clone()).await?;
+    let cluster = Cluster::infer(fence.clone())?;
     probe(&cluster, &args.watch_namespaces).await?;
 
     let metrics = Metrics::new(!args.no_object_metrics);
@@ -104,7 +104,7 @@ async fn probe(cluster: &Cluster, namespaces: &[String]) -> Result<(), ClusterEr
         tracing::error!(
             namespace,
             error = chain(&error),
-            "this namespace cannot be watched; give the operator the right to, or take it off the list"
+            "this namespace cannot be watched; grant the operator access to it, or remove it from the list"
         );
     }
     Ok(())

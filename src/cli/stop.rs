@@ -13,6 +13,8 @@ use tokio::{
     signal::unix::{SignalKind, signal as listen},
 };
 
+use super::output::eprint_line;
+
 /// How much later than it should the process ends in any case. The chart lets the kubelet wait some seconds longer.
 const IN_ANY_CASE: Duration = Duration::from_secs(1);
 
@@ -38,7 +40,10 @@ pub(super) fn end_in_any_case(shutdown_timeout: Duration) -> io::Result<()> {
             anyhow::Ok(())
         });
         if heard.is_ok() {
-            eprintln!("error: failed to stop in time; sessions that are left end by their TTL");
+            eprint_line(
+                "error",
+                "failed to stop in time; tokens that were not revoked stay valid until their TTL ends",
+            );
             process::exit(1);
         }
     };

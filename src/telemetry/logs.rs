@@ -4,11 +4,13 @@
 //! print.
 
 use std::{
+    error::Error,
     io::{self, IsTerminal as _},
     panic,
 };
 
 use clap::ValueEnum;
+use kube::client::AuthError;
 use tracing::{Level, level_filters::LevelFilter};
 use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -30,6 +32,8 @@ pub fn start(format: LogFormat, level: Level) {
         // It logs what it returns to us, and whole bodies of answers that it cannot read: those of Secrets among them.
         .with_target("kube_client::client", LevelFilter::OFF);
     let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    // It would tell of a log that cannot be written on the same standard error, and panic when that is closed.
+    let lines = lines.log_internal_errors(false);
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
         LogFormat::Text => lines.boxed(),
@@ -43,16 +47,31 @@ pub fn start(format: LogFormat, level: Level) {
 }
 
 /// An error with all its causes, in one line. A cause that the text before it already tells is left out.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut hidden = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
         let words = error.to_string();
         if !text.contains(&words) {
-            text.push_str(": ");
+            let between = if text.is_empty() { "" } else { ": " };
+            text.push_str(between);
             text.push_str(&words);
         }
-        cause = error.source();
+        hidden.extend(shown_instead(error).map(|shown| (words, shown)));
+        next = error.source();
     }
-    text
+    // Errors repeat what their causes say.
+    hidden.iter().fold(text, |text, (words, shown)| text.replace(words, shown))
+}
+
+/// What is shown of an error whose own text quotes the output of a credential plugin, and so perhaps a token.
+fn shown_instead(error: &(dyn Error + 'static)) -> Option<String> {
+    match error.downcast_ref::<AuthError>()? {
+        AuthError::AuthExecRun { out, .. } => Some(format!("the credential plugin failed ({})", out.status)),
+        AuthError::AuthExecParse(_) => {
+            Some("the credential plugin did not print an ExecCredential".to_owned())
+        }
+        _ => None,
+    }
 }

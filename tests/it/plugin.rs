@@ -118,7 +118,7 @@ async fn a_viewer_sees_everything_and_changes_nothing() {
 
     let fallback = viewer.run(&["list"]);
     assert!(
-        text(&fallback.stderr).contains("you may not list VaultConnections of all namespaces"),
+        text(&fallback.stderr).contains("because you cannot list VaultConnections in all namespaces"),
         "{}",
         text(&fallback.stderr)
     );
@@ -198,7 +198,7 @@ async fn a_check_from_here_reads_what_its_user_may_read() {
     let open = ["--allow-address", "127.0.0.1", "--allow-plain-http", "--no-state-file"];
     let (code, refused) = viewer.said(&[&["check", "good"][..], &open].concat());
     assert!(
-        code == Some(1) && refused.contains("ReadForbidden") && refused.contains("with your rights"),
+        code == Some(1) && refused.contains("ReadForbidden") && refused.contains("with your permissions"),
         "{refused}"
     );
     let secrets = json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list"]}]);

@@ -9,6 +9,7 @@ mod log_reference;
 mod logins;
 mod manifests;
 mod monitoring;
+mod plugin;
 mod reconcile;
 mod recorded;
 mod sessions;

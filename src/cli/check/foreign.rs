@@ -9,37 +9,35 @@ const SOPS_VALUE: &str = "ENC[AES256_GCM,";
 pub(super) fn hint(version: &str, kind: &str, manifest: &Value) -> Option<&'static str> {
     if is_encrypted_by_sops(manifest) {
         return Some(
-            "is encrypted with SOPS, so its values are not the real ones: decrypt it first (sops --decrypt FILE) and give the output as -f -",
+            "is encrypted with SOPS: decrypt it first, and pipe the result into check (sops --decrypt FILE | ... check -f -)",
         );
     }
     let group = version.split_once('/').map_or("", |(group, _)| group);
     match (group, kind) {
         ("bitnami.com", "SealedSecret") => Some(
-            "is a Secret that only the sealed-secrets controller can decrypt: give the Secret that it becomes (kubectl get secret NAME -o yaml)",
+            "can be decrypted only by the sealed-secrets controller: provide the Secret that it creates instead (kubectl get secret NAME -o yaml)",
         ),
         ("external-secrets.io", _) => Some(
-            "belongs to External Secrets, which fetches the values in the cluster, so they are not in the file: give the Secret that it becomes (kubectl get secret NAME -o yaml)",
+            "does not contain the values, because External Secrets fetches the values in the cluster: provide the Secret that it creates instead (kubectl get secret NAME -o yaml)",
         ),
         ("secrets.hashicorp.com", "VaultConnection") => Some(
-            "is a kind of HashiCorp's Vault Secrets Operator that only has the same name, and other fields: write a VaultConnection with apiVersion appconnections.dev/v1alpha1",
+            "is for HashiCorp's Vault Secrets Operator, whose kind only has the same name: provide a VaultConnection with apiVersion appconnections.dev/v1alpha1",
         ),
         ("secrets.hashicorp.com", _) => Some(
-            "belongs to HashiCorp's Vault Secrets Operator, which fetches the values in the cluster, so they are not in the file: give the Secret that it becomes (kubectl get secret NAME -o yaml)",
+            "does not contain the values, because HashiCorp's Vault Secrets Operator fetches the values in the cluster: provide the Secret that it creates instead (kubectl get secret NAME -o yaml)",
         ),
         ("isindir.github.com", "SopsSecret") => Some(
-            "is a Secret that only the sops-secrets-operator can decrypt: give the Secret that it becomes (kubectl get secret NAME -o yaml)",
+            "can be decrypted only by the sops-secrets-operator: provide the Secret that it creates instead (kubectl get secret NAME -o yaml)",
         ),
         ("secrets-store.csi.x-k8s.io", _) => Some(
-            "belongs to the Secrets Store CSI driver, which fetches the values in the cluster, so they are not in the file: give a Secret with them",
+            "does not contain the values, because the Secrets Store CSI driver fetches the values in the cluster: provide a Secret with them instead",
         ),
-        ("kustomize.config.k8s.io", _) => {
-            Some("is for kustomize, and not a manifest by itself: give its folder as -k FOLDER")
+        ("kustomize.config.k8s.io", _) => Some("is a kustomization: check its directory with -k DIRECTORY"),
+        ("appconnections.dev", _) if version != "appconnections.dev/v1alpha1" => {
+            Some("has an unknown API version: write apiVersion appconnections.dev/v1alpha1")
         }
-        ("appconnections.dev", _) if version != "appconnections.dev/v1alpha1" => Some(
-            "has an API version that this check does not know: write apiVersion appconnections.dev/v1alpha1",
-        ),
         ("", "VaultConnection" | "VaultGateway") => {
-            Some("has no API version that this check knows: write apiVersion appconnections.dev/v1alpha1")
+            Some("has no API group: write apiVersion appconnections.dev/v1alpha1")
         }
         _ => None,
     }
@@ -69,7 +67,7 @@ mod tests {
             ("v1", "Secret", json!({"sops": {"mac": "ENC[...]"}}), Some("sops --decrypt")),
             ("v1", "Secret", json!({"stringData": {"a": "ENC[AES256_GCM,data:x]"}}), Some("SOPS")),
             ("v1", "Secret", json!({"data": {"a": "YQ=="}}), None),
-            ("kustomize.config.k8s.io/v1beta1", "Kustomization", json!({}), Some("-k FOLDER")),
+            ("kustomize.config.k8s.io/v1beta1", "Kustomization", json!({}), Some("-k DIRECTORY")),
             ("appconnections.dev/v1", "VaultConnection", json!({}), Some("v1alpha1")),
             ("appconnections.dev/v1alpha1", "VaultConnection", json!({}), None),
             ("", "VaultConnection", json!({}), Some("apiVersion")),

@@ -71,13 +71,13 @@ enum FileError {
     #[error("failed to {step}: {source}")]
     Io { step: &'static str, source: io::Error },
     // To replace a device, such as /dev/null, would be worse than to remember nothing.
-    #[error("it is no regular file")]
+    #[error("it is not a regular file")]
     NotRegular,
-    #[error("other runs hold it")]
+    #[error("another run has locked it")]
     Locked,
-    #[error("another version of this program wrote it")]
+    #[error("it was written by another version of this program")]
     OtherFormat,
-    #[error("the system gives no random numbers")]
+    #[error("the system provides no random numbers")]
     NoRandom,
 }
 
@@ -103,7 +103,7 @@ impl LedgerFile {
             Location::Nowhere => None,
             Location::Unknown => {
                 warnings.push(
-                    "refused logins are not remembered for later runs: neither XDG_CACHE_HOME nor HOME names a folder (--state-file names a file)"
+                    "rejected logins are not remembered for later runs, because neither XDG_CACHE_HOME nor HOME is set; name a file with --state-file"
                         .to_owned(),
                 );
                 None
@@ -186,7 +186,11 @@ impl LedgerFile {
     async fn load(&mut self, path: &Path) -> Result<File, FileError> {
         let step = |step| move |source| FileError::Io { step, source };
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(step("make its folder"))?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .map_err(step("create its directory"))?;
         }
         if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
             return Err(FileError::NotRegular);
@@ -213,7 +217,10 @@ impl LedgerFile {
             Some(Err(Unusable::OtherFormat)) => return Err(FileError::OtherFormat),
             Some(Err(Unusable::Corrupt)) => {
                 self.ledger = Some(self.ledger.take().map_or_else(fresh, Ok)?);
-                self.warn(path, &"it is damaged and is replaced; what earlier runs knew is lost");
+                self.warn(
+                    path,
+                    &"it is damaged and is replaced; rejected logins of earlier runs are forgotten",
+                );
             }
         }
         Ok(lock)
@@ -227,7 +234,7 @@ impl LedgerFile {
 
     fn give_up(&mut self, path: &Path, error: &FileError) {
         self.path = None;
-        self.warn(path, &format_args!("{error}; refused logins are remembered for this run only"));
+        self.warn(path, &format_args!("{error}; rejected logins are remembered for this run only"));
     }
 
     fn warn(&mut self, path: &Path, what: &dyn Display) {
@@ -249,7 +256,7 @@ async fn lock(path: &Path) -> Result<File, FileError> {
     name.push(".lock");
     let mut options = File::options();
     let file = options.create(true).truncate(false).write(true).mode(0o600).open(name);
-    let file = file.map_err(step("open its lock"))?;
+    let file = file.map_err(step("open its lock file"))?;
     let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {
         match file.try_lock() {

@@ -47,52 +47,52 @@ pub(super) enum InputError {
     #[error("failed to find a file that matches {pattern}")]
     NoMatch { pattern: String },
     #[error(
-        "failed to find a file that ends with .yaml, .yml or .json in {name}{}",
-        if *recursive { "" } else { " (-R looks into its folders, too)" }
+        "failed to find a .yaml, .yml or .json file in {name}{}",
+        if *recursive { "" } else { " (-R also searches its subdirectories)" }
     )]
     EmptyFolder { name: String, recursive: bool },
     #[error(
-        "failed to find kubectl, which -k {folder} needs: install it, or give the output of kustomize build {folder} as -f -"
+        "failed to find kubectl, which -k {folder} needs: install it, or pipe the output of `kustomize build {folder}` into check -f -"
     )]
     NoKubectl { folder: String },
     #[error("kubectl kustomize {folder} failed ({status})")]
     Kustomize { folder: String, status: ExitStatus },
     // A parser's own words show what stands there, which may be a secret.
     #[error(
-        "failed to parse {place} as YAML, at line {} and column {}{}", failure.line, failure.column,
-        if failure.is_template { ": it looks like a template of Helm, so give the output of helm template instead" } else { "" }
+        "failed to parse {place} as YAML: see line {}, column {}{}", failure.line, failure.column,
+        if failure.is_template { "; it looks like a Helm template: pipe the output of `helm template` into check -f - instead" } else { "" }
     )]
     Yaml { place: String, failure: ParseFailure },
-    #[error("{place} is no Kubernetes object: it has no fields")]
+    #[error("{place} is not a Kubernetes object")]
     NoObject { place: Place },
     #[error(
-        "failed to understand {object} in {place}: data is a map of values in base64, stringData one of texts"
+        "failed to parse {object} in {place}: values below data must be base64, and those below stringData must be strings"
     )]
     Secret { place: Place, object: String },
-    #[error("failed to understand {object} in {place}")]
+    #[error("failed to parse {object} in {place}")]
     Manifest { place: Place, object: String, source: serde_json::Error },
-    #[error("{place} holds {object} with fields that do not exist: {}", fields.join(", "))]
+    #[error("{object} in {place} has unknown fields: {}", fields.join(", "))]
     UnknownFields { place: Place, object: String, fields: Vec<String> },
-    #[error("{place} holds a {kind} without metadata.name")]
+    #[error("a {kind} in {place} has no metadata.name")]
     NoName { place: Place, kind: String },
-    #[error("{place} holds {object}: {field} must be {rule}")]
+    #[error("{object} in {place} has an invalid {field}: it must be {rule}")]
     BadName { place: Place, object: String, field: &'static str, rule: NameRule },
     #[error(
-        "{place} holds {object}: {field} is {found}, and Kubernetes takes only text there; put it into quotes"
+        "{object} in {place}: {field} is {found}, and Kubernetes accepts only strings there; put it in quotes"
     )]
     Unquoted { place: Place, object: String, field: String, found: &'static str },
-    #[error("{place} holds {object} a second time")]
+    #[error("{object} is defined twice; the second definition is in {place}")]
     Twice { place: Place, object: String },
     #[error("VaultGateway {name:?} in {place} is invalid")]
     Gateway { place: Place, name: String, source: SpecError },
     #[error("VaultConnection {name:?} in {place} is invalid")]
     Connection { place: Place, name: String, source: SpecError },
     #[error(
-        "VaultConnection {name:?} in {place} has a wrapped secret id: a check would use up its wrapping token"
+        "VaultConnection {name:?} in {place} has a wrapped secret ID, and a check would use up its wrapping token: apply it, and read its status in the cluster"
     )]
     Wrapped { place: Place, name: String },
     #[error(
-        "VaultConnection {name:?} in {place} logs in as a ServiceAccount, whose tokens only the cluster can issue: apply it, and read its status there"
+        "VaultConnection {name:?} in {place} logs in as a ServiceAccount, whose tokens only the cluster can issue: apply it, and read its status in the cluster"
     )]
     ServiceAccount { place: Place, name: String },
     #[error("failed to find a VaultConnection in the files given: nothing to check")]
@@ -456,24 +456,23 @@ items:
     #[test]
     fn bad_manifests_are_refused_with_the_place() {
         let typo = error(&CONNECTION.replace("auth:", "atuh: {}, auth:"));
-        assert_eq!(typo, "file.yaml holds VaultConnection \"a\" with fields that do not exist: spec.atuh");
-        assert_eq!(error("a: b\nc: [d"), "failed to parse file.yaml as YAML, at line 2 and column 4");
+        assert_eq!(typo, "VaultConnection \"a\" in file.yaml has unknown fields: spec.atuh");
+        assert_eq!(error("a: b\nc: [d"), "failed to parse file.yaml as YAML: see line 2, column 4");
         let secret =
             error("{apiVersion: v1, kind: Secret, metadata: {name: s}, stringData: {token: [canary]}}");
         assert_eq!(
             secret,
-            "failed to understand Secret \"s\" in file.yaml: data is a map of values in base64, stringData one of texts"
+            "failed to parse Secret \"s\" in file.yaml: values below data must be base64, and those below stringData must be strings"
         );
-        assert!(error(&CONNECTION.replace("name: a", "labels: {}")).contains("without metadata.name"));
+        assert!(error(&CONNECTION.replace("name: a", "labels: {}")).contains("has no metadata.name"));
         assert!(
             error(&format!("{CONNECTION}---{CONNECTION}"))
-                .contains("VaultConnection default/a a second time")
+                .contains("VaultConnection default/a is defined twice")
         );
         assert!(
-            error(&CONNECTION.replace("token:", "tokn:"))
-                .contains("failed to understand VaultConnection \"a\"")
+            error(&CONNECTION.replace("token:", "tokn:")).contains("failed to parse VaultConnection \"a\"")
         );
-        assert!(error("just text").contains("is no Kubernetes object"));
+        assert!(error("just text").contains("is not a Kubernetes object"));
         assert_eq!(error(""), "failed to find a VaultConnection in the files given: nothing to check");
     }
 
@@ -493,9 +492,9 @@ a: [b
         assert_eq!(
             errors,
             [
-                "failed to parse document 2 of file.yaml as YAML, at line 7 and column 4",
-                "failed to understand Secret \"s\" in document 3 (line 9) of file.yaml: data is a map of values in base64, stringData one of texts",
-                "document 4 (line 11) of file.yaml holds VaultConnection \"B\": metadata.name must be a DNS label of at most 63 characters: lower case letters, digits and '-', with a letter or digit at both ends",
+                "failed to parse document 2 of file.yaml as YAML: see line 7, column 4",
+                "failed to parse Secret \"s\" in document 3 (line 9) of file.yaml: values below data must be base64, and those below stringData must be strings",
+                "VaultConnection \"B\" in document 4 (line 11) of file.yaml has an invalid metadata.name: it must be a DNS label of at most 63 characters: lowercase letters, digits and '-', with a letter or digit at both ends",
             ]
         );
         let names: Vec<_> = found.connections.iter().map(|(_, connection)| connection.name_any()).collect();
@@ -537,7 +536,7 @@ a: [b
         let secret = "{apiVersion: v1, kind: Secret, metadata: {name: s, labels: {appconnections.dev/credentials: true}}}";
         assert_eq!(
             error(secret),
-            "file.yaml holds Secret \"s\": metadata.labels.\"appconnections.dev/credentials\" is true without quotes, and Kubernetes takes only text there; put it into quotes"
+            "Secret \"s\" in file.yaml: metadata.labels.\"appconnections.dev/credentials\" is true without quotes, and Kubernetes accepts only strings there; put it in quotes"
         );
     }
 

@@ -20,16 +20,7 @@ mod report;
 mod run;
 mod sources;
 
-use std::{
-    env,
-    error::Error,
-    io::{self, Write as _},
-    net::SocketAddr,
-    pin::pin,
-    process::ExitCode,
-    sync::Arc,
-    time::Duration,
-};
+use std::{env, error::Error, net::SocketAddr, pin::pin, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use k8s_openapi::jiff::Timestamp;
@@ -43,7 +34,7 @@ use self::{
     manifests::{InputError, Manifests},
     run::Run,
 };
-use super::{AddressArgs, CheckArgs, MemoryArgs, Output, stop};
+use super::{AddressArgs, CheckArgs, MemoryArgs, Output, output, stop};
 use crate::{
     api::{condition::Reason, connection::VaultConnection, status::VaultConnectionStatus},
     check::Checker,
@@ -137,7 +128,7 @@ pub(super) async fn check_live(
     if found.iter().any(is_forbidden) {
         eprint_line(
             "note",
-            "check reads Secrets and ConfigMaps with your rights, and you may not list or read some of them",
+            "this check reads Secrets and ConfigMaps with your permissions, not with the operator's, and you cannot read some of them",
         );
     }
     finish(&found, &errors, false, &options)
@@ -179,7 +170,7 @@ fn finish(
     options: &Options,
 ) -> anyhow::Result<ExitCode> {
     let text = report::render(found, errors, options)?;
-    io::stdout().write_all(text.as_bytes()).context("failed to write to standard output")?;
+    output::print(&text)?;
     Ok(ExitCode::from(match (is_held_back || !errors.is_empty(), found.iter().all(Found::is_ready)) {
         (true, _) => 2,
         (false, false) => 1,
@@ -195,7 +186,7 @@ fn broken(manifests: &Manifests, Checkable { connection, desired, .. }: &Checkab
         eprint_line(
             "error",
             &format!(
-                "VaultConnection {name} is not checked, because it names {object}, which is invalid (see above)"
+                "VaultConnection {name} is not checked, because it uses {object}, which has an error (see above)"
             ),
         );
     }
@@ -242,17 +233,19 @@ fn report_input(manifests: &Manifests, verbose: bool, nothing_useful: bool) {
     for ignored in manifests.ignored.iter().take(named) {
         eprint_line(
             "note",
-            &format!("{ignored} is ignored: check takes VaultConnection, VaultGateway, Secret and ConfigMap"),
+            &format!(
+                "{ignored} is ignored: check reads VaultConnections, VaultGateways, Secrets and ConfigMaps only"
+            ),
         );
     }
     let more = manifests.ignored.len().saturating_sub(named);
     if more > 0 {
-        eprint_line("note", &format!("{more} other objects are ignored (-v lists them)"));
+        eprint_line("note", &format!("{more} more objects are ignored; -v lists them"));
     }
 }
 
 /// One line on standard error, which moves nothing else on a terminal.
 fn eprint_line(word: &str, what: &str) {
     progress::clear();
-    super::eprint_line(word, what);
+    output::eprint_line(word, what);
 }

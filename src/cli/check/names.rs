@@ -30,10 +30,10 @@ impl fmt::Display for NameRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Label => {
-                "a DNS label of at most 63 characters: lower case letters, digits and '-', with a letter or digit at both ends"
+                "a DNS label of at most 63 characters: lowercase letters, digits and '-', with a letter or digit at both ends"
             }
             Self::Subdomain => {
-                "a DNS name of at most 253 characters: lower case letters, digits, '-' and '.', with a letter or digit at both ends of each part"
+                "a DNS name of at most 253 characters: lowercase letters, digits, '-' and '.', with a letter or digit at both ends of each part"
             }
         })
     }

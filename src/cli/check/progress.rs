@@ -5,6 +5,8 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
+use crate::cli::output::say;
+
 /// Back to the begin of the line, and nothing in it.
 const CLEAR: &str = "\r\u{1b}[K";
 
@@ -32,7 +34,7 @@ impl Progress {
 
     fn show(&self, done: usize) {
         if self.shown {
-            eprint!("{CLEAR}checked {done} of {}", self.all);
+            say(&format!("{CLEAR}checked {done} of {}", self.all));
         }
     }
 }
@@ -40,7 +42,7 @@ impl Progress {
 /// Makes room for another line.
 pub(super) fn clear() {
     if is_terminal() {
-        eprint!("{CLEAR}");
+        say(CLEAR);
     }
 }
 

@@ -191,7 +191,7 @@ fn fault_of(name: &ConnectionRef, held: Held) -> (Fault, Timestamp) {
             eprint_line(
                 "warning",
                 &format!(
-                    "{name}: no login was attempted, because Vault rejected the same credential at {at:.0}, and too many rejected logins lock the role for everyone. A changed credential is tried immediately; the same one after {until:.0}, or now with --force"
+                    "{name}: did not log in, because Vault rejected the same credential at {at:.0}, and too many rejected logins lock the role for everyone. A changed credential is tried immediately, the same one after {until:.0}, or now with --force"
                 ),
             );
             (fault, until)
@@ -200,7 +200,7 @@ fn fault_of(name: &ConnectionRef, held: Held) -> (Fault, Timestamp) {
             eprint_line(
                 "warning",
                 &format!(
-                    "{name}: no login was attempted, because Vault recently rejected logins of this role, and too many lock it for everyone. The next attempt is possible after {until:.0}, or now with --force"
+                    "{name}: did not log in, because Vault recently rejected logins of this role, and too many lock it for everyone. The next login is possible after {until:.0}, or now with --force"
                 ),
             );
             (Fault::BudgetSpent, until)

@@ -1,13 +1,13 @@
 //! The cluster, with the kubeconfig and the rights of the user.
 
-use std::{future::Future, time::Duration};
+use std::{error::Error, future::Future, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail};
-use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::{core::v1::Namespace, events::v1::Event};
 use kube::{
-    Api, Client, Config,
+    Api, Client, ResourceExt,
     api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
-    config::{KubeConfigOptions, Kubeconfig},
+    client::AuthError,
 };
 use serde_json::Value;
 
@@ -16,6 +16,7 @@ use super::{
     entry::Entry,
     kinds::{Kind, Name},
 };
+use crate::{cluster::config, names::text::printable};
 
 /// Longest wait for one answer of the API server: what it takes itself before it gives up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -54,22 +55,8 @@ pub(super) struct Access {
 
 impl Access {
     /// Reads the kubeconfig. Nothing is asked yet.
-    pub(super) async fn connect(place: Place) -> anyhow::Result<Self> {
-        let options = KubeConfigOptions {
-            context: place.context.clone(),
-            cluster: place.cluster.clone(),
-            user: place.user.clone(),
-        };
-        let config = match &place.kubeconfig {
-            Some(path) => {
-                let kubeconfig = Kubeconfig::read_from(path)
-                    .with_context(|| format!("failed to read the kubeconfig {}", path.display()))?;
-                Config::from_custom_kubeconfig(kubeconfig, &options).await
-            }
-            None => Config::from_kubeconfig(&options).await,
-        };
-        let mut config = config
-            .context("failed to find a cluster: name a kubeconfig with --kubeconfig or in KUBECONFIG")?;
+    pub(super) fn connect(place: Place) -> anyhow::Result<Self> {
+        let mut config = config::load(&place.choice())?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         if place.impersonate.is_some() {
             config.auth_info.impersonate.clone_from(&place.impersonate);
@@ -77,7 +64,7 @@ impl Access {
         }
         let namespace = place.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let url = config.cluster_url.clone();
-        let client = Client::try_from(config).context("failed to use the kubeconfig")?;
+        let client = config::client(config)?;
         Ok(Self { client, url, namespace, place })
     }
 
@@ -98,9 +85,7 @@ impl Access {
     /// Refuses `-A` for what is named.
     pub(super) fn refuse_all_namespaces(&self) -> anyhow::Result<()> {
         if self.place.all_namespaces {
-            bail!(
-                "an object cannot be named across all namespaces: leave out -A, and write its namespace with -n"
-            );
+            bail!("-A cannot be used with a name: write the namespace of the object with -n instead");
         }
         Ok(())
     }
@@ -121,7 +106,7 @@ impl Access {
         match within(api.list_metadata(&ListParams::default().limit(1))).await? {
             Err(kube::Error::Api(status)) if status.code == 403 => {
                 super::note(&format!(
-                    "you may not list VaultConnections of all namespaces: these are of namespace {}",
+                    "showing namespace {} only, because you cannot list VaultConnections in all namespaces",
                     self.namespace
                 ));
                 Ok(Scope::Namespace(self.namespace.clone()))
@@ -135,7 +120,7 @@ impl Access {
         let mut entries = self.list_kind(Kind::Connection, scope, selector).await?;
         match self.list_kind(Kind::Gateway, scope, selector).await {
             Ok(gateways) => entries.extend(gateways),
-            Err(error) => super::note(&format!("gateways are left out: {}", super::chained(&error))),
+            Err(error) => super::note(&format!("gateways are not shown: {}", super::chained(&error))),
         }
         Ok(entries)
     }
@@ -152,7 +137,7 @@ impl Access {
         let mut entries = Vec::new();
         loop {
             let page = within(api.list(&params)).await?;
-            let page = page.map_err(|error| refused(error, &format!("list {kind}s"), kind))?;
+            let page = page.map_err(|error| self.refused(error, &format!("list {kind}s"), kind))?;
             entries.extend(page.items.into_iter().map(|object| Entry::new(kind, object)));
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
@@ -162,20 +147,23 @@ impl Access {
     }
 
     /// One object of the namespace.
-    pub(super) async fn get(&self, Name { kind, name }: &Name) -> anyhow::Result<Entry> {
-        let found = within(self.here(*kind).get_opt(name)).await?;
-        let found = found.map_err(|error| refused(error, &format!("read {kind} {name:?}"), *kind))?;
-        let object = found.ok_or_else(|| self.not_found(*kind, name))?;
-        Ok(Entry::new(*kind, object))
+    pub(super) async fn get(&self, wanted: &Name) -> anyhow::Result<Entry> {
+        let Name { kind, name } = wanted;
+        match within(self.here(*kind).get(name)).await? {
+            Ok(object) => Ok(Entry::new(*kind, object)),
+            Err(error) if is_about_missing(&error, name) => Err(self.not_found(wanted).await),
+            Err(error) => Err(self.refused(error, &format!("read {kind} {name:?}"), *kind)),
+        }
     }
 
     /// Changes one object of the namespace by a merge patch.
-    pub(super) async fn change(&self, Name { kind, name }: &Name, patch: &Value) -> anyhow::Result<Entry> {
+    pub(super) async fn change(&self, changed: &Name, patch: &Value) -> anyhow::Result<Entry> {
+        let Name { kind, name } = changed;
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         match within(self.here(*kind).patch(name, &params, &Patch::Merge(patch))).await? {
             Ok(object) => Ok(Entry::new(*kind, object)),
-            Err(kube::Error::Api(status)) if status.code == 404 => Err(self.not_found(*kind, name)),
-            Err(error) => Err(refused(error, &format!("change {kind} {name:?}"), *kind)),
+            Err(error) if is_about_missing(&error, name) => Err(self.not_found(changed).await),
+            Err(error) => Err(self.refused(error, &format!("change {kind} {name:?}"), *kind)),
         }
     }
 
@@ -197,7 +185,14 @@ impl Access {
         let api: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let params = ListParams::default().fields(&format!("regarding.kind={kind},regarding.name={name}"));
         let found = within(api.list(&params)).await?;
-        Ok(found.map_err(|error| refused(error, "list events", *kind))?.items)
+        Ok(found.map_err(|error| self.refused(error, "list events", *kind))?.items)
+    }
+
+    /// The names of all namespaces.
+    pub(super) async fn namespaces(&self) -> anyhow::Result<Vec<String>> {
+        let found = within(Api::<Namespace>::all(self.client.clone()).list_metadata(&ListParams::default()))
+            .await??;
+        Ok(found.items.iter().map(ResourceExt::name_any).collect())
     }
 
     /// The objects of a kind in the namespace.
@@ -205,8 +200,42 @@ impl Access {
         Api::namespaced_with(self.client.clone(), &self.namespace, &kind.resource())
     }
 
-    fn not_found(&self, kind: Kind, name: &str) -> anyhow::Error {
-        anyhow!("{kind} {name:?} does not exist in namespace {:?}", self.namespace)
+    /// What to say of an object that does not exist, with what may have been meant instead.
+    async fn not_found(&self, Name { kind, name }: &Name) -> anyhow::Error {
+        let other = match kind {
+            Kind::Connection => Kind::Gateway,
+            Kind::Gateway => Kind::Connection,
+        };
+        let hint = match within(self.here(other).get_opt(name)).await {
+            _ if name.parse::<kube::core::Duration>().is_ok() => {
+                format!("; a duration is written with an equals sign: --wait={name}")
+            }
+            Ok(Ok(Some(_))) => format!("; there is a {other} of this name: write {}/{name}", other.word()),
+            Ok(Ok(None) | Err(_)) | Err(_) => "; -n selects another namespace".to_owned(),
+        };
+        anyhow!("{kind} {name:?} does not exist in namespace {:?}{hint}", self.namespace)
+    }
+
+    /// Why a request failed: what the API server says, or what keeps us from it.
+    pub(super) fn refused(&self, error: kube::Error, doing: &str, kind: Kind) -> anyhow::Error {
+        let server = self.url.authority().map_or("", |authority| authority.as_str());
+        let server = printable(server.rsplit('@').next().unwrap_or_default());
+        match error {
+            kube::Error::Api(status) if status.code == 401 => anyhow!(
+                "failed to {doing}: the API server {server} rejected your credentials; log in to the cluster again, or choose another --context"
+            ),
+            kube::Error::Api(status) if status.code == 404 => anyhow!(
+                "failed to {doing}: the CRD of {kind} is not installed in the cluster at {server}; install the operator there, or choose another --context"
+            ),
+            kube::Error::Api(status) => anyhow!("failed to {doing}: {}", status.message),
+            error @ (kube::Error::HyperError(_) | kube::Error::Service(_)) => match last_cause(&error) {
+                Some(cause) => anyhow!(
+                    "failed to {doing}: cannot reach the API server {server}: {cause}; check the network, or choose another --context"
+                ),
+                None => anyhow::Error::new(error).context(format!("failed to {doing}")),
+            },
+            error => anyhow::Error::new(error).context(format!("failed to {doing}")),
+        }
     }
 }
 
@@ -216,19 +245,20 @@ pub(super) async fn within<T>(call: impl Future<Output = T>) -> anyhow::Result<T
     answer.with_context(|| format!("the API server did not answer within {} s", ANSWER_TIMEOUT.as_secs()))
 }
 
-/// What the API server said no to, in its own words.
-pub(super) fn refused(error: kube::Error, doing: &str, kind: Kind) -> anyhow::Error {
-    match error {
-        kube::Error::Api(status) if status.code == 401 => {
-            anyhow!("failed to {doing}: the API server does not know you; log in to the cluster")
+/// Whether the API server knows the kind, and no object of this name. Of an unknown kind it does not name an object.
+fn is_about_missing(error: &kube::Error, name: &str) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404 && status.message.contains(&format!("{name:?} not found")))
+}
+
+/// What a request to the API server failed of in the end: the causes before it are layers of the client. None if it is about
+/// credentials, of which every cause matters.
+fn last_cause(error: &kube::Error) -> Option<String> {
+    let mut last: &(dyn Error + 'static) = error;
+    while let Some(next) = last.source() {
+        if next.is::<AuthError>() {
+            return None;
         }
-        // Of a list, it says so of the kind itself.
-        kube::Error::Api(status)
-            if status.code == 404 && status.message.contains("the server could not find") =>
-        {
-            anyhow!("failed to {doing}: the kind {kind} is not installed in this cluster")
-        }
-        kube::Error::Api(status) => anyhow!("failed to {doing}: {}", status.message),
-        error => anyhow::Error::new(error).context(format!("failed to {doing}")),
+        last = next;
     }
+    Some(last.to_string())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::jiff::Timestamp;
-use kube::{api::DynamicObject, runtime::wait::await_condition};
+use kube::{api::DynamicObject, core::Duration as KubeDuration, runtime::wait::await_condition};
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
@@ -29,11 +29,15 @@ pub(super) async fn refresh(access: &Access, args: RefreshArgs, style: Style) ->
         let wanted: Vec<_> =
             found.iter().map(|entry| (access.elsewhere(&entry.namespace()), named(entry))).collect();
         if wanted.is_empty() {
-            bail!("there is no VaultConnection or VaultGateway to check");
+            bail!("no VaultConnections or VaultGateways found");
         }
         wanted
     } else {
         access.refuse_all_namespaces()?;
+        // `--wait 5m` is read as a name. It is told before anything is asked for and waited for.
+        for name in args.names.iter().filter(|name| name.name.parse::<KubeDuration>().is_ok()) {
+            access.get(name).await?;
+        }
         args.names.into_iter().map(|name| (access.elsewhere(&access.namespace), name)).collect()
     };
     let single = wanted.len() == 1;
@@ -60,7 +64,7 @@ pub(super) async fn refresh(access: &Access, args: RefreshArgs, style: Style) ->
         outcome = outcome.max(seen);
     }
     if single && outcome == Outcome::NotReady {
-        note("kubectl vconn status explains it");
+        note("`kubectl vconn status` shows the cause and the fix");
     }
     Ok(outcome)
 }
@@ -87,7 +91,7 @@ impl Refreshed {
         match self {
             Self::Requested(entry) => format!("{}: check requested\n", entry.full_name()),
             Self::Suspended(entry) => {
-                format!("{}: Suspended: no check is made until it is resumed\n", entry.full_name())
+                format!("{}: Suspended: it is not checked until it is resumed\n", entry.full_name())
             }
             Self::Answered(entry) => {
                 let ready = entry.ready();
@@ -155,7 +159,7 @@ async fn suspend_one(access: &Access, name: &Name, suspend: bool) -> anyhow::Res
     let word = if suspend { "suspended" } else { "resumed" };
     match name.kind {
         Kind::Connection => {}
-        Kind::Gateway => bail!("a VaultGateway cannot be {word}; suspend the connections that name it"),
+        Kind::Gateway => bail!("a VaultGateway cannot be {word}; suspend the connections that use it"),
     }
     // A patch that changes nothing is not told from one that does.
     let before = access.get(name).await?;

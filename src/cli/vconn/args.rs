@@ -6,7 +6,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::kinds::Name;
-use crate::cli::{AddressArgs, InputArgs, MemoryArgs, Output, duration};
+use crate::{
+    cli::{AddressArgs, InputArgs, MemoryArgs, Output, duration},
+    cluster::config::Choice,
+};
 
 /// List, explain, check and change connections to HashiCorp Vault and OpenBao.
 #[derive(Debug, Parser)]
@@ -27,99 +30,112 @@ pub(in crate::cli) struct Vconn {
 
 /// Which cluster, as whom, and where in it: the flags of kubectl.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Options of kubectl")]
+#[command(next_help_heading = "kubectl options")]
 pub(super) struct Place {
-    /// Kubernetes namespace; by default that of the current context.
+    /// Kubernetes namespace. Defaults to that of the current context.
     #[arg(short, long, global = true, value_name = "NAMESPACE")]
     pub(super) namespace: Option<String>,
     /// All namespaces.
     #[arg(short = 'A', long, global = true, conflicts_with = "namespace")]
     pub(super) all_namespaces: bool,
-    /// Context of the kubeconfig.
+    /// Context in the kubeconfig.
     #[arg(long, global = true)]
     pub(super) context: Option<String>,
-    /// Cluster of the kubeconfig.
+    /// Cluster in the kubeconfig.
     #[arg(long, global = true)]
     pub(super) cluster: Option<String>,
-    /// User of the kubeconfig.
+    /// User in the kubeconfig.
     #[arg(long, global = true)]
     pub(super) user: Option<String>,
-    /// Kubeconfig file; by default those in $KUBECONFIG, or ~/.kube/config.
+    /// Kubeconfig file. Defaults to the files in $KUBECONFIG, or ~/.kube/config.
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) kubeconfig: Option<PathBuf>,
     /// User to impersonate.
     #[arg(long = "as", global = true, value_name = "USER")]
     pub(super) impersonate: Option<String>,
-    /// Group to impersonate; may be given several times.
+    /// Group to impersonate. Can be repeated.
     #[arg(long = "as-group", global = true, value_name = "GROUP", requires = "impersonate")]
     pub(super) impersonate_groups: Vec<String>,
 }
 
+// === impl Place ===
+
+impl Place {
+    /// What of it a kubeconfig decides.
+    pub(super) fn choice(&self) -> Choice {
+        let Self { context, cluster, user, kubeconfig, .. } = self.clone();
+        Choice { kubeconfig, context, cluster, user }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
-    /// List connections and gateways, the worst first: of all namespaces, or of the one given with -n.
+    /// List connections and gateways, worst first: in all namespaces, or in the one given with -n.
     #[command(visible_alias = "ls")]
     List(ListArgs),
-    /// Explain connections and gateways: each condition, what it means, and what to do.
+    /// Explain connections and gateways: each condition, what it means, and how to fix it.
     ///
-    /// Exit code: 0 if all are Ready, 1 if one is not, 2 if that could not be found out.
+    /// Exit code: 0 if all are Ready, 1 if one is not, 2 after an error.
     #[command(visible_alias = "explain")]
     Status(StatusArgs),
-    /// Check from here: connections of the cluster with the objects that they name, or manifests with -f or -k.
+    /// Check from this machine: connections in the cluster, or manifests with -f or -k.
     ///
-    /// Exit code: 0 if every connection is Ready, 1 if one is not, 2 for bad input.
+    /// Connections in the cluster are checked with the Secrets and other objects that they name, which you must be able to read.
+    ///
+    /// Exit code: 0 if every connection is Ready, 1 if one is not, 2 if the input is invalid.
     Check(Box<LiveCheck>),
     /// Ask the operator to check now.
     ///
-    /// Exit code with --wait: 0 if all are Ready then, 1 if one is not, 2 if that could not be found out in time.
+    /// Exit code with --wait: 0 if all are Ready, 1 if one is not, 2 after an error or without a result in time.
     Refresh(RefreshArgs),
-    /// Stop checking connections. They are not Ready until they are resumed, and their sessions are revoked.
+    /// Suspend connections: they are not checked and not Ready until they are resumed, and their tokens are revoked.
     Suspend(ConnectionArgs),
-    /// Check suspended connections again.
+    /// Resume suspended connections.
     Resume(ConnectionArgs),
-    /// Print the events of a connection or gateway, the oldest first.
+    /// Print the events of a connection or gateway, oldest first.
     Events(EventsArgs),
-    /// Show the list, and keep it up to date until Ctrl-C.
+    /// Show the list, and update it until Ctrl-C.
     ///
-    /// On a terminal the table is drawn anew; otherwise a line follows for each change.
+    /// On a terminal, the table is redrawn; otherwise, each change is printed as a new line.
     Watch(WatchArgs),
-    /// Write an archive for somebody who helps: connections, gateways, events, and the operator's Deployment and logs.
+    /// Write an archive for support: connections, gateways, events, and the operator's Deployment and logs.
     ///
-    /// No Secret is read, and values that may be credentials are left out.
+    /// No Secret is read, and everything that looks like a credential is removed.
     Bundle(BundleArgs),
-    /// Print the version of this program.
+    /// Print the version.
     Version {
-        /// How to print it.
+        /// Output format.
         #[arg(short, long, value_name = "FORMAT", default_value = "text", hide_default_value = true)]
         output: VersionOutput,
     },
     /// Print a script that completes commands and flags in a shell.
     ///
-    /// kubectl completes its plugins by a program kubectl_complete-vconn in the PATH: make it a link to kubectl-vconn.
+    /// The script completes `kubectl-vconn`. For `kubectl vconn`, kubectl's own completion needs only a link to kubectl-vconn in your PATH, with the name kubectl_complete-vconn.
     Completion {
         /// The shell.
         shell: Shell,
     },
-    /// Write the man pages into a folder.
+    /// Write the man pages into a directory.
     #[command(hide = true)]
     Man {
-        /// The folder.
+        /// The directory.
+        #[arg(value_name = "DIRECTORY")]
         folder: PathBuf,
     },
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
-    /// How to print them: a wider table, JSON, YAML or names only.
+    /// Output format.
     #[arg(short, long, value_name = "FORMAT")]
     pub(super) output: Option<ListOutput>,
     /// Label selector, such as team=a.
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     pub(super) selector: Option<String>,
-    /// Only those that are not Ready.
+    /// Show only objects that are not Ready.
     #[arg(long)]
     pub(super) not_ready: bool,
-    /// No line with the names of the columns.
+    /// Omit the header line.
     #[arg(long)]
     pub(super) no_headers: bool,
 }
@@ -129,19 +145,19 @@ pub(super) struct StatusArgs {
     /// Name of a connection, or gateway/NAME.
     #[arg(required = true, value_name = "NAME")]
     pub(super) names: Vec<Name>,
-    /// Print the objects instead, in JSON or YAML.
+    /// Print the objects as JSON or YAML instead.
     #[arg(short, long, value_name = "FORMAT")]
     pub(super) output: Option<ObjectOutput>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct LiveCheck {
-    /// Name of a connection of the cluster.
+    /// Name of a connection in the cluster.
     #[arg(required_unless_present_any = ["files", "kustomize"], conflicts_with_all = ["files", "kustomize"], value_name = "NAME")]
     pub(super) names: Vec<Name>,
     #[command(flatten)]
     pub(super) input: InputArgs,
-    /// How to print the status.
+    /// Output format of the status.
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     pub(super) output: Output,
     #[command(flatten)]
@@ -152,10 +168,10 @@ pub(super) struct LiveCheck {
 
 #[derive(Debug, Args)]
 pub(super) struct BundleArgs {
-    /// The file to write, which must not exist; by default vconn-bundle-TIME.tar.gz in the current folder.
+    /// File to create. Defaults to vconn-bundle-TIME.tar.gz in the current directory.
     #[arg(long, value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
-    /// The namespace of the operator; without it, operators are looked for in all namespaces.
+    /// Namespace of the operator. By default, all namespaces are searched.
     #[arg(long, value_name = "NAMESPACE")]
     pub(super) operator_namespace: Option<String>,
 }
@@ -165,10 +181,10 @@ pub(super) struct RefreshArgs {
     /// Name of a connection, or gateway/NAME.
     #[arg(required_unless_present = "all", value_name = "NAME")]
     pub(super) names: Vec<Name>,
-    /// All connections and gateways of the namespace, or of all namespaces with -A.
+    /// All connections and gateways in the namespace, or with -A in all namespaces.
     #[arg(long, conflicts_with = "names")]
     pub(super) all: bool,
-    /// Wait for the results: for 1m, or as long as given, such as --wait=5m.
+    /// Wait for the results, up to 1m or the given duration, such as --wait=5m.
     #[arg(short, long, value_name = "DURATION", value_parser = duration, num_args = 0..=1, require_equals = true, default_missing_value = "1m")]
     pub(super) wait: Option<Duration>,
 }
@@ -185,7 +201,7 @@ pub(super) struct EventsArgs {
     /// Name of a connection, or gateway/NAME.
     #[arg(value_name = "NAME")]
     pub(super) name: Name,
-    /// Print the events instead, in JSON or YAML.
+    /// Print the events as JSON or YAML instead.
     #[arg(short, long, value_name = "FORMAT")]
     pub(super) output: Option<ObjectOutput>,
 }
@@ -195,7 +211,7 @@ pub(super) struct WatchArgs {
     /// Label selector, such as team=a.
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     pub(super) selector: Option<String>,
-    /// Only those that are not Ready.
+    /// Show only objects that are not Ready.
     #[arg(long)]
     pub(super) not_ready: bool,
 }
@@ -203,13 +219,13 @@ pub(super) struct WatchArgs {
 /// How a list is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum ListOutput {
-    /// A table with more columns.
+    /// Table with more columns.
     Wide,
     /// JSON.
     Json,
     /// YAML.
     Yaml,
-    /// Names only, as kubectl takes them.
+    /// Names only, in the form that kubectl accepts.
     Name,
 }
 
@@ -225,7 +241,7 @@ pub(super) enum ObjectOutput {
 /// How the version is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum VersionOutput {
-    /// One line.
+    /// Text.
     Text,
     /// JSON.
     Json,

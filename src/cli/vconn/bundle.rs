@@ -31,7 +31,7 @@ use super::{
     list::{self, Columns},
     print,
     redact::redact,
-    yaml_text,
+    redact_text, yaml_text,
 };
 use crate::{
     cli::style::{Style, in_lines},
@@ -42,12 +42,16 @@ use crate::{
 const OPERATORS: &str = "app.kubernetes.io/name=vault-connection-operator";
 
 /// How much of a container's log is taken: the last hours of a busy operator.
-const MAX_LOG_BYTES: i64 = 8 << 20;
+const MAX_LOG_LINES: i64 = 20_000;
+
+/// How long that may be. The kubelet counts bytes from the first line that is taken, so lines must be the tighter bound.
+const MAX_LOG_BYTES: i64 = 32 << 20;
 
 const README: &str = "\
-A bundle of kubectl vconn. It contains connections, gateways and their events, and the Deployment, pods, Leases and logs
-of the operator. No Secret was read; role IDs and values of environment variables are replaced by REDACTED. It does contain
-addresses, names and descriptions: look through it before you pass it on. missing.txt lists what could not be read.
+Created by `kubectl vconn bundle`. Contains connections, gateways and their events, and the Deployment, pods, Leases and logs of
+the operator. No Secret was read. Role IDs, values of environment variables, and everything that looks like a token or a key are
+replaced by REDACTED. Addresses, names and descriptions are included: review the files before you share them. missing.txt lists
+what could not be read.
 ";
 
 /// A bundle that is being made.
@@ -68,11 +72,11 @@ pub(super) async fn run(access: &Access, args: &BundleArgs) -> anyhow::Result<Ou
     bundle.events(&scope).await;
     bundle.operators(args.operator_namespace.as_deref()).await;
     let missing = in_lines(bundle.missing.clone());
-    bundle.archive.add("missing.txt", missing);
+    bundle.text("missing.txt", &missing);
     let path = args.file.clone().unwrap_or_else(|| format!("vconn-bundle-{}.tar.gz", now.as_second()).into());
     write(&path, &bundle.archive.bytes(now.as_second()))?;
     for what in &bundle.missing {
-        super::note(&format!("left out: {what}"));
+        super::note(&format!("not included: {what}"));
     }
     print(&format!("{}\n", path.display()))?;
     Ok(Outcome::Ready)
@@ -85,7 +89,7 @@ impl Bundle<'_> {
         let mut entries = self.access.list(scope, None).await?;
         list::worst_first(&mut entries);
         let columns = Columns { namespace: true, wide: true, headers: true };
-        self.archive.add("list.txt", list::render(&entries, columns, now, Style::PLAIN));
+        self.text("list.txt", &list::render(&entries, columns, now, Style::PLAIN));
         for kind in Kind::ALL {
             let objects = entries.iter().filter(|entry| entry.kind == kind).map(Entry::value).collect();
             self.objects(&format!("{}s.yaml", kind.word()), objects);
@@ -139,13 +143,14 @@ impl Bundle<'_> {
             let params = LogParams {
                 container: Some("operator".to_owned()),
                 limit_bytes: Some(MAX_LOG_BYTES),
+                tail_lines: Some(MAX_LOG_LINES),
                 previous,
                 timestamps: true,
                 ..LogParams::default()
             };
             let suffix = if previous { ".previous" } else { "" };
             match within(pods.logs(pod, &params)).await {
-                Ok(Ok(log)) => self.archive.add(&format!("operator/{namespace}/{pod}{suffix}.log"), log),
+                Ok(Ok(log)) => self.text(&format!("operator/{namespace}/{pod}{suffix}.log"), &log),
                 // Most pods have no container before.
                 Ok(Err(kube::Error::Api(_))) if previous => {}
                 Ok(Err(error)) => {
@@ -181,6 +186,11 @@ impl Bundle<'_> {
         };
         self.missing.push(format!("{what}: {error}"));
         None
+    }
+
+    /// A text that others wrote.
+    fn text(&mut self, path: &str, text: &str) {
+        self.archive.add(path, redact_text::text(text));
     }
 
     fn objects(&mut self, path: &str, mut objects: Vec<Value>) {

@@ -7,19 +7,43 @@
 use std::{ffi::OsString, io, path::Path};
 
 use anyhow::Context as _;
-use clap::{Command, CommandFactory as _};
+use clap::{Arg, Command, CommandFactory as _};
 use clap_complete::{Shell, generate};
 
 use super::args::Plugin;
 
-/// No file names after these candidates.
+/// No file names beside the candidates.
 const NO_FILES: &str = ":4";
 
-/// File names, since no candidate is known.
+/// File names, too.
 const FILES: &str = ":0";
 
-/// What kubectl prints while a command line is being written, and which names are asked for beside it.
-pub(super) fn candidates(words: &[OsString]) -> (Vec<String>, bool) {
+/// What may be added to the words that the command line itself allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum More {
+    Nothing,
+    /// Files and folders.
+    Files,
+    /// Names of connections.
+    Connections,
+    /// Names of connections and gateways.
+    Objects,
+    /// Names of namespaces.
+    Namespaces,
+    /// Names in the kubeconfig: `context`, `cluster` or `user`.
+    Kubeconfig(Named),
+}
+
+/// Something that a kubeconfig has by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    Context,
+    Cluster,
+    User,
+}
+
+/// What kubectl prints while a command line is being written, and what is asked for beside it.
+pub(super) fn candidates(words: &[OsString]) -> (Vec<String>, More) {
     let mut root = Plugin::command();
     root.build();
     let words: Vec<_> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
@@ -30,6 +54,7 @@ pub(super) fn candidates(words: &[OsString]) -> (Vec<String>, bool) {
     for word in before {
         after_flag = command.get_arguments().find(|argument| {
             argument.get_action().takes_values()
+                && !argument.is_require_equals_set()
                 && (argument.get_long().is_some_and(|long| *word == format!("--{long}"))
                     || argument.get_short().is_some_and(|short| *word == format!("-{short}")))
         });
@@ -41,31 +66,42 @@ pub(super) fn candidates(words: &[OsString]) -> (Vec<String>, bool) {
     if let Some(argument) = after_flag {
         let values = argument.get_possible_values();
         let values = values.iter().map(|value| value.get_name().to_owned());
-        return (values.filter(starts).collect(), false);
+        return (values.filter(starts).collect(), more(command, argument));
     }
     if current.starts_with('-') {
         let flags = command.get_arguments().filter(|argument| !argument.is_hide_set());
         let flags = flags.filter_map(|argument| Some(format!("--{}", argument.get_long()?)));
-        return (flags.filter(starts).collect(), false);
+        return (flags.filter(starts).collect(), More::Nothing);
     }
     if command.has_subcommands() {
         let subcommands = command.get_subcommands().filter(|it| !it.is_hide_set());
-        return (subcommands.map(|it| it.get_name().to_owned()).filter(starts).collect(), false);
+        return (subcommands.map(|it| it.get_name().to_owned()).filter(starts).collect(), More::Nothing);
     }
-    let positional: Vec<_> = command.get_positionals().collect();
-    let values = positional.iter().flat_map(|argument| argument.get_possible_values());
-    let values: Vec<_> = values.map(|value| value.get_name().to_owned()).filter(starts).collect();
-    let takes_names = positional.iter().any(|argument| {
-        argument.get_value_names().is_some_and(|names| names.iter().any(|name| name == "NAME"))
-    });
-    (values, takes_names)
+    let Some(positional) = command.get_positionals().next() else { return (Vec::new(), More::Nothing) };
+    let values = positional.get_possible_values();
+    let values = values.iter().map(|value| value.get_name().to_owned());
+    (values.filter(starts).collect(), more(command, positional))
 }
 
-/// The lines for kubectl: candidates with the names of objects that begin as the last word does.
-pub(super) fn lines(mut candidates: Vec<String>, names: Vec<String>, current: &str) -> String {
+/// What an argument of a command takes.
+fn more(command: &Command, argument: &Arg) -> More {
+    let value = argument.get_value_names().and_then(<[_]>::first).map_or("", |name| name.as_str());
+    match (argument.get_id().as_str(), value) {
+        ("context", _) => More::Kubeconfig(Named::Context),
+        ("cluster", _) => More::Kubeconfig(Named::Cluster),
+        ("user", _) => More::Kubeconfig(Named::User),
+        (_, "NAMESPACE") => More::Namespaces,
+        (_, "FILE" | "DIRECTORY") => More::Files,
+        (_, "NAME") if matches!(command.get_name(), "check" | "suspend" | "resume") => More::Connections,
+        (_, "NAME") => More::Objects,
+        _ => More::Nothing,
+    }
+}
+
+/// The lines for kubectl: candidates with the names that begin as the last word does.
+pub(super) fn lines(mut candidates: Vec<String>, names: Vec<String>, current: &str, more: More) -> String {
     candidates.extend(names.into_iter().filter(|name| name.starts_with(current)));
-    let directive = if candidates.is_empty() { FILES } else { NO_FILES };
-    candidates.push(directive.to_owned());
+    candidates.push(if more == More::Files { FILES } else { NO_FILES }.to_owned());
     candidates.join("\n") + "\n"
 }
 
@@ -91,7 +127,7 @@ pub(super) fn man(folder: &Path) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
-    fn asked(words: &[&str]) -> (Vec<String>, bool) {
+    fn asked(words: &[&str]) -> (Vec<String>, More) {
         candidates(&words.iter().map(OsString::from).collect::<Vec<_>>())
     }
 
@@ -101,20 +137,36 @@ mod tests {
         assert!(!asked(&[""]).0.contains(&"man".to_owned()), "what is hidden is not offered");
         assert_eq!(asked(&["re"]).0, ["refresh", "resume"]);
         assert_eq!(asked(&["list", "-o", ""]).0, ["wide", "json", "yaml", "name"]);
-        assert_eq!(asked(&["list", "-o", "w"]), (vec!["wide".to_owned()], false));
+        assert_eq!(asked(&["list", "-o", "w"]), (vec!["wide".to_owned()], More::Nothing));
         assert!(asked(&["refresh", "--w"]).0.contains(&"--wait".to_owned()));
         assert!(asked(&["status", "--con"]).0.contains(&"--context".to_owned()));
-        assert_eq!(asked(&["status", ""]), (vec![], true));
-        assert_eq!(asked(&["-n", "team-a", "status", "a", "b"]), (vec![], true));
-        assert!(!asked(&["list", ""]).1);
         assert!(asked(&["completion", ""]).0.contains(&"bash".to_owned()));
-        assert!(!asked(&[]).1);
+        let table: &[(&[&str], More)] = &[
+            (&["status", ""], More::Objects),
+            (&["-n", "team-a", "status", "a", "b"], More::Objects),
+            (&["refresh", "--wait", ""], More::Objects),
+            (&["suspend", ""], More::Connections),
+            (&["check", ""], More::Connections),
+            (&["check", "-f", ""], More::Files),
+            (&["check", "-k", ""], More::Files),
+            (&["list", "-n", ""], More::Namespaces),
+            (&["list", "--context", ""], More::Kubeconfig(Named::Context)),
+            (&["--kubeconfig", ""], More::Files),
+            (&["list", ""], More::Nothing),
+            (&["bundle", "--operator-namespace", ""], More::Namespaces),
+            (&[], More::Nothing),
+        ];
+        for (words, expected) in table {
+            assert_eq!(asked(words).1, *expected, "{words:?}");
+        }
     }
 
     #[test]
     fn kubectl_gets_lines_and_a_directive() {
-        assert_eq!(lines(vec!["a".to_owned()], vec!["ab".to_owned(), "b".to_owned()], "a"), "a\nab\n:4\n");
-        assert_eq!(lines(Vec::new(), Vec::new(), "x"), ":0\n");
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        assert_eq!(lines(texts(&["a"]), texts(&["ab", "b"]), "a", More::Objects), "a\nab\n:4\n");
+        assert_eq!(lines(Vec::new(), Vec::new(), "x", More::Objects), ":4\n", "files are no names");
+        assert_eq!(lines(Vec::new(), Vec::new(), "x", More::Files), ":0\n");
     }
 
     #[test]

@@ -151,6 +151,22 @@ impl Entry {
         }
     }
 
+    /// The gateway itself, or that of the connection.
+    pub(super) fn gateway(&self) -> Option<String> {
+        match self.kind {
+            Kind::Gateway => Some(self.name()),
+            Kind::Connection => self.spec()["gatewayRef"]["name"].as_str().map(str::to_owned),
+        }
+    }
+
+    /// The Secret with the credential of the login, the last of several.
+    pub(super) fn credential(&self) -> Option<&str> {
+        let method = self.spec()["auth"].as_object()?.values().next()?;
+        let direct = method["secretRef"]["name"].as_str();
+        let parts = ["password", "secretId", "roleId"].iter();
+        direct.or_else(|| parts.filter_map(|part| method[part]["secretRef"]["name"].as_str()).next())
+    }
+
     /// What needs attention beside Ready.
     pub(super) fn warnings(&self) -> Vec<String> {
         let warnings = self.status()["warnings"].as_array().into_iter().flatten();

@@ -66,8 +66,8 @@ fn facts(entry: &Entry, now: Timestamp) -> Vec<(&'static str, String)> {
                 " at ",
             ),
         ),
-        ("Token ends", time("session/expireTime")),
-        ("Certificate ends", time("server/certificateExpireTime")),
+        ("Token expires", time("session/expireTime")),
+        ("Cert expires", time("server/certificateExpireTime")),
         ("Connections", entry.status()["connections"].as_u64().map(|count| count.to_string())),
         ("Last check", time("lastCheckTime")),
         ("Next check", time("nextCheckTime")),
@@ -76,7 +76,7 @@ fn facts(entry: &Entry, now: Timestamp) -> Vec<(&'static str, String)> {
     ];
     let endpoints = entry.status()["endpoints"].as_array().into_iter().flatten().filter_map(|endpoint| {
         let message = endpoint["message"].as_str().unwrap_or_default();
-        let state = if endpoint["healthy"].as_bool()? { "works" } else { message };
+        let state = if endpoint["healthy"].as_bool()? { "healthy" } else { message };
         let url = endpoint["url"].as_str()?;
         // Most messages begin with it.
         Some(("Endpoint", if state.starts_with(url) { state.to_owned() } else { format!("{url} {state}") }))
@@ -94,25 +94,28 @@ fn notes(entry: &Entry, now: Timestamp) -> Vec<String> {
                 .to_owned(),
         );
     } else if !entry.is_current() {
-        notes.push("The spec has changed: this status is about the spec before.".to_owned());
+        notes.push(
+            "The spec has changed since the last check. This status is about the previous spec.".to_owned(),
+        );
     }
     let is_old =
         |time: Timestamp| Duration::try_from(now.duration_since(time)).is_ok_and(|age| age > OLD_CHECK);
     if !entry.is_suspended() && entry.time("lastCheckTime").is_some_and(is_old) {
         notes.push(
-            "The last check was long ago. Unless the operator's heartbeat is longer than 30m, check whether it is running."
+            "The last check was more than 45 minutes ago. Check whether the operator is running, unless its --heartbeat is longer than 30m."
                 .to_owned(),
         );
     }
     notes
 }
 
-/// One line for each condition, and what its reason means.
+/// One line for each condition, and once what its reason means.
 fn conditions(text: &mut String, entry: &Entry, now: Timestamp, style: Style) {
     let _ = writeln!(text, "\n{}", style.paint(Colour::Bold, "Conditions"));
     let width = |column: fn(&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition) -> &str| {
         entry.conditions.iter().map(|it| column(it).chars().count()).max().unwrap_or_default()
     };
+    let mut explained = BTreeSet::new();
     let (types, statuses, reasons) = (width(|it| &it.type_), width(|it| &it.status), width(|it| &it.reason));
     for condition in &entry.conditions {
         let line = format!(
@@ -121,6 +124,9 @@ fn conditions(text: &mut String, entry: &Entry, now: Timestamp, style: Style) {
         );
         let line = style.paint(Urgency::of(condition).colour(), &printable(&line));
         let _ = writeln!(text, "  {line}  for {}", age(condition.last_transition_time.0, now));
+        if !explained.insert(condition.reason.as_str()) {
+            continue;
+        }
         let meaning = reason(condition).map(Reason::meaning).unwrap_or_default();
         text.push_str(
             &style.paint_lines(Colour::Dim, &wrap(&meaning.replace('`', ""), style.width, "      ")),
@@ -146,12 +152,25 @@ fn advice(text: &mut String, entry: &Entry, style: Style) {
         let _ = writeln!(text, "\n{}", style.paint(colour, &printable(&condition.reason)));
         text.push_str(&wrap(&condition.message, style.width, "  "));
         let Some(reason) = reason(condition) else { continue };
-        let object = Example { namespace: &namespace, name: &name };
+        let secret = named_secret(&condition.message).or_else(|| entry.credential());
+        let gateway = entry.gateway();
+        let object = Example {
+            kind: entry.kind,
+            namespace: &namespace,
+            name: &name,
+            secret,
+            gateway: gateway.as_deref(),
+        };
         if let Some(advice) = guide::advice(reason, object, style.width) {
             let _ = write!(text, "\n{advice}");
         }
         let _ = writeln!(text, "  More: {}", guide::anchor(reason));
     }
+}
+
+/// The Secret that a message names.
+fn named_secret(message: &str) -> Option<&str> {
+    message.split_once("Secret \"")?.1.split_once('"').map(|(name, _)| name)
 }
 
 /// Objects as documents for programs: one, or a list, as kubectl prints them.
@@ -207,6 +226,17 @@ Sealed
     }
 
     #[test]
+    fn what_a_reason_means_is_said_once_and_commands_name_the_secret() {
+        let rejected = named(&connection("orders", Some("TokenRejected")), |object| {
+            object["status"]["conditions"][0]["message"] =
+                "Vault rejected the token in Secret \"bad\".".into();
+        });
+        let text = explained(&rejected);
+        assert_eq!(text.matches("Vault rejected the token: it is wrong").count(), 1, "{text}");
+        assert!(text.contains("get secret bad") && !text.contains("vault-token"), "{text}");
+    }
+
+    #[test]
     fn a_success_needs_no_advice_and_a_new_one_says_where_to_look() {
         let text = explained(&connection("a", Some("Connected")));
         assert!(text.ends_with("The login works and has the required permissions.\n"), "{text}");
@@ -219,11 +249,11 @@ Sealed
         let changed = named(&connection("a", Some("Connected")), |object| {
             object["metadata"]["generation"] = 2.into();
         });
-        assert!(explained(&changed).contains("The spec has changed"));
+        assert!(explained(&changed).contains("The spec has changed since the last check"));
         let old = named(&connection("a", Some("Connected")), |object| {
             object["status"]["lastCheckTime"] = at(NOW - 3 * 3600).to_string().into();
         });
-        assert!(explained(&old).contains("The last check was long ago"));
+        assert!(explained(&old).contains("The last check was more than 45 minutes ago"));
     }
 
     #[test]
@@ -240,7 +270,7 @@ Sealed
     fn a_gateway_shows_each_endpoint() {
         let text = explained(&gateway("way", 1));
         assert!(text.starts_with("gateway team-a/way: 1/2 healthy\n"), "{text}");
-        assert!(text.contains("  Endpoint:        http://proxy-1.example.com:3128 works\n"), "{text}");
+        assert!(text.contains("  Endpoint:        http://proxy-1.example.com:3128 healthy\n"), "{text}");
         assert!(text.contains("  Endpoint:        http://proxy-2.example.com:3128 refused\n"), "{text}");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! There is no second list: an entry that is missing there is missing here, and a test of the documentation says so.
 
+use super::kinds::Kind;
 use crate::{
     api::condition::Reason,
     cli::style::{in_lines, wrap},
@@ -12,13 +13,26 @@ use crate::{
 const PAGE: &str = include_str!("../../../docs/troubleshooting.md");
 
 /// The names that the page uses in its commands.
-const EXAMPLE: Example<'static> = Example { namespace: "team-a", name: "my-vault-connection" };
+const EXAMPLE: Example<'static> = Example {
+    kind: Kind::Connection,
+    namespace: "team-a",
+    name: "my-vault-connection",
+    secret: Some("vault-approle"),
+    gateway: Some("private-network"),
+};
+
+/// Other names of the page, in entries that are about a token.
+const TOKEN_EXAMPLE: (&str, &str) = ("my-vault-token", "vault-token");
 
 /// Whose names stand in commands.
 #[derive(Clone, Copy)]
 pub(super) struct Example<'a> {
+    pub(super) kind: Kind,
     pub(super) namespace: &'a str,
     pub(super) name: &'a str,
+    /// The Secret that it is about, if one is known.
+    pub(super) secret: Option<&'a str>,
+    pub(super) gateway: Option<&'a str>,
 }
 
 /// Where the page has the entry of a reason.
@@ -110,7 +124,18 @@ fn link(markdown: &str) -> Option<(&str, &str)> {
 }
 
 /// The names of the example replaced by those of the object.
-fn named(text: &str, Example { namespace, name }: Example<'_>) -> String {
+fn named(text: &str, Example { kind, namespace, name, secret, gateway }: Example<'_>) -> String {
+    let (token_connection, token_secret) = TOKEN_EXAMPLE;
+    let mut text = text.replace(token_connection, EXAMPLE.name);
+    if let (Some(own), Some(secret)) = (EXAMPLE.secret, secret) {
+        text = text.replace(own, secret).replace(token_secret, secret);
+    }
+    if let (Some(own), Some(gateway)) = (EXAMPLE.gateway, gateway) {
+        text = text.replace(own, gateway);
+    }
+    if kind == Kind::Gateway {
+        text = text.replace(&format!("vconn {}", EXAMPLE.name), &format!("vgw {name}"));
+    }
     text.replace(EXAMPLE.name, name).replace(EXAMPLE.namespace, namespace)
 }
 
@@ -157,10 +182,24 @@ mod tests {
 
     #[test]
     fn commands_have_the_names_of_the_object() {
-        let object = Example { namespace: "shop", name: "orders" };
+        let object = Example {
+            kind: Kind::Connection,
+            namespace: "shop",
+            name: "orders",
+            secret: Some("login"),
+            gateway: None,
+        };
         let text = advice(Reason::Suspended, object, 400).expect("it has an entry");
         assert!(text.contains("kubectl -n shop get vconn orders -o jsonpath='{.spec.suspend}'"), "{text}");
         let text = advice(Reason::TokenForbidden, object, 400).expect("it has an entry");
         assert!(text.contains("\n      kind: Role\n") && text.contains("namespace: shop}"), "{text}");
+        let text = advice(Reason::SecretNotLabelled, object, 400).expect("it has an entry");
+        assert!(
+            text.contains("kubectl -n shop label secret login appconnections.dev/credentials=true"),
+            "{text}"
+        );
+        let gateway = Example { kind: Kind::Gateway, name: "edge", gateway: Some("edge"), ..object };
+        let text = named("kubectl -n team-a get vconn my-vault-connection -o yaml", gateway);
+        assert_eq!(text, "kubectl -n shop get vgw edge -o yaml");
     }
 }

@@ -76,7 +76,9 @@ impl FromStr for Name {
             None => (Kind::Connection, text),
             Some((word, name)) => {
                 let kind = Kind::ALL.into_iter().find(|kind| kind.is_named(word)).ok_or_else(|| {
-                    format!("{word:?} is neither \"connection\" nor \"gateway\"; write the namespace with -n")
+                    format!(
+                        "unknown kind {word:?}: write NAME or gateway/NAME, and write the namespace with -n"
+                    )
                 })?;
                 (kind, name)
             }
@@ -85,7 +87,7 @@ impl FromStr for Name {
         let inner =
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.';
         if name.is_empty() || name.len() > 253 || !name.bytes().all(inner) || name.starts_with('.') {
-            return Err("a name has lower case letters, digits, '-' and '.'".to_owned());
+            return Err("a name consists of lowercase letters, digits, '-' and '.'".to_owned());
         }
         Ok(Self { kind, name: name.to_owned() })
     }

@@ -60,8 +60,8 @@ pub(super) fn summary(entries: &[Entry]) -> String {
     let person = entries.iter().filter(|entry| entry.urgency() == Urgency::NeedsPerson).count();
     let needs = match person {
         0 => String::new(),
-        1 => "; 1 needs somebody to act".to_owned(),
-        many => format!("; {many} need somebody to act"),
+        1 => "; 1 needs action".to_owned(),
+        many => format!("; {many} need action"),
     };
     format!("{} of {} Ready{needs}", ready, entries.len())
 }

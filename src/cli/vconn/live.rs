@@ -39,8 +39,9 @@ async fn connection(access: &Access, name: &Name) -> anyhow::Result<VaultConnect
     match name.kind {
         Kind::Connection => serde_json::from_value(entry.value())
             .with_context(|| format!("failed to read the spec of VaultConnection {:?}", name.name)),
-        Kind::Gateway => {
-            Err(anyhow!("a VaultGateway has no check of its own here; check a connection that names it"))
-        }
+        Kind::Gateway => Err(anyhow!(
+            "VaultGateway {:?} cannot be checked by itself; check a connection that uses it",
+            name.name
+        )),
     }
 }

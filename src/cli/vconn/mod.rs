@@ -21,17 +21,13 @@ mod kinds;
 mod list;
 mod live;
 mod redact;
+mod redact_text;
 #[cfg(test)]
 mod testing;
 mod timeline;
 mod watch;
 
-use std::{
-    ffi::OsString,
-    io::{self, Write as _},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -42,20 +38,31 @@ use serde_json::{Value, json};
 pub(super) use self::args::Vconn;
 use self::{
     access::{Access, Scope},
-    args::{Action, EventsArgs, ListArgs, ListOutput, ObjectOutput, Plugin, StatusArgs, VersionOutput},
+    args::{
+        Action, EventsArgs, ListArgs, ListOutput, ObjectOutput, Place, Plugin, StatusArgs, VersionOutput,
+    },
+    complete::{More, Named},
     entry::Entry,
     explain::document,
+    kinds::Kind,
     list::Columns,
 };
 use crate::{
     api::connection::VaultConnection,
-    cli::{eprint_line, style::Style},
+    cli::{
+        output::{eprint_line, print, say, write},
+        style::Style,
+    },
+    cluster::config,
     names::text::printable,
     telemetry::logs::chain,
 };
 
 /// The name under which kubectl finds the plugin.
 const PLUGIN: &str = "kubectl-vconn";
+
+/// Longest wait for names from the cluster while a command line is being written.
+const COMPLETION_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The name under which kubectl asks for completions.
 const COMPLETER: &str = "kubectl_complete-vconn";
@@ -97,40 +104,61 @@ pub(super) async fn run(vconn: Vconn) -> anyhow::Result<ExitCode> {
     Box::pin(act(vconn)).await
 }
 
-/// Answers kubectl. Whatever fails leaves less to choose from.
+/// Answers kubectl. Whatever fails, or takes too long, leaves less to choose from.
 pub(super) async fn complete(words: Vec<OsString>) -> anyhow::Result<ExitCode> {
-    let (candidates, takes_names) = complete::candidates(&words);
+    let (candidates, more) = complete::candidates(&words);
     let current = words.last().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
-    let names = if takes_names { names(&words).await.unwrap_or_default() } else { Vec::new() };
-    print(&complete::lines(candidates, names, &current))?;
+    let names = tokio::time::timeout(COMPLETION_TIMEOUT, names(&words, more)).await;
+    print(&complete::lines(candidates, names.ok().flatten().unwrap_or_default(), &current, more))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The names of the objects that a command line without its last word is about.
-async fn names(words: &[OsString]) -> Option<Vec<String>> {
+/// The names that may follow a command line without its last word.
+async fn names(words: &[OsString], more: More) -> Option<Vec<String>> {
+    let wants = |kind| more == More::Objects || kind == Kind::Connection;
+    match more {
+        More::Nothing | More::Files => None,
+        More::Kubeconfig(named) => {
+            let names = config::names(&place(words)?.choice());
+            Some(match named {
+                Named::Context => names.contexts,
+                Named::Cluster => names.clusters,
+                Named::User => names.users,
+            })
+        }
+        More::Namespaces => Access::connect(place(words)?).ok()?.namespaces().await.ok(),
+        More::Objects | More::Connections => {
+            let access = Access::connect(place(words)?).ok()?;
+            let found = access.list(&Scope::Namespace(access.namespace.clone()), None).await.ok()?;
+            Some(found.iter().filter(|it| wants(it.kind)).map(Entry::short_name).collect())
+        }
+    }
+}
+
+/// Where a command line without its last word is about. One that lacks a name or a value is none yet: any stands in.
+fn place(words: &[OsString]) -> Option<Place> {
     let before = words.split_last().map_or(words, |(_, before)| before);
-    // A command that lacks its name is no command yet: any name stands in.
-    let line = [OsString::from(PLUGIN)].into_iter().chain(before.iter().cloned()).chain(["x".into()]);
-    let place = Plugin::try_parse_from(line).ok()?.vconn.place;
-    let access = Access::connect(place).await.ok()?;
-    let scope = Scope::Namespace(access.namespace.clone());
-    let found = access.list(&scope, None).await.ok()?;
-    Some(found.iter().map(Entry::short_name).collect())
+    let filled: [&[&str]; 3] = [&["x"], &["x", "x"], &[]];
+    filled.into_iter().find_map(|filled| {
+        let filled = filled.iter().map(OsString::from);
+        let line = [OsString::from(PLUGIN)].into_iter().chain(before.iter().cloned()).chain(filled);
+        Some(Plugin::try_parse_from(line).ok()?.vconn.place)
+    })
 }
 
 async fn act(Vconn { place, action }: Vconn) -> anyhow::Result<ExitCode> {
     let style = Style::of_terminal();
     let outcome = match action {
         Action::Check(args) if args.names.is_empty() => return live::check_files(*args).await,
-        Action::Check(args) => return live::check_named(&Access::connect(place).await?, *args).await,
-        Action::List(args) => list(&Access::connect(place).await?, &args, style).await,
-        Action::Status(args) => status(&Access::connect(place).await?, &args, style).await,
-        Action::Refresh(args) => act::refresh(&Access::connect(place).await?, args, style).await,
-        Action::Suspend(args) => act::suspend(&Access::connect(place).await?, &args.names, true).await,
-        Action::Resume(args) => act::suspend(&Access::connect(place).await?, &args.names, false).await,
-        Action::Events(args) => events(&Access::connect(place).await?, &args, style).await,
-        Action::Watch(args) => watch::run(&Access::connect(place).await?, &args, style).await,
-        Action::Bundle(args) => bundle::run(&Access::connect(place).await?, &args).await,
+        Action::Check(args) => return live::check_named(&Access::connect(place)?, *args).await,
+        Action::List(args) => list(&Access::connect(place)?, &args, style).await,
+        Action::Status(args) => status(&Access::connect(place)?, &args, style).await,
+        Action::Refresh(args) => act::refresh(&Access::connect(place)?, args, style).await,
+        Action::Suspend(args) => act::suspend(&Access::connect(place)?, &args.names, true).await,
+        Action::Resume(args) => act::suspend(&Access::connect(place)?, &args.names, false).await,
+        Action::Events(args) => events(&Access::connect(place)?, &args, style).await,
+        Action::Watch(args) => watch::run(&Access::connect(place)?, &args, style).await,
+        Action::Bundle(args) => bundle::run(&Access::connect(place)?, &args).await,
         Action::Version { output } => done(print(&version(output)?)),
         Action::Completion { shell } => done(write(&complete::script(shell))),
         Action::Man { folder } => done(complete::man(&folder)),
@@ -145,6 +173,7 @@ async fn act(Vconn { place, action }: Vconn) -> anyhow::Result<ExitCode> {
 async fn list(access: &Access, args: &ListArgs, style: Style) -> anyhow::Result<Outcome> {
     let scope = access.allowed(access.scope_of_list()).await?;
     let mut entries = access.list(&scope, args.selector.as_deref()).await?;
+    let count = entries.len();
     entries.retain(|entry| !args.not_ready || !entry.is_ready());
     list::worst_first(&mut entries);
     let columns =
@@ -155,7 +184,7 @@ async fn list(access: &Access, args: &ListArgs, style: Style) -> anyhow::Result<
         Some(ListOutput::Yaml) => yaml_text(&values())?,
         Some(ListOutput::Name) => list::names(&entries),
         _ if entries.is_empty() => {
-            report_nothing_found(&scope, args.not_ready);
+            report_nothing_found(&scope, count);
             return Ok(Outcome::Ready);
         }
         Some(ListOutput::Wide) => list::render(&entries, columns(true), Timestamp::now(), style),
@@ -164,12 +193,16 @@ async fn list(access: &Access, args: &ListArgs, style: Style) -> anyhow::Result<
     done(print(&text))
 }
 
-fn report_nothing_found(scope: &Scope, not_ready: bool) {
-    let what = if not_ready { "Nothing that is not Ready" } else { "No VaultConnections or VaultGateways" };
-    match scope {
-        Scope::Namespace(namespace) => eprintln!("{what} found in namespace {}.", printable(namespace)),
-        Scope::Everywhere | Scope::EverywhereIfAllowed => eprintln!("{what} found."),
-    }
+/// What to say in the place of an empty table: of so many objects, none is wanted.
+fn report_nothing_found(scope: &Scope, count: usize) {
+    let place = match scope {
+        Scope::Namespace(namespace) => format!(" in namespace {}", printable(namespace)),
+        Scope::Everywhere | Scope::EverywhereIfAllowed => String::new(),
+    };
+    say(&match count {
+        0 => format!("No VaultConnections or VaultGateways found{place}.\n"),
+        _ => format!("All VaultConnections and VaultGateways{place} are Ready.\n"),
+    });
 }
 
 async fn status(access: &Access, args: &StatusArgs, style: Style) -> anyhow::Result<Outcome> {
@@ -211,7 +244,7 @@ async fn events(access: &Access, args: &EventsArgs, style: Style) -> anyhow::Res
             done(print(&object_text(&document(items, true), output)?))
         }
         None if found.is_empty() => {
-            eprintln!("No events. Kubernetes keeps them for an hour.");
+            say("No events found. Kubernetes keeps events for an hour by default.\n");
             Ok(Outcome::Ready)
         }
         None => done(print(&timeline::render(&found, Timestamp::now(), style))),
@@ -246,20 +279,6 @@ fn yaml_text(value: &Value) -> anyhow::Result<String> {
 
 fn done(outcome: anyhow::Result<()>) -> anyhow::Result<Outcome> {
     outcome.map(|()| Outcome::Ready)
-}
-
-/// Writes a text to standard output.
-fn print(text: &str) -> anyhow::Result<()> {
-    write(text.as_bytes())
-}
-
-/// Writes to standard output. Whoever reads it may have seen enough, which ends the program as it ends others.
-fn write(bytes: &[u8]) -> anyhow::Result<()> {
-    let mut stdout = io::stdout();
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        written => written.context("failed to write to standard output"),
-    }
 }
 
 fn note(what: &str) {

@@ -151,7 +151,7 @@ impl Table {
         entries.retain(|entry| !args.not_ready || !entry.is_ready());
         list::worst_first(&mut entries);
         let head = match &self.error {
-            Some(error) => format!("{now:.0}  not up to date: {}\n\n", printable(error)),
+            Some(error) => format!("{now:.0}  update failed, retrying: {}\n\n", printable(error)),
             None if self.complete.len() < Kind::ALL.len() => format!("{now:.0}  loading\n\n"),
             None => format!("{now:.0}  {summary}\n\n"),
         };
