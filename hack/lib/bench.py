@@ -19,6 +19,8 @@ PREFIX = "vault_connection_operator_"
 CLIENTS = 8  # bare clients at once: more do not make two cores faster
 TICK = os.sysconf("SC_CLK_TCK")
 OUTAGE = 60
+MOST_TLS = 1000  # what TLS adds to a check does not depend on how many there are, so that it is measured once
+TLS_SIZE = max([size for size in SIZES if size <= MOST_TLS], default=min(SIZES))
 
 
 class Client:
@@ -106,8 +108,9 @@ class Operator:
         tasks = Path(f"/proc/{self.process.pid}/task").glob("*/status")
         return sum(int(pattern.search(task.read_text()).group(1)) for task in tasks)
 
-    def until(self, condition, seconds):
-        """Waits until the metrics meet a condition, and tells how long that took."""
+    def until(self, condition, seconds, pause=0.2):
+        """Waits until the metrics meet a condition, and tells how long that took. A scrape with 1,000 connections costs the operator
+        as much as a few checks, so that who measures the CPU at rest asks seldom."""
         start = time.time()
         while time.time() - start < seconds:
             try:
@@ -117,7 +120,7 @@ class Operator:
                 pass
             if self.process.poll() is not None:
                 raise SystemExit("error: the operator has ended; see logs/operator.log")
-            time.sleep(0.2)
+            time.sleep(pause)
         print(f"  not within {seconds} s", flush=True)
         return None
 
@@ -223,8 +226,32 @@ def steady(operator, number):
     begin = operator.metrics()
     interval = Interval(operator)
     target = count(begin, "checks_total", reason="Connected") + number
-    operator.until(lambda metrics: count(metrics, "checks_total", reason="Connected") >= target, 300)
-    return interval.end(number)
+    operator.until(lambda metrics: count(metrics, "checks_total", reason="Connected") >= target, 300, pause=5)
+    result = interval.end(number)
+    return {**result, "cpu_ms_each": round(result["cpu_ms_each"] * number / max(result["checks"], 1), 2)}
+
+
+def scrape(operator):
+    """What one scrape of /metrics costs."""
+    interval = Interval(operator)
+    for _ in range(20):
+        operator.metrics()
+    return {key: value for key, value in interval.end(20).items() if key in ("cpu_ms_each", "resident_mib", "peak_mib")}
+
+
+def with_tls(number):
+    """First checks and settled re-checks over TLS with a private CA, by an operator of their own."""
+    namespace("tls")
+    kube.call("POST", "/api/v1/namespaces/tls/secrets", secret("vault-approle", new_pair()), expect=(201, 409))
+    tls = {"caBundle": {"inline": Path(os.environ["BED_VAULT_CA"]).read_text()}}
+    operator = Operator()
+    interval = Interval(operator)
+    create("tls", [connection(f"t-{index}", os.environ["BED_VAULT_TLS_ADDR"], tls=tls) for index in range(number)])
+    operator.until(connected(number), 900)
+    result = interval.end(number), steady(operator, number)
+    operator.stop()
+    delete("tls")
+    return result
 
 
 def rotation(operator, number):
@@ -305,6 +332,7 @@ def measure(number):
     show("create", {"created_after": round(created, 1), **interval.end(number)})
     if wanted("steady"):
         show("steady", steady(operator, number))
+        show("scrape", scrape(operator))
     if wanted("rotation"):
         show("rotation", rotation(operator, number))
     if wanted("outage"):
@@ -325,6 +353,10 @@ def measure(number):
         show("restart", interval.end(number))
         operator.stop()
     delete("bench")
+    if wanted("tls") and number == TLS_SIZE:
+        first, again = with_tls(min(number, MOST_TLS))
+        show("create, TLS", first)
+        show("steady, TLS", again)
     return rows
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 PLOTS = [
     ("create", "cpu_ms_each", "CPU of a first check, ms"),
     ("steady", "cpu_ms_each", "CPU of a settled check, ms"),
+    ("steady, TLS", "cpu_ms_each", "CPU of a settled check over TLS, ms"),
     ("create", "seconds", "Until all are Ready, s"),
     ("steady", "resident_mib", "Memory at rest, MiB"),
 ]
