@@ -1,7 +1,10 @@
 //! The HTTP client of one route: requests over connections that we dial.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -68,6 +71,8 @@ pub struct HttpClient {
     path: Path,
     _registered: Registered,
     idle: Mutex<Vec<Idle>>,
+    /// Whether a task closes those that are idle for too long.
+    is_swept: AtomicBool,
 }
 
 /// What came back.
@@ -97,7 +102,7 @@ struct Idle {
 
 impl HttpClient {
     pub(super) fn new(path: Path, registered: Registered) -> Self {
-        Self { path, _registered: registered, idle: Mutex::default() }
+        Self { path, _registered: registered, idle: Mutex::default(), is_swept: AtomicBool::default() }
     }
 
     /// Sends a request for a connection of `namespace`, and reads an answer of up to `limit` bytes. All that it needs ends
@@ -171,16 +176,29 @@ impl HttpClient {
         None
     }
 
+    /// Keeps a connection for the next request. One task closes those that nobody has used, for as long as there are any.
     fn keep(self: &Arc<Self>, conversation: Conversation) {
         let until = Instant::now() + IDLE_TIMEOUT;
         self.lock().push(Idle { conversation, until });
+        if self.is_swept.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let client = Arc::downgrade(self);
         tokio::spawn(async move {
-            sleep_until(until).await;
-            if let Some(client) = client.upgrade() {
-                client.lock().retain(|idle| idle.until > until);
+            while let Some(next) = client.upgrade().and_then(|client| client.sweep()) {
+                sleep_until(next).await;
             }
         });
+    }
+
+    /// Closes what was idle for too long. Tells when to look again; none when nothing is left.
+    fn sweep(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut idle = self.lock();
+        idle.retain(|idle| idle.until > now);
+        let next = idle.iter().map(|idle| idle.until).min();
+        self.is_swept.store(next.is_some(), Ordering::Release);
+        next
     }
 
     /// The idle connections lead to the old address.
