@@ -18,7 +18,7 @@ book: ## build the documentation as a book with search, into target/book
 check: ## format, lints, and the tests that need no server: under a minute once the dependencies are compiled
 	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo test --locked --lib --bins --test tidy --test local
+	cargo test --locked --lib --bins --test tidy --test local --test memory
 
 test: ## run every check: format, lints, unit tests, chart, and the tests on real servers
 	hack/test

@@ -74,8 +74,8 @@ fn check_again_and_again(number: usize) -> usize {
 fn run_through_queue() -> usize {
     let (mut queue, now) = (Queue::new(Limits::of(64)), Instant::now());
     for number in 0..QUEUED {
-        let namespace = format!("team-{}", number % NAMESPACES);
-        let lane = Lane { namespace, instance: Some("https://vault.example.com:8200".to_owned()) };
+        let namespace = format!("team-{}", number % NAMESPACES).into();
+        let lane = Lane { namespace, instance: Some("https://vault.example.com:8200".into()) };
         let priority = if number % 3 == 0 { Priority::Renewal } else { Priority::Normal };
         queue.push(format!("connection-{number}"), lane, priority, now);
     }

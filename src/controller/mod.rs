@@ -18,11 +18,12 @@ pub mod lease;
 pub mod policy;
 pub mod shutdown;
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, panic, pin::pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, future, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, api::PartialObjectMeta};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::context::Context;
@@ -31,6 +32,7 @@ use self::{
     engine::{
         feed::{self, Change},
         kind::{Guarded, Kind},
+        object::Object,
         watch,
     },
     gateway::Gateways,
@@ -68,10 +70,16 @@ pub async fn run(
     let stopping = CancellationToken::new();
     let connections = Arc::new(Connections::new(Arc::clone(&context), &scopes));
     let gateways = Arc::new(Gateways::new(Arc::clone(&context)));
-    let reconciled = future::join(
-        reconcile(Arc::clone(&connections), settings.concurrency, &scopes, &stopping),
-        reconcile(gateways, MAX_GATEWAY_CHECKS, &scopes, &stopping),
-    );
+    let mut reconciles = JoinSet::new();
+    reconcile(&mut reconciles, Arc::clone(&connections), settings.concurrency, (&scopes, &stopping));
+    reconcile(&mut reconciles, gateways, MAX_GATEWAY_CHECKS, (&scopes, &stopping));
+    let reconciled = async {
+        while let Some(ended) = reconciles.join_next().await {
+            if let Err(Ok(panicked)) = ended.map_err(tokio::task::JoinError::try_into_panic) {
+                panic::resume_unwind(panicked);
+            }
+        }
+    };
     let followed = future::join_all(scopes.iter().map(|scope| follow_objects(&context, scope.clone())));
     let ready = async {
         connections.listed_once().await;
@@ -98,24 +106,26 @@ async fn probe_failing(context: &Context) {
     }
 }
 
-/// Reconciles the objects of one kind in all watched namespaces until the operator stops.
-async fn reconcile<K: Kind>(
+/// Reconciles the objects of one kind in all watched namespaces until the operator stops. It is a task of its own, so that the end of
+/// a check wakes nobody else.
+fn reconcile<K: Kind>(
+    tasks: &mut JoinSet<()>,
     kind: Arc<K>,
     workers: u16,
-    scopes: &[Option<String>],
-    stopping: &CancellationToken,
+    (scopes, stopping): (&[Option<String>], &CancellationToken),
 ) {
     let changes = changes::<K>(kind.context(), scopes);
-    engine::run(kind, workers, changes, stopping.clone()).await;
+    tasks.spawn(engine::run(kind, workers, changes, stopping.clone()));
 }
 
 /// What the watches of all namespaces report of one kind.
 fn changes<K: Kind>(
     context: &Context,
     scopes: &[Option<String>],
-) -> impl Stream<Item = Change<Guarded<K>>> + use<K> {
+) -> impl Stream<Item = Change<Object<K>>> + use<K> {
     let watch = |scope: &Option<String>| {
-        feed::watch(api::<Guarded<K>>(context, scope.as_deref()), scope.clone()).boxed()
+        let api = api::<Guarded<K>>(context, scope.as_deref());
+        feed::watch(api, scope.clone(), Object::new).boxed()
     };
     stream::select_all(scopes.iter().map(watch))
 }

@@ -3,8 +3,6 @@
 //! A watch replays what is already known: after a start, after a break, or late. Only a state that differs from the
 //! one that was read is news.
 
-use std::collections::BTreeMap;
-
 use super::{Version, Versions};
 use crate::names::ObjectName;
 
@@ -12,7 +10,8 @@ use crate::names::ObjectName;
 #[derive(Debug, Default)]
 pub struct Ledger {
     rested_on: Versions,
-    seen: BTreeMap<ObjectName, Option<Version>>,
+    /// What has been seen in another state than the one that was read; while the objects are to be read, whatever has been seen.
+    seen: Vec<(ObjectName, Option<Version>)>,
     settled: bool,
     readings: u64,
     /// Whether the objects were to be read and could not be.
@@ -35,7 +34,10 @@ pub enum Freshness {
 impl Ledger {
     /// Notes an event of a watch: the state of an object, or none when it is gone or lost its label.
     pub fn saw(&mut self, object: ObjectName, version: Option<Version>) {
-        self.seen.insert(object, version);
+        self.seen.retain(|(other, _)| *other != object);
+        if self.unread || self.rested_on.get(&object) != Some(&version) {
+            self.seen.push((object, version));
+        }
     }
 
     /// Forgets what was seen. Called before the objects are read, so that what happens meanwhile is kept.
@@ -55,6 +57,9 @@ impl Ledger {
         self.rested_on = versions;
         self.readings += 1;
         self.unread = false;
+        let rested_on = &self.rested_on;
+        self.seen.retain(|(object, version)| rested_on.get(object) != Some(version));
+        self.seen.shrink_to_fit();
     }
 
     /// How often the objects were read. A change that is seen after a reading is another one than those before.
@@ -64,7 +69,8 @@ impl Ledger {
 
     /// Whether an object has been seen in another state than the one that was read.
     pub fn freshness(&self) -> Freshness {
-        if self.seen.iter().all(|(object, version)| self.rested_on.get(object) == Some(version)) {
+        let is_as_read = |(object, version): &(ObjectName, _)| self.rested_on.get(object) == Some(version);
+        if self.seen.iter().all(is_as_read) {
             if self.unread { Freshness::Stale } else { Freshness::Fresh }
         } else if self.settled {
             Freshness::Stale
@@ -89,7 +95,7 @@ mod tests {
     fn rested_on(resource_version: &str) -> Ledger {
         let mut ledger = Ledger::default();
         ledger.begin_reading();
-        ledger.rest_on(BTreeMap::from([(secret(), Some(version(resource_version)))]));
+        ledger.rest_on(Versions::from([(secret(), Some(version(resource_version)))]));
         ledger
     }
 
@@ -102,7 +108,7 @@ mod tests {
         ledger.saw(secret(), Some(version("2")));
         assert_eq!(ledger.freshness(), Freshness::Settling);
         ledger.begin_reading();
-        ledger.rest_on(BTreeMap::from([(secret(), Some(version("2")))]));
+        ledger.rest_on(Versions::from([(secret(), Some(version("2")))]));
         assert_eq!(ledger.freshness(), Freshness::Fresh);
     }
 
@@ -112,7 +118,7 @@ mod tests {
         ledger.settle();
         assert_eq!(ledger.freshness(), Freshness::Fresh);
         ledger.begin_reading();
-        ledger.rest_on(BTreeMap::from([(secret(), Some(version("1")))]));
+        ledger.rest_on(Versions::from([(secret(), Some(version("1")))]));
         ledger.saw(secret(), Some(version("2")));
         assert_eq!(ledger.freshness(), Freshness::Settling);
         ledger.settle();
@@ -134,7 +140,7 @@ mod tests {
         let mut ledger = rested_on("1");
         ledger.begin_reading();
         ledger.saw(secret(), Some(version("2")));
-        ledger.rest_on(BTreeMap::from([(secret(), Some(version("1")))]));
+        ledger.rest_on(Versions::from([(secret(), Some(version("1")))]));
         assert_eq!(ledger.freshness(), Freshness::Settling);
     }
 
@@ -145,14 +151,14 @@ mod tests {
         ledger.settle();
         ledger.begin_reading();
         assert_eq!(ledger.freshness(), Freshness::Stale, "the reading failed");
-        ledger.rest_on(BTreeMap::from([(secret(), Some(version("2")))]));
+        ledger.rest_on(Versions::from([(secret(), Some(version("2")))]));
         assert_eq!(ledger.freshness(), Freshness::Fresh);
     }
 
     #[test]
     fn an_object_that_comes_or_goes_is_news() {
         let mut missing = Ledger::default();
-        missing.rest_on(BTreeMap::from([(secret(), None)]));
+        missing.rest_on(Versions::from([(secret(), None)]));
         missing.saw(secret(), None);
         assert_eq!(missing.freshness(), Freshness::Fresh);
         missing.saw(secret(), Some(version("1")));
@@ -169,7 +175,7 @@ mod tests {
         ledger.saw(secret(), Some(version("1")));
         assert_eq!(ledger.freshness(), Freshness::Settling);
         ledger.begin_reading();
-        ledger.rest_on(BTreeMap::from([(secret(), Some(version("2")))]));
+        ledger.rest_on(Versions::from([(secret(), Some(version("2")))]));
         assert_eq!(ledger.freshness(), Freshness::Fresh);
     }
 }

@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod resolve;
 pub mod slips;
 pub mod tls;
+mod versions;
 
 use std::{
     collections::BTreeMap,
@@ -22,6 +23,7 @@ use std::{
 
 use secrecy::{SecretString, zeroize::Zeroizing};
 
+pub use self::versions::{Version, Versions};
 use crate::{auth::ServiceAccountRef, names::ObjectName};
 
 /// Reads the objects that connections name.
@@ -81,18 +83,6 @@ pub struct Object {
     /// Its values by key.
     pub data: BTreeMap<String, Zeroizing<Vec<u8>>>,
 }
-
-/// One state of an object.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Version {
-    /// Its `metadata.uid`.
-    pub uid: String,
-    /// Its `metadata.resourceVersion`; of a gateway, whose status changes that, its `metadata.generation`.
-    pub resource_version: String,
-}
-
-/// The objects that one check read, with the state of each; none when there was nothing to use.
-pub type Versions = BTreeMap<ObjectName, Option<Version>>;
 
 // === impl Object ===
 

@@ -226,8 +226,7 @@ fn way(target: &Target, objects: &Lookups) -> Result<RouteMaterial, ReferenceFau
         }
         None => None,
     };
-    let mut rests_on = versions(objects);
-    rests_on.retain(|name, _| names.contains(name));
+    let rests_on = versions(objects).only(|name| names.contains(name));
     Ok(RouteMaterial { tls, gateway, rests_on })
 }
 
@@ -303,7 +302,7 @@ mod tests {
         auth::{AppRoleLogin, RoleId},
         names::{InstanceUrl, MountPath},
         references::Version,
-        spec::{Ca, CaSource, TlsSettings},
+        spec::{Ca, CaSource, TargetFields, TlsSettings},
     };
 
     fn key(name: &str, key: &str) -> SecretKeyRef {
@@ -319,8 +318,8 @@ mod tests {
         })
     }
 
-    fn target() -> Target {
-        Target {
+    fn target() -> TargetFields {
+        TargetFields {
             instance: InstanceUrl::parse("https://vault.example.com").expect("valid"),
             namespace: None,
             method: method(RoleId::SecretRef(key("approle", "roleId"))),
@@ -343,7 +342,7 @@ mod tests {
 
     #[test]
     fn values_are_taken_as_they_are() {
-        let resolved = resolve(&target(), &with(secret(&[("roleId", b"r"), ("secretId", b"s 1")])));
+        let resolved = resolve(&target().into(), &with(secret(&[("roleId", b"r"), ("secretId", b"s 1")])));
         let credentials = resolved.expect("resolved").credentials;
         let values: Vec<_> = credentials.values().iter().map(ExposeSecret::expose_secret).collect();
         assert_eq!(values, ["r", "s 1"]);
@@ -379,7 +378,7 @@ mod tests {
             ),
         ];
         for (name, lookup, problem) in table {
-            let fault = resolve(&target(), &with(lookup)).expect_err(name);
+            let fault = resolve(&target().into(), &with(lookup)).expect_err(name);
             assert_eq!(fault.problem, problem, "{name}");
             let (object, key) = fault.source.expect("the Secret");
             assert_eq!(object, ObjectName::secret("approle"));
@@ -392,14 +391,17 @@ mod tests {
     #[test]
     fn the_longest_credential_is_taken() {
         let longest = vec![b's'; MAX_CREDENTIAL_BYTES];
-        assert!(resolve(&target(), &with(secret(&[("roleId", b"r"), ("secretId", &longest)]))).is_ok());
+        assert!(
+            resolve(&target().into(), &with(secret(&[("roleId", b"r"), ("secretId", &longest)]))).is_ok()
+        );
     }
 
     #[test]
     fn a_slip_is_told_of_the_value_that_has_it() {
         let id: &[u8] = b"7d3b6a4e-0000-4000-8000-00000000b002";
         let suspicion = |role_id: &[u8], secret_id: &[u8]| {
-            let found = resolve(&target(), &with(secret(&[("roleId", role_id), ("secretId", secret_id)])));
+            let found =
+                resolve(&target().into(), &with(secret(&[("roleId", role_id), ("secretId", secret_id)])));
             found.expect("resolved").suspicion.map(|found| (found.field, found.slip))
         };
         let (role, secret_id) = ("spec.auth.appRole.roleId", "spec.auth.appRole.secretId");
@@ -409,7 +411,7 @@ mod tests {
         assert_eq!(suspicion(id, id), Some((secret_id, Slip::Twice)));
         let inline = |value: &str| {
             let method = method(RoleId::Value(value.to_owned()));
-            resolve(&Target { method, ..target() }, &with(secret(&[("secretId", b"custom")])))
+            resolve(&TargetFields { method, ..target() }.into(), &with(secret(&[("secretId", b"custom")])))
         };
         let fault = inline("\"7d3b6a4e-0000-4000-8000-00000000b002\"").expect_err("in quotes");
         assert_eq!((fault.field.as_str(), fault.source), ("spec.auth.appRole.roleId.value", None));
@@ -427,7 +429,8 @@ mod tests {
         objects.insert(ObjectName::config_map("ca"), secret(&[("ca", text.as_bytes())]));
         let resolved = |source| {
             let ca = Some(Ca { source, trust: Trust::WithSystem });
-            resolve(&Target { tls: TlsSettings { ca, ..TlsSettings::default() }, ..target() }, &objects)
+            let tls = TlsSettings { ca, ..TlsSettings::default() };
+            resolve(&TargetFields { tls, ..target() }.into(), &objects)
         };
         for source in [
             CaSource::Inline(text.clone()),

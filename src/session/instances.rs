@@ -165,7 +165,7 @@ impl Instances {
         let object = ObjectName::gateway(&gateway.name);
         let through = |route: &Route| {
             route.own.as_ref().is_some_and(|(namespace, objects)| {
-                *namespace == gateway.namespace && objects.contains_key(&object)
+                *namespace == gateway.namespace && objects.contains(&object)
             })
         };
         self.lock().retain(|route, _| !through(route));

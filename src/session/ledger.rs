@@ -289,6 +289,7 @@ mod tests {
         auth::LoginFault,
         network::faults::TransportFault,
         session::account::LOCKOUT_WINDOW,
+        spec::TargetFields,
         vault::health::Health,
         verify::{
             memory::Memory,
@@ -311,7 +312,7 @@ mod tests {
 
     fn target(instance: &str) -> Target {
         let instance = crate::names::InstanceUrl::parse(instance).expect("valid");
-        Target { instance, ..app_role().target }
+        TargetFields { instance, ..TargetFields::clone(&app_role().target) }.into()
     }
 
     fn roles(ledger: &Ledger, namespace: &str, target: &Target, role_id: &str) -> Roles {

@@ -150,6 +150,8 @@ impl Lending {
     pub fn take_due(&mut self, now: Instant) -> Vec<TokenToRevoke> {
         let is_due = |lent: &mut Lent| lent.leases.iter().all(|until| *until <= now);
         let due: Vec<_> = self.retired.extract_if(.., is_due).collect();
+        // With short-lived tokens, each check leaves one here for a moment.
+        self.retired.shrink_to_fit();
         self.to_revoke.extend(due.into_iter().filter_map(Lent::token));
         mem::take(&mut self.to_revoke)
     }

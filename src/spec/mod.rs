@@ -6,7 +6,12 @@
 mod gateway;
 mod tls;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+    time::Duration,
+};
 
 pub use self::{
     gateway::{DesiredEndpoint, DesiredGateway},
@@ -64,9 +69,14 @@ pub struct DesiredEngine {
     pub version: KvVersion,
 }
 
-/// Where and how to log in. A session that was made for one target says nothing about another.
+/// Where and how to log in. A session that was made for one target says nothing about another. Whatever is remembered is remembered
+/// of a target, so that a clone is the same one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct Target(Arc<TargetFields>);
+
+/// What a target is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetFields {
     /// The instance to check.
     pub instance: InstanceUrl,
     /// The Vault namespace to log in to; none means the root namespace.
@@ -158,7 +168,7 @@ impl Desired {
         let (interval, timeout) = times(&spec.check.interval, &spec.check.timeout)?;
         bounded("spec.instanceUrl", &spec.instance_url, 1, 2048)?;
         bounded("spec.namespace", &spec.namespace, 0, 256)?;
-        let target = Target {
+        let target = TargetFields {
             instance: InstanceUrl::written(&spec.instance_url).map_err(SpecError::InstanceUrl)?,
             namespace: VaultNamespace::parse(&spec.namespace).map_err(SpecError::Namespace)?,
             method: Method::parse(&spec.auth)?,
@@ -169,7 +179,7 @@ impl Desired {
             return Err(SpecError::NoClientCertificate);
         }
         Ok(Self {
-            target,
+            target: target.into(),
             require: spec.require.as_ref().map(require).transpose()?.unwrap_or_default(),
             engine: spec.require.as_ref().map(engine).transpose()?.flatten(),
             interval,
@@ -182,7 +192,28 @@ impl Desired {
 
 // === impl Target ===
 
-impl Target {
+impl Deref for Target {
+    type Target = TargetFields;
+
+    fn deref(&self) -> &TargetFields {
+        &self.0
+    }
+}
+
+impl DerefMut for Target {
+    /// What is changed is this one alone: a clone stays as it was.
+    fn deref_mut(&mut self) -> &mut TargetFields {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl From<TargetFields> for Target {
+    fn from(fields: TargetFields) -> Self {
+        Self(Arc::new(fields))
+    }
+}
+
+impl TargetFields {
     /// The objects that hold what is logged in with, each once.
     pub fn credentials(&self) -> Vec<ObjectName> {
         let certificate =

@@ -35,7 +35,7 @@ const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION
 #[derive(Clone)]
 pub struct Client {
     http: Arc<HttpClient>,
-    instance: InstanceUrl,
+    route: Arc<Route>,
     namespace: Option<VaultNamespace>,
     /// The Kubernetes namespace of the connection.
     tenant: Arc<str>,
@@ -46,8 +46,13 @@ pub struct Client {
 impl Client {
     /// A client for the instance at the end of a way, over the HTTP client of that way, for a connection of the Kubernetes
     /// namespace `tenant`.
-    pub fn new(http: Arc<HttpClient>, way: &Route, namespace: Option<VaultNamespace>, tenant: &str) -> Self {
-        Self { http, instance: way.instance.clone(), namespace, tenant: tenant.into() }
+    pub fn new(
+        http: Arc<HttpClient>,
+        route: &Arc<Route>,
+        namespace: Option<VaultNamespace>,
+        tenant: &str,
+    ) -> Self {
+        Self { http, route: Arc::clone(route), namespace, tenant: tenant.into() }
     }
 
     /// Tells clients apart that go different ways to an instance.
@@ -57,7 +62,7 @@ impl Client {
 
     /// Where it sends requests.
     pub fn instance(&self) -> &InstanceUrl {
-        &self.instance
+        &self.route.instance
     }
 
     /// Sends a request and reads the answer whole.
@@ -77,7 +82,7 @@ impl Client {
         }
         tracing::debug!(
             operation = operation.as_str(),
-            instance = %self.instance,
+            instance = %self.route.instance,
             status = outcome.as_ref().ok().map(|answer| answer.status),
             fault = ?outcome.as_ref().err().map(TransportFault::without_texts),
             milliseconds = started.elapsed().as_millis(),
@@ -104,7 +109,7 @@ impl Client {
 
     async fn ask(&self, request: &Request, token: Option<&SecretString>) -> Result<Answer, TransportFault> {
         let limit = request.operation.max_answer_bytes();
-        let asked = self.instance.api(&request.path);
+        let asked = self.route.instance.api(&request.path);
         let request = self.request(request, token).ok_or(TransportFault::NameNotResolved)?;
         let heard = self.http.send(&self.tenant, request, limit).await?;
         let Heard { status, headers, certificate_end, body } = heard;
@@ -119,7 +124,7 @@ impl Client {
 
     /// The request on the wire. None if the host of the instance is no host of a request: no server has such a name.
     fn request(&self, request: &Request, token: Option<&SecretString>) -> Option<http::Request<String>> {
-        let url = self.instance.api(&request.path);
+        let url = self.route.instance.api(&request.path);
         let (method, body) = match &request.body {
             // A copy that the connection owns is made here and nowhere else; it is wiped when it is freed.
             Some(body) => (Method::POST, String::from_utf8(body.to_vec()).ok()?),
@@ -132,7 +137,7 @@ impl Client {
 
     fn headers(&self, request: &Request, token: Option<&SecretString>) -> Option<HeaderMap> {
         let mut headers = HeaderMap::new();
-        headers.insert(HOST, HeaderValue::from_str(&self.instance.authority()).ok()?);
+        headers.insert(HOST, HeaderValue::from_str(&self.route.instance.authority()).ok()?);
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         // Vault Agent and Vault Proxy may demand this header as a shield against request forgery.

@@ -1,6 +1,6 @@
 //! What the operator remembers of a connection between two checks.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
@@ -369,7 +369,7 @@ fn versions(credentials: &[CredentialVersion]) -> Versions {
         let version = Version { uid: c.uid.clone(), resource_version: c.resource_version.clone() };
         (ObjectName { kind, name: c.name.clone() }, Some(version))
     };
-    credentials.iter().map(entry).collect::<BTreeMap<_, _>>()
+    credentials.iter().map(entry).collect()
 }
 
 fn info(session: &crate::api::status::Session) -> TokenInfo {
@@ -433,8 +433,10 @@ mod tests {
             memory.has_read(versions);
             memory.plan(Some(&kept), &desired, at(1))
         };
-        let mut with_gateway = of_version("1");
-        with_gateway.insert(ObjectName::gateway("private"), None);
+        let gateway = (ObjectName::gateway("private"), None);
+        let read = of_version("1");
+        let with_gateway =
+            read.iter().map(|(name, version)| (name.clone(), version.clone())).chain([gateway]).collect();
         assert_eq!(
             plan_with(with_gateway),
             Plan::Reuse,

@@ -323,7 +323,10 @@ pub(super) fn credentials(versions: &Versions) -> Vec<CredentialVersion> {
             resource_version: version.resource_version.clone(),
         })
     });
-    found.collect()
+    let mut found: Vec<_> = found.collect();
+    // A status is kept for as long as its object, so that it takes no more room than it needs.
+    found.shrink_to_fit();
+    found
 }
 
 #[cfg(test)]

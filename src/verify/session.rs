@@ -75,16 +75,12 @@ impl Basis {
     /// What a login to a target is made from, if this is the state of everything that the target names.
     pub fn new(target: &Target, versions: &Versions) -> Self {
         let names = target.credentials();
-        let versions = versions.iter().filter(|(name, _)| names.contains(name));
-        let versions = versions.map(|(name, version)| (name.clone(), version.clone())).collect();
-        Self { target: target.clone(), versions }
+        Self { target: target.clone(), versions: versions.only(|name| names.contains(name)) }
     }
 
     /// Whether it is what [`new`](Self::new) makes of these.
     pub fn is_of(&self, target: &Target, versions: &Versions) -> bool {
-        let names = target.method.references();
-        let own = versions.iter().filter(|(name, _)| names.contains(name));
-        self.target == *target && self.versions.iter().eq(own)
+        *self == Self::new(target, versions)
     }
 }
 
@@ -316,7 +312,13 @@ pub fn later(time: Timestamp, by: Duration) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verify::testing::{app_role, at, versions};
+    use crate::{
+        auth::Method,
+        names::ObjectName,
+        references::Version,
+        spec::{TargetFields, TlsSettings},
+        verify::testing::{app_role, at, versions},
+    };
 
     fn session(owner: Owner, ttl: u64, renewable: bool) -> Session {
         let info = TokenInfo {
@@ -332,6 +334,28 @@ mod tests {
     fn with(mut session: Session, change: impl FnOnce(&mut TokenInfo)) -> Session {
         session.info.as_mut().map(change).expect("it is known");
         session
+    }
+
+    #[test]
+    fn a_session_is_of_the_credential_that_it_was_made_from_whatever_the_way_rests_on() {
+        let auth = serde_json::from_value(serde_json::json!({"cert": {"role": "web"}})).expect("a method");
+        let certificate = TargetFields {
+            method: Method::parse(&auth).expect("valid"),
+            tls: TlsSettings { client_certificate: Some("client".to_owned()), ..TlsSettings::default() },
+            ..TargetFields::clone(&app_role().target)
+        };
+        for (target, secret) in [(app_role().target, "vault"), (certificate.into(), "client")] {
+            let state = |credential: &str, ca: &str| {
+                let version = |resource_version: &str| {
+                    Some(Version { uid: "u".to_owned(), resource_version: resource_version.to_owned() })
+                };
+                let ca = (ObjectName::config_map("ca"), version(ca));
+                Versions::from([(ObjectName::secret(secret), version(credential)), ca])
+            };
+            let basis = Basis::new(&target, &state("1", "1"));
+            assert!(basis.is_of(&target, &state("1", "2")), "{secret}");
+            assert!(!basis.is_of(&target, &state("2", "1")), "{secret}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::{
     auth::{Auth, Method, SecretKeyRef, Token},
     names::{InstanceUrl, ObjectName},
     references::{Version, Versions},
-    spec::{Desired, Target, TlsSettings},
+    spec::{Desired, TargetFields, TlsSettings},
     vault::testing,
 };
 
@@ -20,13 +20,14 @@ pub(crate) fn at(second: i64) -> Timestamp {
 
 pub(crate) fn app_role() -> Desired {
     Desired {
-        target: Target {
+        target: TargetFields {
             instance: InstanceUrl::parse("https://vault.example.com").expect("valid"),
             namespace: None,
             method: testing::app_role(),
             tls: TlsSettings::default(),
             gateway: None,
-        },
+        }
+        .into(),
         require: BTreeMap::new(),
         engine: None,
         interval: Duration::from_mins(1),
@@ -38,7 +39,7 @@ pub(crate) fn app_role() -> Desired {
 pub(crate) fn token() -> Desired {
     let desired = app_role();
     let method = Method::parse(&Auth::Token(Token { secret_ref: key() })).expect("valid");
-    Desired { target: Target { method, ..desired.target }, ..desired }
+    Desired { target: TargetFields { method, ..TargetFields::clone(&desired.target) }.into(), ..desired }
 }
 
 pub(crate) fn missing() -> Fault {
@@ -47,7 +48,7 @@ pub(crate) fn missing() -> Fault {
 
 pub(crate) fn versions(resource_version: &str) -> Versions {
     let version = Version { uid: "u".to_owned(), resource_version: resource_version.to_owned() };
-    BTreeMap::from([(ObjectName::secret("vault"), Some(version))])
+    Versions::from([(ObjectName::secret("vault"), Some(version))])
 }
 
 fn key() -> SecretKeyRef {

@@ -157,7 +157,8 @@ async fn a_standby_that_redirects_to_an_address_of_the_same_name_is_left_for_it(
         assert_eq!((first.connections(), second.connections()), (1, 0));
 
         let spec = serde_json::from_value(specs::app_role("https://vault.example", MOUNT, "s"));
-        let method = Desired::parse(&spec.expect("a spec")).expect("valid").target.method;
+        let desired = Desired::parse(&spec.expect("a spec")).expect("valid");
+        let method = desired.target.method.clone();
         let request = method.request(&[ROLE_ID.into(), SECRET_ID.into()]).expect("it logs in");
         let request = login::request(request);
         let answer = client.send(request, None, Instant::now() + SHORT).await;

@@ -1,7 +1,5 @@
 //! Good values that tests change in one place.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 use vault_connection_operator::{
@@ -32,7 +30,7 @@ pub(crate) fn app_role() -> Desired {
 /// The one Secret of it in a state.
 pub(crate) fn versions(resource_version: &str) -> Versions {
     let version = Version { uid: "u".to_owned(), resource_version: resource_version.to_owned() };
-    BTreeMap::from([(ObjectName::secret("vault"), Some(version))])
+    Versions::from([(ObjectName::secret("vault"), Some(version))])
 }
 
 /// An answer with a JSON body.

@@ -22,7 +22,7 @@ use vault_connection_operator::{
     controller::{
         Context,
         connection::Connections,
-        engine::{Listing, Reconciler, Requeue},
+        engine::{Listing, Reconciler, Requeue, object::Object},
     },
     names::{ConnectionRef, ObjectName},
     network::{
@@ -95,9 +95,15 @@ impl Stage {
     }
 
     /// What the engine does when the watch brings the object.
+    fn seen(&self) -> Arc<Object<Connections>> {
+        let mut object = self.api.connection();
+        self.connections.seen(&key(), &mut object, None);
+        Arc::new(object)
+    }
+
+    /// What the engine does next.
     async fn reconcile(&self) -> Requeue {
-        let object = self.api.connection();
-        self.connections.seen(&key(), &object);
+        let object = self.seen();
         Arc::clone(&self.connections).reconcile(object).await.expect("the API server answers")
     }
 
@@ -173,8 +179,7 @@ async fn a_refused_secret_id_ends_ready_at_once_and_is_tried_once() {
 #[tokio::test]
 async fn a_status_that_meets_a_change_is_written_after_it() {
     let stage = Stage::new().await;
-    let object = stage.api.connection();
-    stage.connections.seen(&key(), &object);
+    let object = stage.seen();
     stage.api.change(|connection| connection["metadata"]["labels"] = json!({"team": "a"}));
     Arc::clone(&stage.connections).reconcile(object).await.expect("a conflict is no failure");
     assert_eq!(stage.api.counts().1, 0);
@@ -211,8 +216,7 @@ async fn others_lend_the_session_of_a_connection_while_its_check_is_under_way() 
     }
     let entry = stage.context.connections.get(&key()).expect("it was reconciled");
     assert!(entry.state.try_lock().is_err(), "the check has it");
-    let object = stage.api.connection();
-    let desired = Desired::parse(&object.0.as_ref().expect("readable").spec).expect("a valid spec");
+    let desired = Desired::parse(&stage.api.spec()).expect("a valid spec");
     let subject = Subject {
         connection: &key(),
         desired: &desired,
@@ -249,7 +253,7 @@ async fn a_check_that_a_stop_ends_says_nothing_and_leaves_no_session() {
 #[tokio::test]
 async fn a_panic_is_reported_and_the_next_check_begins_anew() {
     let stage = Stage::ready().await;
-    let (connections, object) = (Arc::clone(&stage.connections), stage.api.connection());
+    let (connections, object) = (Arc::clone(&stage.connections), stage.seen());
     let report = connections.report_panic(object, Duration::from_secs(10));
     Box::pin(report).await.expect("the API server answers");
     assert_eq!(stage.ready_is().1, "InternalError");

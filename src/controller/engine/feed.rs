@@ -4,7 +4,7 @@ use std::{fmt::Debug, future, mem};
 
 use futures::{Stream, StreamExt};
 use kube::{
-    Api, Resource, ResourceExt,
+    Api, Resource,
     runtime::{
         WatchStreamExt,
         watcher::{self, Event, watcher},
@@ -13,9 +13,6 @@ use kube::{
 use serde::de::DeserializeOwned;
 
 use crate::{controller::engine::watch, telemetry::logs::chain};
-
-/// Where `kubectl apply` keeps a copy of the manifest.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// What a watch reports.
 #[derive(Debug)]
@@ -53,16 +50,19 @@ pub enum Failure {
     Watch,
 }
 
-/// Watches the objects of an API, again and again with a back-off when that fails.
-pub fn watch<K>(api: Api<K>, namespace: Option<String>) -> impl Stream<Item = Change<K>> + Send
+/// Watches the objects of an API, again and again with a back-off when that fails. Of each is kept what `keep` takes of it, also
+/// while a list of them is read.
+pub fn watch<K, O>(
+    api: Api<K>,
+    namespace: Option<String>,
+    keep: impl Fn(K) -> O + Send,
+) -> impl Stream<Item = Change<O>> + Send
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+    O: Send,
 {
     let config = watcher::Config::default().timeout(watch::WATCH_SECONDS);
-    let events = watch::announced_with_content(watcher(api, config)).default_backoff().modify(|object| {
-        object.managed_fields_mut().clear();
-        object.annotations_mut().remove(LAST_APPLIED);
-    });
+    let events = watch::announced_with_content(watcher(api, config)).default_backoff();
     let mut listed = Vec::new();
     events.filter_map(move |event| {
         let namespace = || namespace.clone();
@@ -72,14 +72,14 @@ where
                 None
             }
             Ok(Event::InitApply(object)) => {
-                listed.push(object);
+                listed.push(keep(object));
                 None
             }
             Ok(Event::InitDone) => {
                 Some(Change::Listed { namespace: namespace(), objects: mem::take(&mut listed) })
             }
-            Ok(Event::Apply(object)) => Some(Change::Applied(object)),
-            Ok(Event::Delete(object)) => Some(Change::Deleted(object)),
+            Ok(Event::Apply(object)) => Some(Change::Applied(keep(object))),
+            Ok(Event::Delete(object)) => Some(Change::Deleted(keep(object))),
             Err(error) => Some(Change::Failed {
                 namespace: namespace(),
                 failure: Failure::of(&error),

@@ -1,6 +1,6 @@
 //! Who holds how many workers, and who may take one more.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::queue::{Lane, Limits};
 
@@ -9,14 +9,14 @@ use super::queue::{Lane, Limits};
 pub(super) struct Held {
     limits: Limits,
     total: usize,
-    by_namespace: HashMap<String, HeldByNamespace>,
-    by_instance: HashMap<String, usize>,
+    by_namespace: HashMap<Arc<str>, HeldByNamespace>,
+    by_instance: HashMap<Arc<str>, usize>,
 }
 
 #[derive(Debug, Default)]
 struct HeldByNamespace {
     total: usize,
-    by_instance: HashMap<String, usize>,
+    by_instance: HashMap<Arc<str>, usize>,
 }
 
 // === impl Held ===
@@ -79,7 +79,7 @@ impl Held {
     }
 }
 
-fn decrement(counts: &mut HashMap<String, usize>, name: &String) {
+fn decrement(counts: &mut HashMap<Arc<str>, usize>, name: &str) {
     if let Some(count) = counts.get_mut(name) {
         *count -= 1;
         if *count == 0 {

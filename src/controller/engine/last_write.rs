@@ -1,23 +1,25 @@
 //! Our own last write of a status, which the watch may not have shown yet.
 
+use std::sync::Arc;
+
 use crate::references::Version;
 
-/// The state of an object before our last write and after it, if we wrote.
-#[derive(Debug, Default)]
-pub struct LastWrite(Option<(Version, Version)>);
+/// The state of an object before our last write and after it, if we wrote. A clone is the same pair.
+#[derive(Clone, Debug, Default)]
+pub struct LastWrite(Option<Arc<(Version, Version)>>);
 
 // === impl LastWrite ===
 
 impl LastWrite {
     /// Nothing was written yet to the state in which an object was first seen.
     pub fn adopted(seen: &Version) -> Self {
-        Self(Some((seen.clone(), seen.clone())))
+        Self(Some(Arc::new((seen.clone(), seen.clone()))))
     }
 
     /// Whether the watch shows a state that is later than our last write: somebody has changed something since. Resource
     /// versions of one kind can be compared (KEP-5504); of those that are no numbers, any that we do not know is later.
     pub fn is_older_than(&self, seen: &Version) -> bool {
-        let Some((before, after)) = &self.0 else { return false };
+        let Some((before, after)) = self.0.as_deref() else { return false };
         let number = |version: &Version| version.resource_version.parse::<u64>().ok();
         match (number(after), number(seen)) {
             (Some(after), Some(seen)) => after < seen,
@@ -27,7 +29,7 @@ impl LastWrite {
 
     /// The state of the object to write to, when the watch shows it in `seen`.
     pub fn state_to_write(&self, seen: &Version) -> Version {
-        match &self.0 {
+        match self.0.as_deref() {
             Some((before, after)) if before == seen => after.clone(),
             _ => seen.clone(),
         }
@@ -35,7 +37,7 @@ impl LastWrite {
 
     /// Notes a write that was applied over an object that the watch showed in `seen`.
     pub fn wrote(&mut self, seen: Version, after: Version) {
-        self.0 = Some((seen, after));
+        self.0 = Some(Arc::new((seen, after)));
     }
 }
 

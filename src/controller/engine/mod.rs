@@ -20,6 +20,7 @@ pub mod feed;
 mod held;
 pub mod kind;
 pub mod last_write;
+pub mod object;
 mod publish;
 pub mod published;
 pub mod queue;
@@ -41,22 +42,21 @@ use std::{
 
 use futures::{Stream, future};
 use k8s_openapi::jiff::Timestamp;
-use kube::{Resource as _, ResourceExt as _};
 use tokio_util::sync::CancellationToken;
 
 use self::{
     feed::Change,
-    kind::{Guarded, Kind},
+    kind::Kind,
+    object::Object,
     queue::{Lane, Limits, Priority},
     scheduler::Scheduler,
     snapshot::Shown,
 };
 use crate::{
     api::{ObjectStatus as _, condition::ConditionType},
-    cluster::{self, ClusterError},
+    cluster::ClusterError,
     conditions,
     references::dependents::Owner,
-    telemetry::page::board::Seen,
 };
 
 /// When to reconcile an object again, if nothing changes.
@@ -101,8 +101,9 @@ pub trait Reconciler: Send + Sync + 'static {
     /// Whether it is being deleted, so that what is under way for it has no use any more.
     fn is_ending(object: &Self::Object) -> bool;
 
-    /// Takes in each state of an object before it is reconciled because of it.
-    fn seen(&self, key: &Self::Key, object: &Self::Object);
+    /// Takes in each state of an object before it is reconciled because of it. What has not changed since the state `before`
+    /// is kept once.
+    fn seen(&self, key: &Self::Key, object: &mut Self::Object, before: Option<&Self::Object>);
 
     /// Takes in what became of a list, after the objects in it.
     fn listed(&self, namespace: Option<&str>, listing: Listing);
@@ -142,7 +143,7 @@ pub trait Reconciler: Send + Sync + 'static {
 pub async fn run<K: Kind>(
     kind: Arc<K>,
     workers: u16,
-    changes: impl Stream<Item = Change<Guarded<K>>>,
+    changes: impl Stream<Item = Change<Object<K>>>,
     stopping: CancellationToken,
 ) {
     let metrics = kind.context().checker.metrics.clone();
@@ -153,57 +154,44 @@ pub async fn run<K: Kind>(
     future::select(reconciled, pin!(watch::settle(settling, registry))).await;
 }
 
-/// The name of an object.
-fn name<K: Kind>(object: &Guarded<K>) -> K::Name {
-    K::Name::new(object.namespace().unwrap_or_default(), object.name_any())
-}
-
-/// What the status page shows of an object beside its status.
-fn on_page<K: Kind>(object: &Guarded<K>) -> Seen {
-    Seen {
-        generation: object.meta().generation.unwrap_or_default(),
-        is_ending: object.meta().deletion_timestamp.is_some(),
-        description: object.0.as_ref().map(K::description).unwrap_or_default().to_owned(),
-    }
-}
-
 impl<K: Kind> Reconciler for K {
     type Key = K::Name;
-    type Object = Guarded<K>;
+    type Object = Object<K>;
     const NAME: &'static str = <K as Kind>::NAME;
 
-    fn key(object: &Guarded<K>) -> K::Name {
-        name::<K>(object)
+    fn key(object: &Object<K>) -> K::Name {
+        object.name.clone()
     }
 
-    fn lane(object: &Guarded<K>) -> Lane {
-        let instance = object.0.as_ref().ok().and_then(K::instance);
-        Lane { namespace: object.namespace().unwrap_or_default(), instance }
+    fn lane(object: &Object<K>) -> Lane {
+        object.lane()
     }
 
-    fn revision(object: &Guarded<K>) -> (String, i64) {
-        (object.uid().unwrap_or_default(), object.meta().generation.unwrap_or_default())
+    fn revision(object: &Object<K>) -> (String, i64) {
+        (object.version.uid.clone(), object.generation)
     }
 
-    fn last_check(object: &Guarded<K>) -> Option<Timestamp> {
-        publish::shown::<K>(object)?.last_check_time().map(|time| time.0)
+    fn last_check(object: &Object<K>) -> Option<Timestamp> {
+        object.shown()?.last_check_time().map(|time| time.0)
     }
 
-    fn is_ending(object: &Guarded<K>) -> bool {
-        <K as Kind>::is_ending(object.meta())
+    fn is_ending(object: &Object<K>) -> bool {
+        object.is_ending
     }
 
-    fn seen(&self, name: &K::Name, object: &Guarded<K>) {
-        let status = publish::shown::<K>(object);
+    fn seen(&self, name: &K::Name, object: &mut Object<K>, before: Option<&Object<K>>) {
+        object.read(before);
+        let status = object.shown();
+        let status = status.as_deref();
         let shown = Shown {
-            version: &cluster::version(object.meta()),
-            generation: object.meta().generation.unwrap_or_default(),
+            version: &object.version,
+            generation: object.generation,
             ready: status.is_some_and(|it| conditions::is_true(it.conditions(), ConditionType::Ready)),
             digest: &|| status.map(published::digest),
             interval: &|| reconcile::interval::<K>(object),
         };
         self.registry().of(name).snapshot().saw(&shown, Instant::now());
-        self.context().board.seen(<K as Kind>::NAME, name, || on_page::<K>(object));
+        self.context().board.seen(<K as Kind>::NAME, name, || object.on_page());
         if let Some(status) = status {
             self.status_seen(name, status);
         }
@@ -222,17 +210,17 @@ impl<K: Kind> Reconciler for K {
         self.registry().get(name)?.snapshot().wake()
     }
 
-    async fn reconcile(self: Arc<Self>, object: Arc<Guarded<K>>) -> Result<Requeue, ClusterError> {
+    async fn reconcile(self: Arc<Self>, object: Arc<Object<K>>) -> Result<Requeue, ClusterError> {
         Box::pin(reconcile::reconcile(&*self, &object)).await
     }
 
-    async fn expire(self: Arc<Self>, object: Arc<Guarded<K>>) -> Result<(), ClusterError> {
+    async fn expire(self: Arc<Self>, object: Arc<Object<K>>) -> Result<(), ClusterError> {
         without_worker::expire(&*self, &object).await
     }
 
     async fn report_panic(
         self: Arc<Self>,
-        object: Arc<Guarded<K>>,
+        object: Arc<Object<K>>,
         retry: Duration,
     ) -> Result<(), ClusterError> {
         without_worker::report_panic(&*self, &object, retry).await

@@ -3,14 +3,15 @@
 //! Apart from what a check holds: an old Ready ends by a timer, also while a check of the object hangs. Whoever has
 //! something to say computes it from the status that is true at that moment.
 
-use std::time::{Duration, Instant};
-
-use kube::{Resource as _, ResourceExt as _, core::object::HasStatus as _};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     events,
-    kind::{Guarded, Kind},
-    published::Published,
+    kind::Kind,
+    published::{Published, Shown},
     reconcile::Run,
 };
 use crate::{
@@ -23,18 +24,13 @@ use crate::{
     },
 };
 
-/// The status that the watch shows, if it can be read.
-pub(super) fn shown<K: Kind>(object: &Guarded<K>) -> Option<&K::Status> {
-    object.0.as_ref().ok().and_then(|resource| resource.status())
-}
-
 // === impl Run ===
 
 impl<K: Kind> Run<'_, K> {
     /// The status that is true now.
-    pub(super) async fn status(&self) -> K::Status {
+    pub(super) async fn status(&self) -> Arc<K::Status> {
         let mut published = self.entry.published.lock().await;
-        self.begin_status(&mut published).status().clone()
+        Arc::clone(self.begin_status(&mut published).status())
     }
 
     /// Makes another status true, if it says something new or the times in this one are too old, and publishes the event
@@ -64,8 +60,7 @@ impl<K: Kind> Run<'_, K> {
             published.replace(next);
         }
         if let Some(transition) = self.write(published).await? {
-            let object = self.object.object_ref(&());
-            events::publish(&self.kind.context().recorder, &object, transition).await;
+            events::publish(&self.kind.context().recorder, &self.object.reference(), transition).await;
         }
         Ok(())
     }
@@ -75,18 +70,22 @@ impl<K: Kind> Run<'_, K> {
         &self,
         published: &'p mut Option<Published<K::Status>>,
     ) -> &'p mut Published<K::Status> {
-        let uid = self.object.uid().unwrap_or_default();
-        if let Some(former) = published.take_if(|published| published.uid != uid) {
+        let seen = &self.object.version;
+        if let Some(former) = published.take_if(|published| published.uid != seen.uid) {
             self.status_changed(Some(former.status()), None);
         }
-        let shown = shown::<K>(self.object);
+        let shown = self.object.shown();
         let mut snapshot = self.entry.snapshot();
         let published = published.get_or_insert_with(|| {
-            let status = shown.cloned().unwrap_or_default();
+            let status = shown.clone().unwrap_or_default();
             self.status_changed(None, Some(&status));
-            Published::adopt(uid, &self.seen, status, &mut snapshot)
+            Published::adopt(seen, status, &mut snapshot)
         });
-        published.saw(&self.seen, shown, &mut snapshot, Instant::now());
+        if let Some(shown) = shown
+            && published.saw(seen, &shown, &mut snapshot, Instant::now()) == Shown::Ours
+        {
+            self.object.is_shown_as(published.status());
+        }
         published
     }
 
@@ -99,10 +98,10 @@ impl<K: Kind> Run<'_, K> {
     /// Writes the pending status, if there is one. Returns the transition that it is.
     async fn write(&self, published: &mut Published<K::Status>) -> Result<Option<Transition>, ClusterError> {
         use crate::references::dependents::Owner as _;
-        let Some((to_write, status)) = published.to_write(&self.seen) else { return Ok(None) };
+        let Some((to_write, status)) = published.to_write(&self.object.version) else { return Ok(None) };
         let context = self.kind.context();
         let place = (self.name.namespace(), self.name.name());
-        let after = match context.cluster.apply_status::<K::Resource>(place, &to_write, &status).await? {
+        let after = match context.cluster.apply_status::<K::Resource>(place, &to_write, &*status).await? {
             Written::Applied(after) => after,
             Written::Conflict => {
                 // The watch will show what has changed, and then it is written, or replaced by a newer verdict.
@@ -115,7 +114,7 @@ impl<K: Kind> Run<'_, K> {
                 return Ok(None);
             }
         };
-        let before = published.wrote(&self.seen, after, &mut self.entry.snapshot());
+        let before = published.wrote(&self.object.version, after, &mut self.entry.snapshot());
         context.checker.metrics.status_written();
         Ok(before.and_then(|before| transition(before.conditions(), status.conditions())))
     }

@@ -6,6 +6,7 @@
 
 use std::{
     hash::{DefaultHasher, Hasher as _},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -22,27 +23,37 @@ pub const CORRECTION_INTERVAL: Duration = Duration::from_secs(5);
 pub struct Published<S> {
     /// The `metadata.uid` that it is about.
     pub uid: String,
-    /// The status as the API server has it.
-    written: S,
+    /// The status as the API server has it. What the watch shows of it is the same one.
+    written: Arc<S>,
     /// The status that is true, if the API server does not have it yet.
-    pending: Option<S>,
+    pending: Option<Arc<S>>,
     /// Our last write.
     last_write: LastWrite,
     /// When that was.
     written_at: Option<Instant>,
 }
 
+/// Whose status the watch shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// It says what we wrote.
+    Ours,
+    /// It says something else: it is older, or somebody else has written it.
+    Another,
+}
+
 // === impl Published ===
 
-impl<S: Clone + Serialize> Published<S> {
+impl<S: Serialize> Published<S> {
     /// The status that an object had when it was first seen. Whatever else it may be then, it is what we go on with.
-    pub fn adopt(uid: String, seen: &Version, status: S, snapshot: &mut Snapshot) -> Self {
-        snapshot.wrote(seen, digest(&status));
-        Self { uid, written: status, pending: None, last_write: LastWrite::adopted(seen), written_at: None }
+    pub fn adopt(seen: &Version, status: Arc<S>, snapshot: &mut Snapshot) -> Self {
+        let last_write = LastWrite::adopted(seen);
+        snapshot.wrote(&last_write, digest(&*status));
+        Self { uid: seen.uid.clone(), written: status, pending: None, last_write, written_at: None }
     }
 
     /// The status that is true, whether the API server has it yet or not.
-    pub fn status(&self) -> &S {
+    pub fn status(&self) -> &Arc<S> {
         self.pending.as_ref().unwrap_or(&self.written)
     }
 
@@ -53,30 +64,34 @@ impl<S: Clone + Serialize> Published<S> {
 
     /// Takes in the status that the watch shows in the state `seen` of the object: if it is not ours, ours is to be written
     /// again, as soon as it may.
-    pub fn saw(&mut self, seen: &Version, shown: Option<&S>, snapshot: &mut Snapshot, now: Instant) {
-        let Some(shown) = shown.filter(|_| self.pending.is_none()) else { return };
-        if !self.last_write.is_older_than(seen) || digest(shown) == digest(&self.written) {
+    pub fn saw(&mut self, seen: &Version, shown: &Arc<S>, snapshot: &mut Snapshot, now: Instant) -> Shown {
+        if self.pending.is_some() {
+            return Shown::Another;
+        }
+        let is_ours = Arc::ptr_eq(shown, &self.written) || digest(&**shown) == digest(&*self.written);
+        if is_ours || !self.last_write.is_older_than(seen) {
             snapshot.is_as_written();
         } else if snapshot.may_correct(now) {
-            self.pending = Some(std::mem::replace(&mut self.written, shown.clone()));
+            self.pending = Some(std::mem::replace(&mut self.written, Arc::clone(shown)));
         }
+        if is_ours { Shown::Ours } else { Shown::Another }
     }
 
     /// Makes another status true.
     pub fn replace(&mut self, status: S) {
-        self.pending = Some(status);
+        self.pending = Some(Arc::new(status));
     }
 
     /// What is to be written, and to which state of an object that the watch shows in `seen`.
-    pub fn to_write(&self, seen: &Version) -> Option<(Version, S)> {
+    pub fn to_write(&self, seen: &Version) -> Option<(Version, Arc<S>)> {
         self.pending.clone().map(|status| (self.last_write.state_to_write(seen), status))
     }
 
     /// Notes that the pending status was applied, which led to the state `after`. Returns the status that it replaced.
-    pub fn wrote(&mut self, seen: &Version, after: Version, snapshot: &mut Snapshot) -> Option<S> {
+    pub fn wrote(&mut self, seen: &Version, after: Version, snapshot: &mut Snapshot) -> Option<Arc<S>> {
         let status = self.pending.take()?;
-        snapshot.wrote(&after, digest(&status));
         self.last_write.wrote(seen.clone(), after);
+        snapshot.wrote(&self.last_write, digest(&*status));
         self.written_at = Some(Instant::now());
         Some(std::mem::replace(&mut self.written, status))
     }
@@ -110,16 +125,16 @@ mod tests {
         Version { uid: "u".to_owned(), resource_version: resource_version.to_owned() }
     }
 
-    fn status(ready: &str) -> Value {
-        json!({"conditions": [{"type": "Ready", "status": ready}]})
+    fn status(ready: &str) -> Arc<Value> {
+        Arc::new(json!({"conditions": [{"type": "Ready", "status": ready}]}))
     }
 
     #[test]
     fn what_somebody_else_wrote_over_ours_is_to_be_replaced_by_ours() {
         let (mut snapshot, now) = (Snapshot::default(), Instant::now());
-        let mut published = Published::adopt("u".to_owned(), &state("10"), status("False"), &mut snapshot);
+        let mut published = Published::adopt(&state("10"), status("False"), &mut snapshot);
         let mut saw = |version: &str, ready: &str| {
-            published.saw(&state(version), Some(&status(ready)), &mut snapshot, now);
+            published.saw(&state(version), &status(ready), &mut snapshot, now);
             let written = published.to_write(&state(version));
             published.wrote(&state(version), state("20"), &mut snapshot);
             written.map(|(version, status)| (version.resource_version, status))
@@ -136,12 +151,12 @@ mod tests {
     #[test]
     fn two_that_correct_one_another_do_so_rarely() {
         let (mut snapshot, begin) = (Snapshot::default(), Instant::now());
-        let mut published = Published::adopt("u".to_owned(), &state("1"), status("False"), &mut snapshot);
+        let mut published = Published::adopt(&state("1"), status("False"), &mut snapshot);
         let mut corrections = 0;
         for step in 0..600_u64 {
             let now = begin + Duration::from_millis(step * 100);
             let (seen, after) = (state(&(step * 2 + 2).to_string()), state(&(step * 2 + 3).to_string()));
-            published.saw(&seen, Some(&status("True")), &mut snapshot, now);
+            published.saw(&seen, &status("True"), &mut snapshot, now);
             corrections += usize::from(published.wrote(&seen, after, &mut snapshot).is_some());
         }
         assert_eq!(corrections, 12, "in a minute");

@@ -15,6 +15,7 @@
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     hash::Hash,
+    sync::Arc,
     time::Instant,
 };
 
@@ -37,9 +38,9 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Lane {
     /// The Kubernetes namespace of the object.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// The instance, as scheme, host and port. None when the object has not one but several, or none.
-    pub instance: Option<String>,
+    pub instance: Option<Arc<str>>,
 }
 
 /// What goes first.
@@ -80,17 +81,17 @@ struct Job {
 /// What is due, by namespace, in the order of their turns.
 #[derive(Debug)]
 struct Waiting<K> {
-    namespaces: HashMap<String, Namespace<K>>,
-    turns: VecDeque<String>,
+    namespaces: HashMap<Arc<str>, Namespace<K>>,
+    turns: VecDeque<Arc<str>>,
     /// The turns of the namespaces at each instance: who is busy elsewhere does not lose its turn there.
-    turns_at: HashMap<String, VecDeque<String>>,
+    turns_at: HashMap<Arc<str>, VecDeque<Arc<str>>>,
 }
 
 /// What is due of one namespace, by instance, in the order of their turns.
 #[derive(Debug)]
 struct Namespace<K> {
-    instances: HashMap<Option<String>, Due<K>>,
-    turns: VecDeque<Option<String>>,
+    instances: HashMap<Option<Arc<str>>, Due<K>>,
+    turns: VecDeque<Option<Arc<str>>>,
 }
 
 /// What is due of one namespace at one instance, the oldest first.
@@ -223,8 +224,8 @@ impl<K: Clone + Ord + Hash> Queue<K> {
     fn next(&self, priority: Priority) -> Option<K> {
         self.waiting.turns.iter().filter(|namespace| self.held.admits(namespace)).find_map(|name| {
             let namespace = self.waiting.namespaces.get(name)?;
-            let due = |instance: &Option<String>| {
-                let is_its_turn = self.is_turn_at(name, instance.as_deref(), priority);
+            let due = |instance: &Option<Arc<str>>| {
+                let is_its_turn = self.is_turn_at(name, instance.as_ref(), priority);
                 namespace.instances.get(instance).filter(|_| is_its_turn)?.first(priority)
             };
             namespace.turns.iter().find_map(due).cloned()
@@ -232,11 +233,11 @@ impl<K: Clone + Ord + Hash> Queue<K> {
     }
 
     /// Whether a namespace may begin a run at an instance now, and nobody who may, too, was before it there.
-    fn is_turn_at(&self, namespace: &str, instance: Option<&str>, priority: Priority) -> bool {
+    fn is_turn_at(&self, namespace: &str, instance: Option<&Arc<str>>, priority: Priority) -> bool {
         let Some(instance) = instance else { return true };
         let turns = self.waiting.turns_at.get(instance);
         self.held.admits_at(namespace, instance)
-            && turns.into_iter().flatten().take_while(|earlier| *earlier != namespace).all(|earlier| {
+            && turns.into_iter().flatten().take_while(|earlier| ***earlier != *namespace).all(|earlier| {
                 let may_begin = self.held.admits(earlier) && self.held.admits_at(earlier, instance);
                 !may_begin || self.waiting.first(earlier, instance, priority).is_none()
             })
@@ -308,9 +309,9 @@ impl<K> Default for Waiting<K> {
 
 impl<K: Ord> Waiting<K> {
     /// The first that is due of a namespace at an instance.
-    fn first(&self, namespace: &str, instance: &str, priority: Priority) -> Option<&K> {
+    fn first(&self, namespace: &str, instance: &Arc<str>, priority: Priority) -> Option<&K> {
         let lanes = &self.namespaces.get(namespace)?.instances;
-        lanes.get(&Some(instance.to_owned()))?.first(priority)
+        lanes.get(&Some(Arc::clone(instance)))?.first(priority)
     }
 }
 
@@ -355,7 +356,8 @@ mod tests {
     type Key = (u8, u8, u8);
 
     fn lane(key: Key) -> Lane {
-        Lane { namespace: format!("ns-{}", key.0), instance: Some(format!("https://{}", key.1)) }
+        let (namespace, instance) = (format!("ns-{}", key.0), format!("https://{}", key.1));
+        Lane { namespace: namespace.into(), instance: Some(instance.into()) }
     }
 
     fn queue(workers: u16) -> Queue<Key> {

@@ -20,18 +20,18 @@ use std::{
 };
 
 use k8s_openapi::jiff::Timestamp;
-use kube::{Resource, ResourceExt};
 
 use super::{
     Requeue, events,
-    kind::{Check, Guarded, Kind, Refresh, Unchecked},
+    kind::{Check, Kind, Refresh, Unchecked},
+    object::{Intent, Object},
     registry::Entry,
     scheduler::RETRY_INTERVAL,
     state::State,
 };
 use crate::{
-    api::{ObjectStatus as _, REQUESTED_AT, condition::ConditionType},
-    cluster::{self, ClusterError},
+    api::{ObjectStatus as _, condition::ConditionType},
+    cluster::ClusterError,
     conditions,
     names::ObjectName,
     references::{
@@ -50,24 +50,12 @@ use crate::{
 /// One reconcile of one object.
 pub struct Run<'a, K: Kind> {
     pub(super) kind: &'a K,
-    pub(super) object: &'a Guarded<K>,
+    pub(super) object: &'a Object<K>,
     /// Its name.
     pub name: K::Name,
     pub(super) entry: Arc<Entry<K>>,
-    /// The state of the object that the watch shows.
-    pub(super) seen: Version,
     /// When it began, and for what.
     pub around: Circumstances<'a>,
-    /// Whether a check is asked for by a value that is too long.
-    is_too_long: bool,
-}
-
-/// What a spec asks for.
-pub(super) enum Intent<D> {
-    Check(D),
-    Suspend(D),
-    /// It is invalid, as this message says.
-    Refuse(String),
 }
 
 /// Whether a check is due.
@@ -81,47 +69,36 @@ enum Due {
 }
 
 /// Checks an object if that is due, and makes its status true.
-pub(super) async fn reconcile<K: Kind>(kind: &K, object: &Guarded<K>) -> Result<Requeue, ClusterError> {
+pub(super) async fn reconcile<K: Kind>(kind: &K, object: &Object<K>) -> Result<Requeue, ClusterError> {
     let run = Run::new(kind, object);
-    announce(kind, &run.name, Some(&cluster::spec_version(object.meta())));
+    announce(kind, &run.name, || Some(object.spec_version()));
     let mut state = run.entry.state.lock().await;
     let state = run.begin(&mut state).await;
-    if <K as Kind>::is_ending(object.meta()) {
+    if object.is_ending {
         kind.release(&run.name, &state.memory).await;
         return Ok(Requeue::OnChange);
     }
-    match intent::<K>(object) {
-        Intent::Check(desired) => run.check_if_due(state, &desired).await,
-        Intent::Suspend(desired) => run.suspend(state, &desired).await,
-        Intent::Refuse(message) => run.refuse(state, &message).await,
+    match &*object.intent() {
+        Intent::Check(desired) => run.check_if_due(state, desired).await,
+        Intent::Suspend(desired) => run.suspend(state, desired).await,
+        Intent::Refuse(message) => run.refuse(state, message).await,
     }
 }
 
 /// The time between two checks of an object, if it can be checked.
-pub(super) fn interval<K: Kind>(object: &Guarded<K>) -> Option<Duration> {
-    match intent::<K>(object) {
-        Intent::Check(desired) => Some(K::interval(&desired)),
+pub(super) fn interval<K: Kind>(object: &Object<K>) -> Option<Duration> {
+    match &*object.intent() {
+        Intent::Check(desired) => Some(K::interval(desired)),
         Intent::Suspend(_) | Intent::Refuse(_) => None,
     }
 }
 
-/// What the spec of an object asks for.
-pub(super) fn intent<K: Kind>(object: &Guarded<K>) -> Intent<K::Desired> {
-    match &object.0 {
-        Ok(resource) => match K::parse(resource) {
-            Ok(desired) if K::is_suspended(resource) => Intent::Suspend(desired),
-            Ok(desired) => Intent::Check(desired),
-            Err(message) => Intent::Refuse(message),
-        },
-        Err(error) => Intent::Refuse(format!("The spec is invalid: {error}.")),
-    }
-}
-
 /// Tells every kind the state of an object that others may name.
-pub(super) fn announce<K: Kind>(kind: &K, name: &K::Name, version: Option<&Version>) {
+pub(super) fn announce<K: Kind>(kind: &K, name: &K::Name, version: impl FnOnce() -> Option<Version>) {
     let Some(object) = K::as_object(name) else { return };
+    let version = version();
     for registry in kind.context().registries() {
-        registry.observed(name.namespace(), &object, version);
+        registry.observed(name.namespace(), &object, version.as_ref());
     }
 }
 
@@ -129,24 +106,18 @@ pub(super) fn announce<K: Kind>(kind: &K, name: &K::Name, version: Option<&Versi
 
 impl<'a, K: Kind> Run<'a, K> {
     /// Begins now.
-    pub(super) fn new(kind: &'a K, object: &'a Guarded<K>) -> Self {
-        let meta = object.meta();
-        let name = super::name::<K>(object);
-        let annotation = meta.annotations.as_ref().and_then(|map| map.get(REQUESTED_AT)).map(String::as_str);
-        let requested_at = annotation.and_then(schedule::request);
+    pub(super) fn new(kind: &'a K, object: &'a Object<K>) -> Self {
         Self {
             kind,
             object,
-            entry: kind.registry().of(&name),
-            name,
-            seen: cluster::version(meta),
+            entry: kind.registry().of(&object.name),
+            name: object.name.clone(),
             around: Circumstances {
-                generation: meta.generation.unwrap_or_default(),
-                requested_at,
+                generation: object.generation,
+                requested_at: object.requested_at.as_deref(),
                 now: Timestamp::now(),
                 jitter: fastrand::f64(),
             },
-            is_too_long: annotation.is_some() && requested_at.is_none(),
         }
     }
 
@@ -205,11 +176,11 @@ impl<'a, K: Kind> Run<'a, K> {
 
     /// What is remembered, as far as this object goes: one that was deleted and created again begins anew.
     async fn begin<'s>(&self, state: &'s mut Option<State<K::Memory>>) -> &'s mut State<K::Memory> {
-        let uid = self.object.uid().unwrap_or_default();
-        if state.take_if(|state| state.uid != uid).is_some() {
+        let uid = &self.object.version.uid;
+        if state.take_if(|state| state.uid != *uid).is_some() {
             self.kind.discard(&self.name, &self.entry.replace_memory()).await;
         }
-        state.get_or_insert_with(|| State::new(uid, self.entry.memory()))
+        state.get_or_insert_with(|| State::new(uid.clone(), self.entry.memory()))
     }
 
     async fn due(&self, state: &State<K::Memory>) -> Due {
@@ -251,7 +222,7 @@ impl<'a, K: Kind> Run<'a, K> {
             state.too_long_reported = false;
         }
         let status = self.status().await;
-        let check = Check { desired, cause, is_outdated, is_ready: self.is_ready(&status), status: &status };
+        let check = Check { desired, cause, is_outdated, is_ready: self.is_ready(&status), status: &*status };
         let outcome = self.kind.observe(self, &check, &state.memory).await;
         if outcome.is_err() {
             self.end_overdue(state, desired, Timestamp::now() + RETRY_INTERVAL).await?;
@@ -269,7 +240,7 @@ impl<'a, K: Kind> Run<'a, K> {
         if K::has_passed(seen) {
             self.entry.snapshot().earned(K::interval(desired), Instant::now());
         }
-        let was_ready = self.is_ready(&self.status().await);
+        let was_ready = self.is_ready(&*self.status().await);
         let timing = Timing { began: self.around.now, ended, was_ready };
         K::damp(&state.memory, &timing, desired, seen)
     }
@@ -345,12 +316,11 @@ impl<'a, K: Kind> Run<'a, K> {
 
     /// Publishes once that a request is too long to be answered: its value would be copied into the status.
     async fn report_long_request(&self, state: &mut State<K::Memory>) {
-        if !self.is_too_long || state.too_long_reported {
+        if !self.object.is_request_too_long || state.too_long_reported {
             return;
         }
         state.too_long_reported = true;
-        let reference = self.object.object_ref(&());
-        events::publish(&self.kind.context().recorder, &reference, request_too_long()).await;
+        events::publish(&self.kind.context().recorder, &self.object.reference(), request_too_long()).await;
     }
 
     /// The status without a check.

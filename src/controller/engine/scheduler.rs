@@ -24,7 +24,7 @@ use super::{
     backoff::after_panic,
     expiries::Expiries,
     feed::{Change, Failure},
-    queue::{Lane, Limits, Queue},
+    queue::{Limits, Queue},
 };
 use crate::{
     cluster::ClusterError,
@@ -52,17 +52,12 @@ pub struct Scheduler<K: Reconciler> {
     stopping: CancellationToken,
     queue: Queue<K::Key>,
     workers: usize,
-    objects: HashMap<K::Key, Entry<K::Object>>,
+    /// The objects, as the watch has them.
+    objects: HashMap<K::Key, Arc<K::Object>>,
     running: HashMap<K::Key, Running>,
     panicked: HashMap<K::Key, Panicked>,
     expiries: Expiries<K::Key>,
     tasks: JoinSet<Ended<K::Key>>,
-}
-
-/// An object, as the watch has it.
-struct Entry<O> {
-    object: Arc<O>,
-    lane: Lane,
 }
 
 struct Running {
@@ -144,12 +139,12 @@ impl<K: Reconciler> Scheduler<K> {
     fn start_due(&mut self) {
         let now = Instant::now();
         while let Some(key) = self.queue.pop(now.into_std()) {
-            let Some(entry) = self.objects.get(&key) else {
+            let Some(object) = self.objects.get(&key) else {
                 self.queue.release(&key);
                 continue;
             };
             let run = Run::new(&self.stopping);
-            let reconcile = Arc::clone(&self.kind).reconcile(Arc::clone(&entry.object));
+            let reconcile = Arc::clone(&self.kind).reconcile(Arc::clone(object));
             let reconcile = Arc::clone(&run).scope(reconcile);
             let watched = Arc::clone(&run);
             let task = self.spawn(key.clone(), Work::Reconcile, async move {
@@ -181,8 +176,8 @@ impl<K: Reconciler> Scheduler<K> {
     where
         F: Future<Output = Result<(), ClusterError>> + Send + 'static,
     {
-        if let Some(entry) = self.objects.get(key) {
-            let started = start(Arc::clone(&self.kind), Arc::clone(&entry.object));
+        if let Some(object) = self.objects.get(key) {
+            let started = start(Arc::clone(&self.kind), Arc::clone(object));
             self.spawn(key.clone(), work, async move { started.await.map(|()| Requeue::OnChange) });
         }
     }
@@ -216,11 +211,11 @@ impl<K: Reconciler> Scheduler<K> {
 
     /// Asks for a run of an object that is there. One whose last run panicked is left alone for a while.
     fn push(&mut self, key: &K::Key, due: Instant) {
-        let Some(entry) = self.objects.get(key) else { return };
-        let barred = self.panicked.get(key).filter(|it| it.revision == K::revision(&entry.object));
+        let Some(object) = self.objects.get(key) else { return };
+        let barred = self.panicked.get(key).filter(|it| it.revision == K::revision(object));
         let due = barred.map_or(due, |panicked| due.max(panicked.until));
         let priority = self.kind.priority(key);
-        self.queue.push(key.clone(), entry.lane.clone(), priority, due.into_std());
+        self.queue.push(key.clone(), K::lane(object), priority, due.into_std());
     }
 
     fn change(&mut self, change: Change<K::Object>) {
@@ -263,19 +258,15 @@ impl<K: Reconciler> Scheduler<K> {
         self.kind.listed(namespace, Listing::Complete);
     }
 
-    fn apply(&mut self, object: K::Object, due: Instant) {
+    fn apply(&mut self, mut object: K::Object, due: Instant) {
         let key = K::key(&object);
-        let kind = Arc::clone(&self.kind);
+        let before = self.objects.get(&key).map(Arc::clone);
         // This is the engine's own task: an object that makes us panic here must not end it.
-        let seen = catch_unwind(AssertUnwindSafe(|| {
-            kind.seen(&key, &object);
-            K::lane(&object)
-        }));
-        let is_sound = seen.is_ok();
-        let lane = seen.unwrap_or_else(|_| Lane { namespace: key.namespace().to_owned(), instance: None });
+        let seen = AssertUnwindSafe(|| self.kind.seen(&key, &mut object, before.as_deref()));
+        let is_sound = catch_unwind(seen).is_ok();
+        let was_ending = before.is_some_and(|before| K::is_ending(&before));
         let is_ending = K::is_ending(&object);
-        let before = self.objects.insert(key.clone(), Entry { object: Arc::new(object), lane });
-        let was_ending = before.is_some_and(|before| K::is_ending(&before.object));
+        self.objects.insert(key.clone(), Arc::new(object));
         // What is then done for its end must not be ended by its next change.
         if let Some(running) = self.running.get(&key).filter(|_| is_ending && !was_ending) {
             running.run.end();
@@ -359,8 +350,8 @@ impl<K: Reconciler> Scheduler<K> {
 
     /// Leaves an object alone for a while, and says so in its status.
     fn panic(&mut self, key: &K::Key) {
-        let Some(entry) = self.objects.get(key) else { return };
-        let revision = K::revision(&entry.object);
+        let Some(object) = self.objects.get(key) else { return };
+        let revision = K::revision(object);
         let before = self.panicked.get(key).filter(|before| before.revision == revision);
         let times = before.map_or(0, |before| before.times).saturating_add(1);
         let wait = after_panic(times);
@@ -412,7 +403,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        controller::engine::queue::Priority,
+        controller::engine::queue::{Lane, Priority},
         names::ConnectionRef,
         session::shutdown::{self, Stake},
         telemetry::metrics::exposition::Format,
@@ -462,7 +453,7 @@ mod tests {
         }
 
         fn lane(_: &Thing) -> Lane {
-            Lane { namespace: "ns".to_owned(), instance: None }
+            Lane { namespace: "ns".into(), instance: None }
         }
 
         fn revision((_, generation): &Thing) -> (String, i64) {
@@ -478,7 +469,7 @@ mod tests {
             *generation == ENDING
         }
 
-        fn seen(&self, _: &ConnectionRef, (name, _): &Thing) {
+        fn seen(&self, _: &ConnectionRef, (name, _): &mut Thing, _: Option<&Thing>) {
             assert!(*name != "panics when seen", "a test");
         }
 

@@ -77,9 +77,9 @@ impl Snapshot {
         self.correct_at = (shown.digest)().filter(|shown| shown != digest).map(|_| self.next_correction(now));
     }
 
-    /// Notes what we wrote, in the state that it led to.
-    pub(super) fn wrote(&mut self, after: &Version, digest: u64) {
-        self.written = Some((LastWrite::adopted(after), digest));
+    /// Notes what we wrote.
+    pub(super) fn wrote(&mut self, last_write: &LastWrite, digest: u64) {
+        self.written = Some((last_write.clone(), digest));
         self.correct_at = None;
     }
 
@@ -218,13 +218,13 @@ mod tests {
             snapshot.wake().map(|wake| wake.duration_since(start))
         };
         assert_eq!(show(&mut snapshot, 1, Some(7)), None, "first sight");
-        snapshot.wrote(&state(5), 7);
+        snapshot.wrote(&LastWrite::adopted(&state(5)), 7);
         assert_eq!(show(&mut snapshot, 4, Some(1)), None, "the watch lags behind");
         assert_eq!(show(&mut snapshot, 6, Some(7)), None, "ours");
         assert_eq!(show(&mut snapshot, 7, None), None, "one that cannot be read");
         assert_eq!(show(&mut snapshot, 8, Some(1)), Some(Duration::ZERO));
         assert!(snapshot.may_correct(start));
-        snapshot.wrote(&state(9), 7);
+        snapshot.wrote(&LastWrite::adopted(&state(9)), 7);
         assert_eq!(snapshot.wake(), None);
         assert_eq!(show(&mut snapshot, 10, Some(1)), Some(CORRECTION_INTERVAL));
         assert!(!snapshot.may_correct(start));

@@ -3,23 +3,20 @@
 
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use kube::Resource as _;
-
 use super::{
     events,
-    kind::{Guarded, Kind, Unchecked},
-    reconcile::{Intent, Run, announce, intent},
+    kind::{Kind, Unchecked},
+    object::{Intent, Object, reference},
+    reconcile::{Run, announce},
 };
 use crate::{
     api::{ObjectStatus as _, condition::ConditionType},
     cluster::ClusterError,
     conditions,
-    references::dependents::Owner as _,
 };
 
 /// Ends a Ready that was not earned anew in time, by what the spec says without a check. A check may be under way.
-pub(super) async fn expire<K: Kind>(kind: &K, object: &Guarded<K>) -> Result<(), ClusterError> {
+pub(super) async fn expire<K: Kind>(kind: &K, object: &Object<K>) -> Result<(), ClusterError> {
     let run = Run::new(kind, object);
     let now = Instant::now();
     run.publish(|status| {
@@ -29,10 +26,10 @@ pub(super) async fn expire<K: Kind>(kind: &K, object: &Guarded<K>) -> Result<(),
             return None;
         }
         let unchecked = |why| kind.report_unchecked(&run.name, status, &run.around, why);
-        Some(match intent::<K>(object) {
-            Intent::Check(desired) => unchecked(Unchecked::Overdue(&desired, None)),
-            Intent::Suspend(desired) => K::report_suspended(status, &run.around, &desired),
-            Intent::Refuse(message) => unchecked(Unchecked::Invalid(&message)),
+        Some(match &*object.intent() {
+            Intent::Check(desired) => unchecked(Unchecked::Overdue(desired, None)),
+            Intent::Suspend(desired) => K::report_suspended(status, &run.around, desired),
+            Intent::Refuse(message) => unchecked(Unchecked::Invalid(message)),
         })
     })
     .await
@@ -41,7 +38,7 @@ pub(super) async fn expire<K: Kind>(kind: &K, object: &Guarded<K>) -> Result<(),
 /// Says in the status that a run panicked, and drops what it may have left half done.
 pub(super) async fn report_panic<K: Kind>(
     kind: &K,
-    object: &Guarded<K>,
+    object: &Object<K>,
     retry: Duration,
 ) -> Result<(), ClusterError> {
     let run = Run::new(kind, object);
@@ -57,7 +54,7 @@ pub(super) async fn report_panic<K: Kind>(
 /// Forgets an object that is gone, and ends what was opened for it.
 pub(super) async fn forget<K: Kind>(kind: &K, name: &K::Name) {
     let event = kind.forgotten(name);
-    announce(kind, name, None);
+    announce(kind, name, || None);
     let Some((entry, named)) = kind.registry().forget(name) else { return };
     kind.names_changed(name, &named);
     // What is secret in it goes first: neither a Vault nor an API server that hangs may keep it.
@@ -66,14 +63,7 @@ pub(super) async fn forget<K: Kind>(kind: &K, name: &K::Name) {
     let Some(published) = entry.published.lock().await.take() else { return };
     kind.status_changed(name, Some(published.status()), None);
     if let Some(event) = event {
-        let object = ObjectReference {
-            api_version: Some(K::Resource::api_version(&()).into_owned()),
-            kind: Some(K::NAME.to_owned()),
-            namespace: Some(name.namespace().to_owned()),
-            name: Some(name.name().to_owned()),
-            uid: Some(published.uid),
-            ..ObjectReference::default()
-        };
+        let object = reference::<K>(name, &published.uid);
         events::publish(&kind.context().recorder, &object, event).await;
     }
 }

@@ -13,7 +13,10 @@ use axum::{
 };
 use kube::Client;
 use serde_json::{Value, json};
-use vault_connection_operator::controller::connection::Guarded;
+use vault_connection_operator::{
+    api::connection::VaultConnectionSpec,
+    controller::{connection::Connections, engine::object::Object},
+};
 
 /// The namespace of everything.
 pub(super) const NAMESPACE: &str = "team-a";
@@ -70,8 +73,13 @@ impl ApiServer {
     }
 
     /// The connection as a watch would bring it now.
-    pub(super) fn connection(&self) -> Arc<Guarded> {
-        Arc::new(serde_json::from_value(self.state().connection.clone()).expect("it has metadata"))
+    pub(super) fn connection(&self) -> Object<Connections> {
+        Object::new(serde_json::from_value(self.state().connection.clone()).expect("it has metadata"))
+    }
+
+    /// Its spec.
+    pub(super) fn spec(&self) -> VaultConnectionSpec {
+        serde_json::from_value(self.state().connection["spec"].clone()).expect("it can be read")
     }
 
     /// Changes the connection as a user would, with `kubectl patch`.
