@@ -177,3 +177,33 @@ fn every_metric_that_the_docs_name_exists() {
     }
     assert!(unknown.is_empty(), "{unknown:#?}");
 }
+
+/// The columns that `kubectl get` prints of a kind, by its CRD.
+fn columns(crd: &str) -> Vec<String> {
+    let crd: Value = serde_saphyr::from_str(&read(crd)).expect("YAML");
+    let columns = crd["spec"]["versions"][0]["additionalPrinterColumns"].as_array().expect("columns");
+    let narrow = columns.iter().filter(|column| column["priority"].as_u64().unwrap_or_default() == 0);
+    let names = narrow.map(|column| column["name"].as_str().expect("a name").to_uppercase());
+    std::iter::once("NAME".to_owned()).chain(names).collect()
+}
+
+#[test]
+fn what_kubectl_get_prints_in_the_docs_has_the_columns_that_it_prints() {
+    let mut seen = 0;
+    for Page { path, text } in pages() {
+        for block in blocks(&text, "console") {
+            for part in block.split("$ ").filter(|part| part.starts_with("kubectl get v")) {
+                let mut lines = part.lines();
+                let crd = match lines.next() {
+                    Some("kubectl get vconn") => "crds/vaultconnections.appconnections.dev.yaml",
+                    Some("kubectl get vgw") => "crds/vaultgateways.appconnections.dev.yaml",
+                    Some(_) | None => continue,
+                };
+                let header: Vec<_> = lines.next().unwrap_or_default().split_whitespace().collect();
+                assert_eq!(header, columns(crd), "{path}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 2, "only {seen} were found");
+}
