@@ -70,11 +70,11 @@ pub async fn run(
     let stopping = CancellationToken::new();
     let connections = Arc::new(Connections::new(Arc::clone(&context), &scopes));
     let gateways = Arc::new(Gateways::new(Arc::clone(&context)));
-    let mut reconciles = JoinSet::new();
-    reconcile(&mut reconciles, Arc::clone(&connections), settings.concurrency, (&scopes, &stopping));
-    reconcile(&mut reconciles, gateways, MAX_GATEWAY_CHECKS, (&scopes, &stopping));
+    let mut tasks = JoinSet::new();
+    reconcile(&mut tasks, Arc::clone(&connections), settings.concurrency, (&scopes, &stopping));
+    reconcile(&mut tasks, gateways, MAX_GATEWAY_CHECKS, (&scopes, &stopping));
     let reconciled = async {
-        while let Some(ended) = reconciles.join_next().await {
+        while let Some(ended) = tasks.join_next().await {
             if let Err(Ok(panicked)) = ended.map_err(tokio::task::JoinError::try_into_panic) {
                 panic::resume_unwind(panicked);
             }

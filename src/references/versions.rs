@@ -51,6 +51,7 @@ impl Versions {
     }
 
     /// Those of some objects alone.
+    #[must_use]
     pub fn only(&self, is_wanted: impl Fn(&ObjectName) -> bool) -> Self {
         if self.0.iter().all(|(name, _)| is_wanted(name)) {
             return self.clone();
@@ -85,8 +86,8 @@ impl<const N: usize> From<[(ObjectName, Option<Version>); N]> for Versions {
 mod tests {
     use super::*;
 
-    fn version(resource_version: &str) -> Option<Version> {
-        Some(Version { uid: "u".to_owned(), resource_version: resource_version.to_owned() })
+    fn version(resource_version: &str) -> Version {
+        Version { uid: "u".to_owned(), resource_version: resource_version.to_owned() }
     }
 
     fn secret(name: &str) -> ObjectName {
@@ -96,20 +97,20 @@ mod tests {
     #[test]
     fn objects_are_found_whatever_their_order_was_and_the_last_state_counts() {
         let all = Versions::from([
-            (secret("b"), version("1")),
+            (secret("b"), Some(version("1"))),
             (secret("a"), None),
-            (secret("b"), version("2")),
-            (secret("b"), version("3")),
+            (secret("b"), Some(version("2"))),
+            (secret("b"), Some(version("3"))),
         ]);
         assert_eq!(all.iter().map(|(name, _)| name.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(all.get(&secret("b")), Some(&version("3")));
+        assert_eq!(all.get(&secret("b")), Some(&Some(version("3"))));
         assert_eq!((all.get(&secret("a")), all.get(&secret("c"))), (Some(&None), None));
-        assert_eq!(all, Versions::from([(secret("b"), version("3")), (secret("a"), None)]));
+        assert_eq!(all, Versions::from([(secret("b"), Some(version("3"))), (secret("a"), None)]));
     }
 
     #[test]
     fn a_filter_that_takes_nothing_out_gives_the_same_list() {
-        let all = Versions::from([(secret("a"), version("1")), (secret("b"), None)]);
+        let all = Versions::from([(secret("a"), Some(version("1"))), (secret("b"), None)]);
         assert!(Arc::ptr_eq(&all.0, &all.only(|_| true).0));
         assert_eq!(all.only(|name| name.name == "b"), Versions::from([(secret("b"), None)]));
         assert!(all.only(|_| false).is_empty());
