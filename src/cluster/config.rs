@@ -45,6 +45,12 @@ pub enum ConfigError {
         "failed to find a cluster: there is no ~/.kube/config, KUBECONFIG names no file, and this is not a pod"
     )]
     NoCluster,
+    /// No file that KUBECONFIG names exists, and there is no pod.
+    #[error("failed to find a cluster: KUBECONFIG names {}, which does not exist", path.display())]
+    NoFile {
+        /// The first of them.
+        path: PathBuf,
+    },
     /// The pod lacks its ServiceAccount.
     #[error("failed to read the ServiceAccount of this pod")]
     InCluster(#[source] InClusterError),
@@ -202,7 +208,7 @@ fn read(path: Option<&Path>) -> Result<Option<Kubeconfig>, ConfigError> {
     // What is named and not there is told, unless something else leads to a cluster.
     match (merged, paths.into_iter().next()) {
         (None, Some(path)) if listed.is_some() && env::var_os("KUBERNETES_SERVICE_HOST").is_none() => {
-            Err(ConfigError::Read { path, source: io::ErrorKind::NotFound.into() })
+            Err(ConfigError::NoFile { path })
         }
         (merged, _) => Ok(merged),
     }

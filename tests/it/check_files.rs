@@ -39,9 +39,9 @@ async fn every_error_is_told_with_its_place_and_the_good_ones_are_checked() {
     assert_eq!((output.status.code(), reasons(&output)), (Some(2), vec!["Connected".to_owned()]), "{said}");
     let lines: Vec<_> = said.lines().collect();
     let expected = [
-        ("document 1 of", "line 1 "),
+        ("document 1 of", "line 1,"),
         ("document 2 (line 3) of", "\"typo\""),
-        ("document 3 of", "line 7 "),
+        ("document 3 of", "line 7,"),
         ("failed to read", "missing.yaml"),
     ];
     assert_eq!(lines.len(), expected.len(), "{said}");
@@ -82,7 +82,7 @@ async fn manifests_come_from_folders_and_patterns() {
     }
     fs::create_dir(folder.join("empty")).expect("it is made");
     for (row, argument, expected) in [
-        ("an empty folder", name("empty"), "failed to find a file that ends with .yaml"),
+        ("an empty folder", name("empty"), "failed to find a .yaml, .yml or .json file"),
         ("a pattern of nothing", name("*.toml"), "failed to find a file that matches"),
     ] {
         let output = check(&["-f", &argument], "");

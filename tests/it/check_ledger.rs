@@ -145,7 +145,7 @@ async fn a_state_file_that_cannot_be_used_is_told_and_the_run_goes_on() {
         ("half a file", Some("{\"format\":1,\"ke"), "it is damaged"),
         ("binary", Some("\u{0}\u{1}"), "it is damaged"),
         ("a newer format", Some(newer), "another version"),
-        ("a folder in its place", None, "no regular file"),
+        ("a folder in its place", None, "not a regular file"),
     ];
     for (name, content, expected) in rows {
         let (cache, before) = (folder(), vault.asked(Ask::Login));
@@ -174,7 +174,7 @@ async fn a_state_file_that_cannot_be_used_is_told_and_the_run_goes_on() {
     let output = check_with(&[], &["-f", "-", "--state-file", name], &wrong);
     assert!(output.status.code() == Some(1) && chosen.is_file(), "{}", text(&output.stderr));
     let device = check_with(&[], &["-f", "-", "--state-file", "/dev/null"], &right);
-    assert!(device.status.success() && text(&device.stderr).contains("no regular file"));
+    assert!(device.status.success() && text(&device.stderr).contains("not a regular file"));
     assert!(!fs::metadata("/dev/null").expect("it is there").is_file(), "a device is not replaced");
     let off = check(&["-f", "-"], &right);
     assert_eq!((off.status.code(), text(&off.stderr)), (Some(0), ""));
