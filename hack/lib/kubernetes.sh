@@ -1,18 +1,22 @@
 # shellcheck shell=bash
 # One kube-apiserver with its etcd. Sourced by hack/bed; needs common.sh, install.sh, servers.sh, certificates.sh.
 #
-# There is no controller manager: nothing collects garbage, fills a namespace's default ServiceAccount, or finishes
+# Without a node (node.sh) there is no controller manager: nothing collects garbage, fills a namespace's default ServiceAccount, or finishes
 # the deletion of a namespace. Everything else (schema, CEL, RBAC, tokens, server-side apply, watches) is real.
 
 # kubernetes_up DIR
 kubernetes_up() {
   local dir=$1
-  serving_certificate "$dir/pki" kube-apiserver
+  serving_certificate "$dir/pki" kube-apiserver "IP:$SERVICE_ADDRESS" DNS:kubernetes.default.svc
   [[ -e $dir/pki/service-account.key ]] ||
     openssl ecparam -genkey -name prime256v1 -noout -out "$dir/pki/service-account.key"
   [[ -e $dir/pki/tokens.csv ]] || echo "$(random_hex 16),admin,admin,system:masters" >"$dir/pki/tokens.csv"
   start_etcd "$dir"
-  start_on_ports "$dir" kube-apiserver 1 launch_apiserver
+  if [[ -n $NODE_GROUP ]]; then
+    launch_apiserver "$dir" 443 || report_failure "$dir" kube-apiserver
+  else
+    start_on_ports "$dir" kube-apiserver 1 launch_apiserver
+  fi
 }
 
 kubernetes_down() { stop "$1" kube-apiserver etcd; }
@@ -39,18 +43,22 @@ start_etcd() {
 
 etcd_ready() { cd "$1" && curl --silent --fail --max-time 2 --unix-socket etcd.sock http://localhost/readyz; }
 
-# launch_apiserver DIR PORT
+# launch_apiserver DIR PORT: pods have tokens, and reach it at the address of its Service. Without a node, nobody makes the
+# ServiceAccounts that pods are refused without.
 launch_apiserver() {
   local dir=$1 port=$2 url=https://127.0.0.1:$2
+  local -a flags=(--bind-address=127.0.0.1 --disable-admission-plugins=ServiceAccount)
+  [[ -z $NODE_GROUP ]] || flags=(--bind-address=0.0.0.0 --advertise-address="$ADDRESS"
+    --kubelet-preferred-address-types=InternalIP)
   spawn "$dir" kube-apiserver "$dir/bin/kube-apiserver" \
-    --bind-address=127.0.0.1 --secure-port="$port" --endpoint-reconciler-type=none \
+    "${flags[@]}" --secure-port="$port" --endpoint-reconciler-type=none \
     --tls-cert-file="$dir/pki/tls.pem" --tls-private-key-file="$dir/pki/tls.key" \
     --etcd-servers=unix://etcd.sock --service-cluster-ip-range=10.96.0.0/24 \
     --token-auth-file="$dir/pki/tokens.csv" --anonymous-auth=false --authorization-mode=RBAC \
     --service-account-issuer=https://kubernetes.default.svc \
     --service-account-key-file="$dir/pki/service-account.key" \
     --service-account-signing-key-file="$dir/pki/service-account.key" \
-    --disable-admission-plugins=ServiceAccount --profiling=false \
+    --profiling=false \
     --audit-policy-file="$HACK/lib/audit-policy.yaml" --audit-log-path="$dir/kube-audit.log"
   await "$dir" kube-apiserver 60 apiserver_ready "$dir" "$url" || {
     stop "$dir" kube-apiserver

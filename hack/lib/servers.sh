@@ -10,6 +10,8 @@
 # that only another bed can be in the way.
 FIRST_PORT=20000
 LAST_PORT=32000
+# Where they listen; a bed with a node has another, which pods reach.
+ADDRESS=127.0.0.1
 
 # spawn DIR NAME COMMAND...: runs COMMAND in DIR as the server NAME. Returns when it is known to server_pid, or dead:
 # so whoever looks next and sees no server knows that it has ended, and not that it has not begun.
@@ -88,7 +90,7 @@ free_ports() {
   done
 }
 
-listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+listening() { (exec 3<>"/dev/tcp/$ADDRESS/$1") 2>/dev/null; }
 
 # stop DIR NAME...: asks each to end, in that order, and waits for it; one that has not after 5 seconds is killed.
 stop() {

@@ -5,6 +5,7 @@
 #   DIR/root-token  DIR/unseal-key    exist once it is initialized
 #   DIR/furnished                     exists once the engines, roles and policies below are in place
 #   DIR/node-id                       its name, where it is one of several nodes (cluster.sh)
+#   DIR/address                       where it listens
 #   DIR/port                          the first of four: plain http, its cluster port, TLS, its cluster port
 #
 # Everything but the process outlives vault_down, so that the next vault_up is the same instance at the same address.
@@ -14,8 +15,10 @@ vault_up() {
   local dir=$1 state=$2 port=$3
   [[ $state != uninitialized || ! -e $dir/unseal-key ]] || die "the OpenBao in $dir is already initialized"
   mkdir -p "$dir/raft"
+  # shellcheck disable=SC2153  # servers.sh has it
+  [[ -e $dir/address ]] || echo "$ADDRESS" >"$dir/address"
   link_tools "$dir" bao
-  serving_certificate "$dir/pki" openbao
+  serving_certificate "$dir/pki" openbao "IP:$(<"$dir/address")"
   [[ -n $port || ! -e $dir/port ]] || port=$(cat "$dir/port")
   if [[ -n $port ]]; then
     launch_openbao "$dir" "$port" || report_failure "$dir" openbao
@@ -46,11 +49,12 @@ vault_down() {
 
 # vault_env DIR: what tests need to know, as NAME=value lines.
 vault_env() {
-  local dir=$1 port
+  local dir=$1 port address
   port=$(cat "$dir/port")
+  address=$(cat "$dir/address")
   echo "BED_VAULT_DIR=$dir"
-  echo "BED_VAULT_ADDR=http://127.0.0.1:$port"
-  echo "BED_VAULT_TLS_ADDR=https://127.0.0.1:$((port + 2))"
+  echo "BED_VAULT_ADDR=http://$address:$port"
+  echo "BED_VAULT_TLS_ADDR=https://$address:$((port + 2))"
   echo "BED_VAULT_CA=$dir/pki/ca.pem"
   echo "BED_VAULT_TOKEN=$(cat "$dir/root-token" 2>/dev/null)"
   echo "BED_VAULT_UNSEAL_KEY=$(cat "$dir/unseal-key" 2>/dev/null)"
@@ -78,16 +82,17 @@ launch_openbao() {
 # path is relative to the node's own folder. HashiCorp Vault accepts one through the API only. That one would lock its memory,
 # which takes a right that nobody has here. Each listener opens a cluster port, whether anybody wants it or not.
 write_openbao_config() {
-  local dir=$1 port=$2
+  local dir=$1 port=$2 address
+  address=$(cat "$dir/address")
   cat <<HCL
 listener "tcp" {
-  address         = "127.0.0.1:$port"
-  cluster_address = "127.0.0.1:$((port + 1))"
+  address         = "$address:$port"
+  cluster_address = "$address:$((port + 1))"
   tls_disable     = true
 }
 listener "tcp" {
-  address         = "127.0.0.1:$((port + 2))"
-  cluster_address = "127.0.0.1:$((port + 3))"
+  address         = "$address:$((port + 2))"
+  cluster_address = "$address:$((port + 3))"
   tls_cert_file   = "$dir/pki/tls.pem"
   tls_key_file    = "$dir/pki/tls.key"
 }
@@ -96,8 +101,8 @@ storage "raft" {
   node_id                = "$(node_id "$dir")"
   performance_multiplier = 1
 }
-api_addr     = "http://127.0.0.1:$port"
-cluster_addr = "https://127.0.0.1:$((port + 1))"
+api_addr     = "http://$address:$port"
+cluster_addr = "https://$address:$((port + 1))"
 HCL
   if is_openbao; then
     cat <<HCL
@@ -170,5 +175,5 @@ vault_call() {
   local token=''
   [[ ! -e $1/root-token ]] || token=$(<"$1/root-token")
   curl --silent --show-error --fail-with-body --max-time 20 --request "$2" --header "X-Vault-Token: $token" \
-    ${5:+--header "X-Vault-Namespace: $5"} ${4:+--data "$4"} "http://127.0.0.1:$(<"$1/port")/v1/$3"
+    ${5:+--header "X-Vault-Namespace: $5"} ${4:+--data "$4"} "http://$(<"$1/address"):$(<"$1/port")/v1/$3"
 }

@@ -1,0 +1,3 @@
+module appconnections.dev/vault-connection-operator/hack/tools/pause
+
+go 1.26.0
