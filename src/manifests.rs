@@ -247,6 +247,32 @@ mod tests {
         assert_eq!(joined("one\ntwo\n\nthree\n"), "one two\n\nthree");
     }
 
+    /// A message is as long as it must be, and so it is last; whatever stands before it is on one screen.
+    #[test]
+    fn the_columns_before_the_message_fit_in_160() {
+        const WIDTH: usize = 160;
+        let usual = |column: &str| match column {
+            "Ready" | "Since" | "Last Check" | "Age" => "False",
+            "State" => "Misconfigured",
+            "Instance" | "Endpoints" => "https://vault.example.com:8200",
+            "Method" => "app-role",
+            "Version" => "1.20.4",
+            "Reason" => "InvalidCredentials",
+            "Warnings" | "Healthy" | "Connections" => "",
+            other => panic!("how wide is {other}?"),
+        };
+        for crd in [crd::<VaultConnection>(), crd::<VaultGateway>()] {
+            let columns = crd["spec"]["versions"][0]["additionalPrinterColumns"].as_array().expect("columns");
+            let names: Vec<_> = columns.iter().filter_map(|column| column["name"].as_str()).collect();
+            let (last, others) = names.split_last().expect("there are columns");
+            assert_eq!(*last, "Message");
+            let widths = others.iter().map(|name| name.len().max(usual(name).len()) + "   ".len());
+            // The gap after the last of them is not seen.
+            let width = "my-vault-connection".len() + widths.sum::<usize>();
+            assert!(width <= WIDTH, "{width}: {names:?}");
+        }
+    }
+
     #[test]
     fn generated_files_are_up_to_date() {
         for file in generated() {

@@ -31,7 +31,6 @@ use crate::{
     printcolumn(name = "Method", type_ = "string", json_path = ".status.connection.method"),
     printcolumn(name = "Version", type_ = "string", json_path = ".status.server.version"),
     printcolumn(name = "Warnings", type_ = "string", json_path = ".status.warnings[*]"),
-    printcolumn(name = "Vault Namespace", type_ = "string", priority = 1, json_path = ".status.connection.namespace"),
     printcolumn(name = "Since", type_ = "date", priority = 1, json_path = ".status.conditions[?(@.type==\"Ready\")].lastTransitionTime"),
     printcolumn(name = "Last Check", type_ = "date", priority = 1, json_path = ".status.lastCheckTime"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),

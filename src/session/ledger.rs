@@ -13,7 +13,7 @@ use k8s_openapi::jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    account::{Account, Answer, Fingerprint, Limits, Refusal},
+    account::{Account, Answer, Fingerprint, Limits, Refusal, ends},
     decide::{Attempt, Decision, History, Rules, decide},
     restored::RestoredRefusals,
 };
@@ -203,6 +203,12 @@ impl Ledger {
                 self.account(role).refuse(Refusal { at, namespace, answer, is_forgiven: false });
             }
         }
+    }
+
+    /// When each failed login that counts against a role at its address ceases to count.
+    pub fn failed(&self, roles: &Roles, now: Timestamp) -> Vec<Timestamp> {
+        let account = self.accounts.get(roles.address());
+        account.into_iter().flat_map(|account| account.counting(now)).map(|it| ends(it.at)).collect()
     }
 
     fn account(&mut self, role: &Role) -> &mut Account {

@@ -12,12 +12,12 @@ use super::{
     sessions::{Halt, Stop, Subject},
 };
 use crate::{
-    names::{MountPath, ObjectName},
+    names::{MountPath, ObjectName, VaultNamespace},
     references::{
         References, TokenAnswer,
         resolve::{Credentials, Problem, ReferenceFault},
     },
-    telemetry::metrics::CountedLogin,
+    telemetry::metrics::{CountedLogin, budgets::FailingRole},
     vault::{
         client::Client,
         login::{self, NoLogin},
@@ -121,6 +121,7 @@ impl<R: References> Acquisition<'_, R> {
         let answered = self.trace.answered;
         let attempt = Attempt { connection, basis: &pending.basis, credential, answered };
         let permit = logins.permit(&history, &attempt, pending.roles.as_ref(), now, self.deadline).await;
+        self.note_budget(pending.roles.as_ref());
         let event = match permit {
             Ok(permit) => {
                 pending.permit = Some(permit);
@@ -164,7 +165,23 @@ impl<R: References> Acquisition<'_, R> {
             LoginOutcome::Unknown => drop(permit),
             outcome => self.trace.waited.extend(permit.conclude(&outcome, now)),
         }
+        self.note_budget(roles.as_ref());
         Ok(Event::Answered(answered))
+    }
+
+    /// Tells the metrics how many failed logins count against the role, if Vault counts them.
+    fn note_budget(&self, roles: Option<&Roles>) {
+        let Some(roles) = roles else { return };
+        let Subject { desired, now, .. } = *self.subject;
+        let address = roles.address();
+        let namespace = address.place.namespace.as_ref().map(VaultNamespace::as_str);
+        let role = || FailingRole {
+            instance_url: desired.target.instance.as_str().to_owned(),
+            vault_namespace: namespace.unwrap_or_default().to_owned(),
+            mount: address.place.mount.as_str().to_owned(),
+            role: address.tag(),
+        };
+        self.sessions.metrics.budgets().note(role, || self.sessions.logins.failed(roles, now), now);
     }
 
     /// The values, with the token of a ServiceAccount that is requested for this login alone.

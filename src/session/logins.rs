@@ -128,6 +128,11 @@ impl Logins {
         self.news.notify_waiters();
     }
 
+    /// When each failed login that counts against a role ceases to count.
+    pub fn failed(&self, roles: &Roles, now: Timestamp) -> Vec<Timestamp> {
+        lock(&self.ledger).failed(roles, now)
+    }
+
     /// Waits for the right to log in. Without roles, Vault does not count the login, and only its moment is waited for.
     pub async fn permit(
         &self,

@@ -2,6 +2,7 @@
 //!
 //! [`catalogue`] names every metric; what is told of single objects is in [`objects`].
 
+pub mod budgets;
 pub mod catalogue;
 pub mod exposition;
 pub mod objects;
@@ -24,7 +25,7 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
-use self::{catalogue::Description, exposition::Format, objects::Objects};
+use self::{budgets::Budgets, catalogue::Description, exposition::Format, objects::Objects};
 use crate::{
     api::{condition::Reason, status::State},
     vault::Operation,
@@ -52,6 +53,7 @@ pub struct Metrics {
     leader: Gauge<i64, AtomicI64>,
     queues: Arc<Mutex<BTreeMap<&'static str, Load>>>,
     objects: Objects,
+    budgets: Budgets,
 }
 
 /// How much work of a kind there is.
@@ -137,6 +139,7 @@ impl Metrics {
             leader: Gauge::default(),
             queues: Arc::default(),
             objects: Objects::new(objects),
+            budgets: Budgets::new(objects),
         };
         // An operator without such a file has no bad one.
         metrics.address_policy_file_ok.set(1);
@@ -162,6 +165,11 @@ impl Metrics {
     /// What is told of single objects.
     pub fn objects(&self) -> &Objects {
         &self.objects
+    }
+
+    /// What is told of roles with failed logins.
+    pub fn budgets(&self) -> &Budgets {
+        &self.budgets
     }
 
     /// Counts a login.
@@ -244,7 +252,9 @@ impl Metrics {
         let mut text = String::new();
         encode_registry(&mut text, &self.registry).expect("a String takes every write");
         self.write_queues(&mut text);
-        self.objects.write(&mut text, Timestamp::now());
+        let now = Timestamp::now();
+        self.objects.write(&mut text, now);
+        self.budgets.write(&mut text, now);
         process::write(&mut text);
         encode_eof(&mut text).expect("a String takes every write");
         format.render(text)
@@ -313,7 +323,7 @@ fn class(status: Option<u16>) -> &'static str {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::*;
+    use super::{budgets::FailingRole, *};
     use crate::{
         api::{gateway::VaultGatewayStatus, status::VaultConnectionStatus},
         names::{ConnectionRef, GatewayName},
@@ -331,6 +341,13 @@ mod tests {
         metrics.listed("VaultConnection", Some("team-a"), false);
         metrics.listed("VaultConnection", None, true);
         metrics.login(CountedLogin::Refused);
+        let role = || FailingRole {
+            instance_url: "https://vault.example.com".to_owned(),
+            vault_namespace: String::new(),
+            mount: "approle".to_owned(),
+            role: "0a1b".to_owned(),
+        };
+        metrics.budgets().note(role, || vec![Timestamp::MAX], Timestamp::now());
         metrics.leads(true);
         let load = Load { depth: 3, oldest: None, busy: 2, workers: 64 };
         metrics.load("VaultConnection", load);

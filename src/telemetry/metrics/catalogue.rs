@@ -82,6 +82,8 @@ catalogue! {
         "Time until Vault answered or was given up, by operation";
     LOGINS: Counter "vault_connection_operator_logins_total" ["outcome"]
         "AppRole logins, by outcome: accepted, refused (Vault counts it for its lockout), uncounted, unanswered, or held (not sent, because the budget of the role is spent or the credential was refused before)";
+    FAILED_LOGINS: Gauge "vault_connection_operator_role_failed_logins" ["instance_url", "vault_namespace", "mount", "role"]
+        "Failed logins of a role that count against its budget now; the operator stops at two, or at four once the credential was changed, so that Vault does not lock the role. Only the 100 roles with most, and only while any count; role is a short hash of the role ID";
     LEADER: Gauge "vault_connection_operator_leader" []
         "Whether this process works (1) or stands by (0)";
     STATUS_WRITES: Counter "vault_connection_operator_status_writes_total" []
