@@ -9,7 +9,7 @@ mod object_status;
 pub mod status;
 pub mod tls;
 
-pub use self::object_status::ObjectStatus;
+pub use self::object_status::{Header, ObjectStatus};
 
 /// The API group of all our kinds, and the prefix of our labels and annotations.
 pub const GROUP: &str = "appconnections.dev";

@@ -6,9 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     judge, messages,
-    report::{Circumstances, credentials, retrying, without_retry},
     schedule::{self, Outcome},
-    session::later,
+    status::{self, Circumstances, Judged, begin, credentials, plan},
 };
 use crate::{
     api::{
@@ -20,9 +19,6 @@ use crate::{
     references::{Versions, resolve::ReferenceFault},
     spec::DesiredGateway,
 };
-
-/// The steps of a check of a gateway, in their order.
-const STEPS: [ConditionType; 2] = [ConditionType::ReferencesResolved, ConditionType::Reachable];
 
 /// Every reason that Ready of a gateway can have: of what it names, of its endpoints, and of the operator.
 const REASONS: [Reason; 21] = [
@@ -89,11 +85,10 @@ pub fn checked(
     around: &Circumstances<'_>,
     desired: &DesiredGateway,
     seen: &GatewaySeen,
-    connections: usize,
 ) -> (VaultGatewayStatus, Duration) {
     let DesiredGateway { interval, timeout, .. } = *desired;
     let verdicts = judge(seen);
-    let mut next = begin(previous, around, &verdicts, connections);
+    let mut next = begin(previous, around, &verdicts);
     let endpoints = seen.endpoints.as_deref().unwrap_or_default();
     let healthy = endpoints.iter().filter(|endpoint| endpoint.problem.is_none()).count();
     next.healthy_endpoints = Some(number(healthy));
@@ -107,61 +102,30 @@ pub fn checked(
     let outcome = if healthy > 0 { Outcome::Passed { interval, timeout } } else { failed };
     // A proxy that is back is found as soon as the user asks for, however long it was away.
     let wait = schedule::wait(outcome, around.now, around.jitter).min(interval);
-    next.next_check_time = Some(Time(later(around.now, wait)));
-    retrying(&mut next.conditions, around.now, wait);
+    plan(&mut next, around.now, wait);
     (next, wait)
 }
 
-/// The status of a gateway that is not checked because its spec makes no sense.
-pub fn invalid_spec(
-    previous: &VaultGatewayStatus,
-    around: &Circumstances<'_>,
-    message: &str,
-    connections: usize,
-) -> VaultGatewayStatus {
-    let failed = Some((Reason::InvalidSpec, message.to_owned()));
-    let verdicts = judge::ladder(&STEPS, failed, |_| (Reason::Resolved, String::new()));
-    begin(previous, around, &verdicts, connections)
-}
-
 /// The status of a Ready gateway that was not checked in time. It rests on what the last check rested on.
-pub fn overdue(
-    previous: &VaultGatewayStatus,
-    around: &Circumstances<'_>,
-    connections: usize,
-) -> VaultGatewayStatus {
-    let message = "No check completed in time, so it is unknown whether the endpoints still work. Raise spec.check.interval, or ask the operator's administrator to raise --concurrency: the operator or the Kubernetes API is overloaded.".to_owned();
-    let failed = Some((Reason::CheckOverdue, message));
-    let verdicts = judge::ladder(&STEPS, failed, |_| (Reason::Resolved, String::new()));
+pub fn overdue(previous: &VaultGatewayStatus, around: &Circumstances<'_>) -> VaultGatewayStatus {
+    let message = "No check completed in time, so it is unknown whether the endpoints still work. Raise spec.check.interval, or ask the operator's administrator to raise --concurrency: the operator or the Kubernetes API is overloaded.";
+    let verdicts = judge::unchecked(VaultGatewayStatus::STEPS, Reason::CheckOverdue, message);
     VaultGatewayStatus {
         credentials: previous.credentials.clone(),
         last_check_time: previous.last_check_time.clone(),
         next_check_time: previous.next_check_time.clone(),
-        ..begin(previous, around, &verdicts, connections)
+        ..begin(previous, around, &verdicts)
     }
 }
 
-/// The status of a gateway at which the operator failed by a defect of its own, and which it tries again after `retry`.
-pub fn internal_error(
-    previous: &VaultGatewayStatus,
-    around: &Circumstances<'_>,
-    retry: Duration,
-    connections: usize,
-) -> VaultGatewayStatus {
-    let mut next = begin(previous, around, &judge::internal_error(&STEPS), connections);
-    next.next_check_time = Some(Time(later(around.now, retry)));
-    retrying(&mut next.conditions, around.now, retry);
-    next
-}
-
-/// The same status with another number of connections.
-pub fn counted(previous: &VaultGatewayStatus, connections: usize) -> VaultGatewayStatus {
-    VaultGatewayStatus { connections: Some(number(connections)), ..previous.clone() }
+/// A status, with the number of connections that name the gateway now.
+pub fn counted(status: VaultGatewayStatus, connections: usize) -> VaultGatewayStatus {
+    VaultGatewayStatus { connections: Some(number(connections)), ..status }
 }
 
 /// Whether a status says something new. That time goes by, or a proxy is a little slower, is nothing new.
 pub fn is_news(previous: &VaultGatewayStatus, next: &VaultGatewayStatus) -> bool {
-    timeless(previous) != timeless(next)
+    status::differs(previous, next)
 }
 
 /// Whether an endpoint works that did not before, so that those who wait for the gateway should try.
@@ -170,28 +134,19 @@ pub fn is_back(previous: &VaultGatewayStatus, next: &VaultGatewayStatus) -> bool
     next.endpoints.iter().any(|endpoint| endpoint.healthy && failed(&endpoint.url))
 }
 
-fn timeless(status: &VaultGatewayStatus) -> VaultGatewayStatus {
-    let mut status = VaultGatewayStatus { last_check_time: None, next_check_time: None, ..status.clone() };
-    without_retry(&mut status.conditions);
-    for endpoint in &mut status.endpoints {
-        endpoint.latency_milliseconds = None;
-    }
-    status
-}
+// === impl VaultGatewayStatus ===
 
-fn begin(
-    previous: &VaultGatewayStatus,
-    around: &Circumstances<'_>,
-    verdicts: &[Verdict],
-    connections: usize,
-) -> VaultGatewayStatus {
-    let handled = around.requested_at.map(str::to_owned);
-    VaultGatewayStatus {
-        observed_generation: Some(around.generation),
-        connections: Some(number(connections)),
-        last_handled_reconcile_at: handled.or_else(|| previous.last_handled_reconcile_at.clone()),
-        conditions: conditions::fold(&previous.conditions, verdicts, around.generation, around.now),
-        ..VaultGatewayStatus::default()
+impl Judged for VaultGatewayStatus {
+    const STEPS: &'static [ConditionType] = &[ConditionType::ReferencesResolved, ConditionType::Reachable];
+
+    fn carry_over(&mut self, previous: &Self, _: &[Verdict]) {
+        self.connections = previous.connections;
+    }
+
+    fn drop_measurements(&mut self) {
+        for endpoint in &mut self.endpoints {
+            endpoint.latency_milliseconds = None;
+        }
     }
 }
 
@@ -199,21 +154,20 @@ fn judge(seen: &GatewaySeen) -> Vec<Verdict> {
     let endpoints = match &seen.endpoints {
         Ok(endpoints) => endpoints,
         Err(fault) => {
-            return judge::ladder(&STEPS, Some(messages::of_reference(fault)), |_| {
-                (Reason::Resolved, String::new())
-            });
+            let (reason, message) = messages::of_reference(fault);
+            return judge::unchecked(VaultGatewayStatus::STEPS, reason, &message);
         }
     };
     let (all, failing): (_, Vec<_>) = (endpoints.len(), endpoints.iter().filter_map(complaint).collect());
     let works = all - failing.len();
     // If one of them may pass by itself, waiting is worth while.
     let worst = failing.iter().find(|(_, _, passes)| *passes).or(failing.first());
-    let told = worst.map(|(reason, message, _)| (*reason, message.clone()));
-    let failed = told.clone().filter(|_| works == 0).map(|(reason, message)| {
+    let reported = worst.map(|(reason, message, _)| (*reason, message.clone()));
+    let failed = reported.clone().filter(|_| works == 0).map(|(reason, message)| {
         let of_all = if all > 1 { format!("No endpoint works. {message}") } else { message };
         (reason, of_all)
     });
-    judge::ladder(&STEPS, failed, |step| match (step, &told) {
+    judge::ladder(VaultGatewayStatus::STEPS, failed, |step| match (step, &reported) {
         (ConditionType::Ready, None) => (Reason::EndpointsHealthy, count(works, all)),
         (ConditionType::Ready, Some((_, message))) => {
             (Reason::EndpointsDegraded, format!("{} {message}", count(works, all)))
@@ -285,7 +239,7 @@ mod tests {
     fn status(previous: &VaultGatewayStatus, second: i64, endpoints: &[EndpointSeen]) -> VaultGatewayStatus {
         let around = Circumstances { generation: 1, requested_at: None, now: at(second), jitter: 0.0 };
         let seen = GatewaySeen { endpoints: Ok(endpoints.to_vec()), versions: Versions::new() };
-        checked(previous, &around, &desired(), &seen, 3).0
+        counted(checked(previous, &around, &desired(), &seen).0, 3)
     }
 
     fn ready(status: &VaultGatewayStatus) -> (&str, &str) {
@@ -354,7 +308,7 @@ mod tests {
     fn a_ready_that_is_not_earned_anew_in_time_ends_and_the_next_check_decides() {
         let before = status(&VaultGatewayStatus::default(), 0, &[endpoint("a", None)]);
         let around = Circumstances { generation: 1, requested_at: None, now: at(120), jitter: 0.0 };
-        let late = overdue(&before, &around, 3);
+        let late = overdue(&before, &around);
         assert!(is_ready(&before) && !is_ready(&late));
         assert_eq!(ready(&late), ("Unknown", "CheckOverdue"));
         assert_eq!(
@@ -407,7 +361,7 @@ mod tests {
         let mut slower = endpoint("a", None);
         slower.latency = Duration::from_millis(99);
         assert!(!is_news(&up, &status(&up, 60, &[slower])));
-        assert!(is_news(&up, &counted(&up, 4)));
+        assert!(is_news(&up, &counted(up.clone(), 4)));
 
         let down = status(&up, 120, &[endpoint("a", Some(refused()))]);
         assert!(is_news(&up, &down) && !is_back(&up, &down));
@@ -420,9 +374,9 @@ mod tests {
         let around = |now| Circumstances { generation: 1, requested_at: None, now: at(now), jitter: 0.0 };
         let seen =
             GatewaySeen { endpoints: Ok(vec![endpoint("a", Some(refused()))]), versions: Versions::new() };
-        let (first, wait) = checked(&VaultGatewayStatus::default(), &around(0), &desired(), &seen, 0);
+        let (first, wait) = checked(&VaultGatewayStatus::default(), &around(0), &desired(), &seen);
         assert_eq!(wait, Duration::from_secs(5));
-        let (_, wait) = checked(&first, &around(3600), &desired(), &seen, 0);
+        let (_, wait) = checked(&first, &around(3600), &desired(), &seen);
         assert_eq!(wait, INTERVAL);
     }
 }

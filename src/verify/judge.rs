@@ -41,17 +41,9 @@ pub fn judge(desired: &Desired, observation: &Observation, now: Timestamp) -> Ve
     verdicts
 }
 
-/// The verdicts on a spec that makes no sense: nothing else is looked at.
-pub fn invalid_spec(message: &str) -> Vec<Verdict> {
-    let failed = Some((Reason::InvalidSpec, message.to_owned()));
-    ladder(&ConditionType::STEPS, failed, |_| (Reason::Resolved, String::new()))
-}
-
-/// The verdicts on an object at which the operator failed by a defect of its own. It tells nothing of the defect: what
-/// a panic says may hold anything.
-pub(super) fn internal_error(steps: &[ConditionType]) -> Vec<Verdict> {
-    let message = "The check failed because of a bug in the operator, so it is unknown whether this object works. Report the bug, with this object's spec and the operator's log. The operator tries again at status.nextCheckTime, or when the spec changes.".to_owned();
-    ladder(steps, Some((Reason::InternalError, message)), |_| (Reason::Resolved, String::new()))
+/// The verdicts on an object for which none of its steps was taken, and why.
+pub(super) fn unchecked(steps: &[ConditionType], reason: Reason, message: &str) -> Vec<Verdict> {
+    ladder(steps, Some((reason, message.to_owned())), |_| (Reason::Resolved, String::new()))
 }
 
 /// The verdicts on a connection that is not checked because the user says so.
@@ -178,7 +170,7 @@ fn progress(reason: Reason, message: String) -> Verdict {
         FailureClass::Terminal => {
             Verdict { condition: ConditionType::Stalled, truth: Truth::True, reason, message }
         }
-        // When is added once it is known: see `report::retrying`.
+        // When is added once it is known: see `status::plan`.
         FailureClass::None | FailureClass::Transient | FailureClass::Persistent => {
             verdict(ConditionType::Reconciling, Reason::Retrying, message)
         }

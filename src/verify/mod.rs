@@ -1,7 +1,7 @@
-//! What a check found, what it means, and when to look again.
+//! What a check found, what it means, and when to check again.
 //!
 //! ```text
-//!   Observation ─▶ stability: a second look first?
+//!   Observation ─▶ stability: report it at once?
 //!        └─▶ judge ─▶ verdicts ─▶ report ─▶ next status ─▶ transition ─▶ event
 //!                                    │
 //!   Memory ─▶ plan                   └─▶ schedule ─▶ time of the next check
@@ -22,6 +22,7 @@ pub mod sanitize;
 pub mod schedule;
 pub mod session;
 pub mod stability;
+pub mod status;
 pub mod urgency;
 
 #[cfg(test)]

@@ -1,47 +1,29 @@
-//! From a check to the status that is written.
+//! From a check of a connection to the status that is written.
 
 use std::time::Duration;
 
-use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::{Condition, Time},
-    jiff::Timestamp,
-};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
+pub use super::status::{Circumstances, invalid_spec};
 use super::{
     judge, memory,
     observation::{Fault, LoginSeen, Observation},
     schedule::{self, Outcome},
     session::later,
+    status::{self, Judged, MIN_WAIT_TO_PUBLISH, begin, credentials, plan},
 };
 use crate::{
     api::{
         condition::{ConditionType, Reason, Truth},
-        status::{CredentialVersion, ResolvedConnection, Server, Session, VaultConnectionStatus},
+        status::{ResolvedConnection, Server, Session, VaultConnectionStatus},
     },
     conditions::{self, Verdict},
-    references::Versions,
     spec::Desired,
     vault::health::Health,
 };
 
 /// The kind of application in `status.connection.app`.
 const APP: &str = "hashicorp-vault";
-
-/// How much the clocks of two nodes on which the operator runs may differ.
-const CLOCKS_DIFFER: Duration = Duration::from_mins(1);
-
-/// What a status depends on beside the check itself.
-#[derive(Clone, Copy, Debug)]
-pub struct Circumstances<'a> {
-    /// The generation of the spec that was checked.
-    pub generation: i64,
-    /// The value of the annotation that asks for a check.
-    pub requested_at: Option<&'a str>,
-    /// Now.
-    pub now: Timestamp,
-    /// A number between 0 and 1 that spreads the checks.
-    pub jitter: f64,
-}
 
 /// The status after a check, and how long to wait for the next.
 pub fn checked(
@@ -64,37 +46,8 @@ pub fn checked(
 
     let wait = schedule::wait(outcome(&next, desired, observation, around.now), around.now, around.jitter);
     let wait = observation.token_due.map_or(wait, |due| schedule::no_later(wait, due, around.now));
-    next.next_check_time = Some(Time(later(around.now, wait)));
-    retrying(&mut next.conditions, around.now, wait);
+    plan(&mut next, around.now, wait);
     (next, wait)
-}
-
-/// Says in the condition Reconciling when it is tried again. A time that is less than a minute away would be over before
-/// anybody reads it, and each retry would be a write.
-pub(super) fn retrying(all: &mut [Condition], now: Timestamp, wait: Duration) {
-    let note = if wait < MIN_WAIT_TO_PUBLISH {
-        "Retrying within a minute.".to_owned()
-    } else {
-        format!("Retrying at {:.0}.", later(now, wait))
-    };
-    conditions::annotate(all, ConditionType::Reconciling, &note);
-}
-
-/// The same conditions without what [`retrying`] said: that time goes by is nothing new.
-pub(super) fn without_retry(all: &mut [Condition]) {
-    if let Some(reconciling) = all.iter_mut().find(|c| c.type_ == ConditionType::Reconciling.as_str()) {
-        // The conditions before it tell the cause, too.
-        reconciling.message = String::new();
-    }
-}
-
-/// The status of a connection that is not checked because its spec makes no sense.
-pub fn invalid_spec(
-    previous: &VaultConnectionStatus,
-    around: &Circumstances<'_>,
-    message: &str,
-) -> VaultConnectionStatus {
-    begin(previous, around, &judge::invalid_spec(message))
 }
 
 /// The status of a connection that is not checked because the user says so.
@@ -133,78 +86,54 @@ pub fn internal_error(
     around: &Circumstances<'_>,
     retry: Duration,
 ) -> VaultConnectionStatus {
-    let mut next = begin(previous, around, &judge::internal_error(&ConditionType::STEPS));
-    next.connection.clone_from(&previous.connection);
-    next.next_check_time = Some(Time(later(around.now, retry)));
-    retrying(&mut next.conditions, around.now, retry);
-    next
+    let connection = previous.connection.clone();
+    VaultConnectionStatus { connection, ..status::internal_error(previous, around, retry) }
 }
 
-/// How long a wait must be for its end to be kept up to date in the status of a connection that fails.
-const MIN_WAIT_TO_PUBLISH: Duration = Duration::from_mins(1);
-
 /// Whether a status says something new. That time goes by, so that a refused login no longer counts, is nothing new; that a
-/// time is over until which people were told to wait is.
+/// time is over until which people wait is.
 pub fn is_news(previous: &VaultConnectionStatus, next: &VaultConnectionStatus) -> bool {
-    let was_told = |time| previous.refused_login_times.contains(time);
-    timeless(previous) != timeless(next)
-        || !next.refused_login_times.iter().all(was_told)
+    let was_published = |time| previous.refused_login_times.contains(time);
+    status::differs(previous, next)
+        || !next.refused_login_times.iter().all(was_published)
         || is_wait_over(previous, next)
 }
 
 /// Whether the time of the next check in the status of a failing connection is over, and the next one is worth a write.
 fn is_wait_over(previous: &VaultConnectionStatus, next: &VaultConnectionStatus) -> bool {
-    let (Some(told), Some(now), Some(then)) =
+    let (Some(published), Some(now), Some(then)) =
         (&previous.next_check_time, &next.last_check_time, &next.next_check_time)
     else {
         return false;
     };
     let fails = !conditions::is_true(&next.conditions, ConditionType::Ready);
-    fails && told.0 <= now.0 && later(now.0, MIN_WAIT_TO_PUBLISH) <= then.0
+    fails && published.0 <= now.0 && later(now.0, MIN_WAIT_TO_PUBLISH) <= then.0
 }
 
-/// Whether the times in a status that says nothing new should be written all the same: they are old, or still to come.
-pub fn needs_heartbeat(last_check: Option<&Time>, now: Timestamp, heartbeat: Duration) -> bool {
-    last_check.is_some_and(|last| later(last.0, heartbeat) <= now || later(now, CLOCKS_DIFFER) < last.0)
-}
+// === impl VaultConnectionStatus ===
 
-fn timeless(status: &VaultConnectionStatus) -> VaultConnectionStatus {
-    let mut status = status.clone();
-    status.last_check_time = None;
-    status.next_check_time = None;
-    status.last_login_time = None;
-    status.refused_login_times = Vec::new();
-    without_retry(&mut status.conditions);
-    if let Some(session) = &mut status.session {
-        session.expire_time = None;
+impl Judged for VaultConnectionStatus {
+    const STEPS: &'static [ConditionType] = &ConditionType::STEPS;
+
+    fn carry_over(&mut self, previous: &Self, verdicts: &[Verdict]) {
+        let ready = verdicts.iter().find(|verdict| verdict.condition == ConditionType::Ready);
+        self.state = Some(ready.map_or(Reason::NotChecked, |verdict| verdict.reason).state());
+        self.warnings = warnings(verdicts);
+        self.refused_login_times.clone_from(&previous.refused_login_times);
+        self.refused_login_role.clone_from(&previous.refused_login_role);
+        self.last_login_time.clone_from(&previous.last_login_time);
     }
-    if let Some(server) = &mut status.server {
-        server.clock_skew_seconds = None;
-        server.certificate_days_left = None;
-    }
-    status
-}
 
-fn begin(
-    previous: &VaultConnectionStatus,
-    around: &Circumstances<'_>,
-    verdicts: &[Verdict],
-) -> VaultConnectionStatus {
-    let reason = verdicts
-        .iter()
-        .find(|verdict| verdict.condition == ConditionType::Ready)
-        .map_or(Reason::NotChecked, |verdict| verdict.reason);
-    let handled = around.requested_at.map(str::to_owned);
-    VaultConnectionStatus {
-        observed_generation: Some(around.generation),
-        state: Some(reason.state()),
-        warnings: warnings(verdicts),
-        refused_login_times: previous.refused_login_times.clone(),
-        refused_login_role: previous.refused_login_role.clone(),
-        last_login_time: previous.last_login_time.clone(),
-        last_handled_reconcile_at: handled.or_else(|| previous.last_handled_reconcile_at.clone()),
-        conditions: conditions::fold(&previous.conditions, verdicts, around.generation, around.now),
-        ..VaultConnectionStatus::default()
+    fn drop_measurements(&mut self) {
+        self.last_login_time = None;
+        self.refused_login_times = Vec::new();
+        if let Some(session) = &mut self.session {
+            session.expire_time = None;
+        }
+        if let Some(server) = &mut self.server {
+            server.clock_skew_seconds = None;
+            server.certificate_days_left = None;
+        }
     }
 }
 
@@ -255,7 +184,7 @@ fn connection(desired: &Desired) -> ResolvedConnection {
     }
 }
 
-/// What the instance tells of itself. What it told of the same instance before stays, but for its role.
+/// What the instance reports about itself. What the same instance reported before stays, but for its role.
 fn server(
     previous: &VaultConnectionStatus,
     next: &VaultConnectionStatus,
@@ -265,7 +194,7 @@ fn server(
     let url = |status: &VaultConnectionStatus| status.connection.as_ref().map(|c| c.instance_url.clone());
     let before = previous.server.clone().filter(|_| url(previous) == url(next));
     let server = match &observation.health {
-        Some(health) => told(health, before.as_ref(), now),
+        Some(health) => reported(health, before.as_ref(), now),
         None => Server { role: None, clock_skew_seconds: None, ..before? },
     };
     let seen = observation.certificate_end.as_ref().map(|end| end.at);
@@ -282,7 +211,7 @@ fn days_until(end: Timestamp, now: Timestamp) -> i64 {
     end.as_second().saturating_sub(now.as_second()).div_euclid(86_400)
 }
 
-fn told(health: &Health, before: Option<&Server>, now: Timestamp) -> Server {
+fn reported(health: &Health, before: Option<&Server>, now: Timestamp) -> Server {
     let skew = health.server_time.map(|time| time.saturating_sub(now.as_second()));
     Server {
         version: health.version.clone(),
@@ -312,23 +241,6 @@ fn session(login: &LoginSeen) -> Session {
     }
 }
 
-/// The objects that a verdict rests on, as the status tells them.
-pub(super) fn credentials(versions: &Versions) -> Vec<CredentialVersion> {
-    let found = versions.iter().filter_map(|(object, version)| {
-        let version = version.as_ref()?;
-        Some(CredentialVersion {
-            kind: object.kind.as_str().to_owned(),
-            name: object.name.clone(),
-            uid: version.uid.clone(),
-            resource_version: version.resource_version.clone(),
-        })
-    });
-    let mut found: Vec<_> = found.collect();
-    // A status is kept for as long as its object, so that it takes no more room than it needs.
-    found.shrink_to_fit();
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -344,7 +256,10 @@ mod tests {
         network::faults::TransportFault,
         references::resolve::{Problem, ReferenceFault},
         vault::{answer::ServerFault, token::TokenInfo},
-        verify::testing::{app_role, at, missing, token, versions},
+        verify::{
+            status::needs_heartbeat,
+            testing::{app_role, at, missing, token, versions},
+        },
     };
 
     fn around(second: i64) -> Circumstances<'static> {

@@ -27,7 +27,7 @@ use crate::{
     names::ObjectName,
     references::dependents::Owner,
     telemetry::page::board::Summary,
-    verify::{events::Transition, report::Circumstances, schedule::Cause, stability::Timing},
+    verify::{events::Transition, schedule::Cause, stability::Timing, status::Circumstances},
 };
 
 /// An object of a kind as the API server has it, readable or not.

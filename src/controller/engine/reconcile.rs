@@ -41,9 +41,9 @@ use crate::{
     },
     verify::{
         events::request_too_long,
-        report::Circumstances,
         schedule::{self, Cause},
         stability::Timing,
+        status::Circumstances,
     },
 };
 

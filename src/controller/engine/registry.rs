@@ -168,15 +168,7 @@ impl<K: Kind> Registry<K> {
         object: &ObjectName,
         version: Option<&Version>,
     ) -> Vec<Change<K::Name>> {
-        let inner = self.lock();
-        let change = |owner: K::Name| {
-            let entry = inner.entries.get(&owner)?;
-            let mut ledger = entry.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-            ledger.saw(object.clone(), version.cloned());
-            let is_news = ledger.freshness() != Freshness::Fresh;
-            is_news.then(|| Change { owner, readings: ledger.readings() })
-        };
-        inner.dependents.of(namespace, object).into_iter().filter_map(change).collect()
+        self.lock().saw(namespace, object, version)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<K>> {
@@ -186,11 +178,10 @@ impl<K: Kind> Registry<K> {
 
 impl<K: Kind> Follower for Registry<K> {
     fn observed(&self, namespace: &str, object: &ObjectName, version: Option<&Version>) {
-        for change in self.saw(namespace, object, version) {
-            if let Some(changed) = &self.lock().changed {
-                // The receiver is gone only when the operator stops.
-                let _ = changed.unbounded_send(change);
-            }
+        let inner = self.lock();
+        for change in inner.saw(namespace, object, version) {
+            // The receiver is gone only when the operator stops.
+            let _ = inner.changed.as_ref().map(|changed| changed.unbounded_send(change));
         }
     }
 
@@ -212,6 +203,18 @@ impl<K: Kind> Follower for Registry<K> {
 // === impl Inner ===
 
 impl<K: Kind> Inner<K> {
+    /// See [`Registry::saw`].
+    fn saw(&self, namespace: &str, object: &ObjectName, version: Option<&Version>) -> Vec<Change<K::Name>> {
+        let change = |owner: K::Name| {
+            let entry = self.entries.get(&owner)?;
+            let mut ledger = entry.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+            ledger.saw(object.clone(), version.cloned());
+            let is_news = ledger.freshness() != Freshness::Fresh;
+            is_news.then(|| Change { owner, readings: ledger.readings() })
+        };
+        self.dependents.of(namespace, object).into_iter().filter_map(change).collect()
+    }
+
     /// Puts an object into the queue of its namespace.
     fn requeue(&self, name: K::Name) {
         let is_own =
@@ -277,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn only_connections_that_rest_on_another_state_must_look_again() {
+    fn only_connections_that_rest_on_another_state_are_reconciled() {
         let registry = Registry::<Connections>::default();
         let (here, secret) = (connection("ns"), ObjectName::secret("s"));
         let entry = registry.of(&here);
@@ -294,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_goes_to_the_queue_of_its_namespace_and_counts_once() {
+    fn a_trigger_goes_to_the_queue_of_its_namespace_and_counts_once() {
         let registry = Registry::<Connections>::default();
         let (mut of_a, mut of_b) = (registry.queue(Some("a")), registry.queue(Some("b")));
         let b = connection("b");

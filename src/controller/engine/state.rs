@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::verify::{report::Circumstances, schedule::Inputs};
+use crate::verify::{schedule::Inputs, status::Circumstances};
 
 /// What is remembered of one object. Held while a check is under way.
 #[derive(Debug)]

@@ -26,7 +26,7 @@ use crate::{
     verify::{
         events::{Notice, Transition},
         gateway::{self, GatewaySeen},
-        report::Circumstances,
+        status::{self, Circumstances},
     },
 };
 
@@ -118,7 +118,8 @@ impl Kind for Gateways {
         around: &Circumstances<'_>,
         (desired, seen): (&DesiredGateway, &GatewaySeen),
     ) -> (VaultGatewayStatus, Duration) {
-        gateway::checked(previous, around, desired, seen, self.users(name).len())
+        let (status, wait) = gateway::checked(previous, around, desired, seen);
+        (gateway::counted(status, self.users(name).len()), wait)
     }
 
     fn report_unchecked(
@@ -128,12 +129,12 @@ impl Kind for Gateways {
         around: &Circumstances<'_>,
         why: Unchecked<'_, Self>,
     ) -> VaultGatewayStatus {
-        let users = self.users(name).len();
-        match why {
-            Unchecked::Invalid(message) => gateway::invalid_spec(previous, around, message, users),
-            Unchecked::Overdue(_, _) => gateway::overdue(previous, around, users),
-            Unchecked::Panicked(retry) => gateway::internal_error(previous, around, retry, users),
-        }
+        let status = match why {
+            Unchecked::Invalid(message) => status::invalid_spec(previous, around, message),
+            Unchecked::Overdue(_, _) => gateway::overdue(previous, around),
+            Unchecked::Panicked(retry) => status::internal_error(previous, around, retry),
+        };
+        gateway::counted(status, self.users(name).len())
     }
 
     fn is_news(previous: &VaultGatewayStatus, next: &VaultGatewayStatus) -> bool {
@@ -151,7 +152,7 @@ impl Kind for Gateways {
         status: &VaultGatewayStatus,
         age: Option<Duration>,
     ) -> Refresh<VaultGatewayStatus> {
-        let counted = gateway::counted(status, self.users(name).len());
+        let counted = gateway::counted(status.clone(), self.users(name).len());
         match age.and_then(|age| RECOUNT_INTERVAL.checked_sub(age)) {
             Some(rest) if gateway::is_news(status, &counted) => Refresh::Later(rest),
             Some(_) | None => Refresh::Replace(counted),
