@@ -1,15 +1,22 @@
 //! The AppRole method: <https://developer.hashicorp.com/vault/docs/auth/approle>.
 
 use kube::KubeSchema;
-use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde::{Deserialize, Serialize};
 
-use super::{Input, LoginFault, LoginMethod, LoginRequest, Purpose, Refusal, SecretKeyRef, Source, body};
+use super::{
+    Input, LoginFault, LoginMethod, LoginRequest, Names, Purpose, Refusal, SecretKeyRef, Source,
+    parts::{Fields, body, default_mount, fields, value_or_secret},
+};
 use crate::{
     names::MountPath,
     schema::{FieldError, null, rules, text},
 };
+
+const ROLE_ID: Fields = fields!("spec.auth.appRole.roleId");
+const SECRET_ID: Fields = fields!("spec.auth.appRole.secretId");
+
+default_mount!("approle");
 
 /// An AppRole login.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -29,14 +36,11 @@ pub struct AppRole {
     pub secret_id: Option<SecretId>,
 }
 
-/// A role id: exactly one of its forms.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum RoleId {
+value_or_secret! {
+    /// A role id: exactly one of its forms.
+    RoleId("roleId"),
     /// The role ID itself. It is not a secret on its own, and the status shows it.
-    Value(#[schemars(length(min = 1, max = 4096))] String),
-    /// The key of a Secret that contains it.
-    SecretRef(SecretKeyRef),
+    4096
 }
 
 /// Where the secret id is kept.
@@ -70,14 +74,9 @@ pub struct AppRoleLogin {
 impl AppRole {
     pub(super) fn parse(&self) -> Result<AppRoleLogin, FieldError> {
         let Self { mount, role_id, secret_id } = self;
-        match role_id {
-            RoleId::Value(value) => text::bounded("spec.auth.appRole.roleId.value", value, 1, 4096)?,
-            RoleId::SecretRef(SecretKeyRef { name, key }) => {
-                text::reference("spec.auth.appRole.roleId.secretRef", name, key)?;
-            }
-        }
-        if let Some(SecretId { secret_ref: SecretKeyRef { name, key }, .. }) = secret_id {
-            text::reference("spec.auth.appRole.secretId.secretRef", name, key)?;
+        role_id.check(&ROLE_ID)?;
+        if let Some(SecretId { secret_ref, .. }) = secret_id {
+            secret_ref.check(SECRET_ID.secret)?;
         }
         Ok(AppRoleLogin {
             mount: text::mount("spec.auth.appRole.mount", mount)?,
@@ -88,40 +87,11 @@ impl AppRole {
     }
 }
 
-// === impl RoleId ===
-
-impl<'de> Deserialize<'de> for RoleId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// Each form, for a null is none.
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Written {
-            value: Option<String>,
-            secret_ref: Option<SecretKeyRef>,
-        }
-        match Written::deserialize(deserializer)? {
-            Written { value: Some(value), secret_ref: None } => Ok(Self::Value(value)),
-            Written { value: None, secret_ref: Some(secret) } => Ok(Self::SecretRef(secret)),
-            Written { value: None, secret_ref: None } | Written { value: Some(_), secret_ref: Some(_) } => {
-                Err(D::Error::custom("roleId: set exactly one of value and secretRef"))
-            }
-        }
-    }
-}
-
 // === impl AppRoleLogin ===
 
 impl LoginMethod for AppRoleLogin {
-    fn name(&self) -> &'static str {
-        "app-role"
-    }
-
-    fn title(&self) -> &'static str {
-        "AppRole"
-    }
-
-    fn field(&self) -> &'static str {
-        "spec.auth.appRole"
+    fn names(&self) -> Names {
+        Names { name: "app-role", title: "AppRole", field: "spec.auth.appRole" }
     }
 
     fn mount(&self) -> Option<&MountPath> {
@@ -129,17 +99,12 @@ impl LoginMethod for AppRoleLogin {
     }
 
     fn inputs(&self) -> Vec<Input<'_>> {
-        let (field, source) = match &self.role_id {
-            RoleId::Value(value) => ("spec.auth.appRole.roleId.value", Source::Spec(value)),
-            RoleId::SecretRef(secret) => ("spec.auth.appRole.roleId", Source::Secret(secret)),
-        };
-        let role_id = Input { field, source, purpose: Purpose::RoleId };
         let purpose = if self.wrapped { Purpose::WrappingToken } else { Purpose::SecretId };
         let secret_id = self.secret_id.as_ref().map(|secret| {
             let source = Source::Secret(secret);
-            Input { field: "spec.auth.appRole.secretId", source, purpose }
+            Input { field: SECRET_ID.whole, source, purpose }
         });
-        std::iter::once(role_id).chain(secret_id).collect()
+        std::iter::once(self.role_id.input(&ROLE_ID, Purpose::RoleId)).chain(secret_id).collect()
     }
 
     fn request(&self, values: &[SecretString]) -> Option<LoginRequest> {
@@ -155,10 +120,7 @@ impl LoginMethod for AppRoleLogin {
     }
 
     fn shown_role_id(&self) -> Option<&str> {
-        match &self.role_id {
-            RoleId::Value(value) => Some(value),
-            RoleId::SecretRef(_) => None,
-        }
+        self.role_id.inline()
     }
 
     fn read_refusal(&self, refusal: &Refusal<'_>) -> Option<LoginFault> {
@@ -170,15 +132,20 @@ impl LoginMethod for AppRoleLogin {
         }
     }
 
-    fn invalid_credentials(&self, at: &str) -> String {
-        if self.secret_id.is_none() {
-            return format!(
+    fn explain(&self, fault: &LoginFault, at: &str) -> Option<String> {
+        Some(match fault {
+            LoginFault::InvalidCredentials if self.secret_id.is_none() => format!(
                 "Vault rejected the role ID at {at}. Correct the role ID, or, if the role requires a secret ID, set spec.auth.appRole.secretId (or bind_secret_id=false on the role). Also check the mount and the Vault namespace. A changed role ID is tried immediately; the same one is not retried before status.nextLoginTime."
-            );
-        }
-        format!(
-            "Vault rejected the role ID and secret ID at {at}. Update the Secret named in spec.auth.appRole: one of them is wrong, or the secret ID has expired, is used up or was destroyed. Also check the mount and the Vault namespace. A changed Secret is tried immediately; the same pair is not retried before status.nextLoginTime."
-        )
+            ),
+            LoginFault::InvalidCredentials => format!(
+                "Vault rejected the role ID and secret ID at {at}. Update the Secret named in spec.auth.appRole: one of them is wrong, or the secret ID has expired, is used up or was destroyed. Also check the mount and the Vault namespace. A changed Secret is tried immediately; the same pair is not retried before status.nextLoginTime."
+            ),
+            LoginFault::SourceAddress => format!(
+                "Vault does not accept this role ID and secret ID from the operator's address at {at}. Add the address to secret_id_bound_cidrs of the role, or to cidr_list of the secret ID."
+            ),
+            // `read_refusal` gives no others.
+            _ => return None,
+        })
     }
 
     fn denied(&self, at: &str) -> String {
@@ -186,29 +153,15 @@ impl LoginMethod for AppRoleLogin {
             "Vault denied {at}. Check that an AppRole auth method is mounted there (spec.auth.appRole.mount), that the role is not locked after failed logins, and that it may log in from the operator's address. Then request a check (annotation appconnections.dev/requestedAt); otherwise the next attempt is at status.nextLoginTime."
         )
     }
-
-    fn source_address(&self, at: &str) -> String {
-        format!(
-            "Vault does not accept this role ID and secret ID from the operator's address at {at}. Add the address to secret_id_bound_cidrs of the role, or to cidr_list of the secret ID."
-        )
-    }
-}
-
-/// Vault's own default path for the method.
-fn default_mount() -> String {
-    "approle".to_owned()
-}
-
-fn or_default_mount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    null::or(deserializer, default_mount)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::testing::assert_refusals;
 
     #[test]
-    fn values_are_escaped_into_the_body() {
+    fn refusals_are_told_apart_and_values_are_escaped_into_the_body() {
         let key = |key: &str| SecretKeyRef { name: "s".to_owned(), key: key.to_owned() };
         let login = AppRoleLogin {
             mount: MountPath::parse("approle").expect("valid"),
@@ -216,6 +169,18 @@ mod tests {
             secret_id: Some(key("secretId")),
             wrapped: false,
         };
+        assert_refusals(
+            &login,
+            &[
+                (400, "invalid role or secret id", Some(LoginFault::InvalidCredentials)),
+                (
+                    400,
+                    r#"source address "127.0.0.1" unauthorized through CIDR restrictions on the secret ID"#,
+                    Some(LoginFault::SourceAddress),
+                ),
+                (403, "permission denied", None),
+            ],
+        );
         let request = login.request(&["r\"1".into(), "s\\2".into()]).expect("a request");
         assert_eq!(request.path, "auth/approle/login");
         let parsed: serde_json::Value = serde_json::from_slice(&request.body).expect("JSON");

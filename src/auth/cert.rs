@@ -3,13 +3,18 @@
 
 use kube::{KubeSchema, core::Rule};
 use secrecy::SecretString;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
-use super::{Input, LoginFault, LoginMethod, LoginRequest, Refusal, body, role};
+use super::{
+    Input, LoginFault, LoginMethod, LoginRequest, Names, Refusal,
+    parts::{body, default_mount, role},
+};
 use crate::{
     names::MountPath,
-    schema::{FieldError, null, rules, text},
+    schema::{FieldError, rules, text},
 };
+
+default_mount!("cert");
 
 /// A login with the client certificate that `spec.tls.clientCertificate` names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -52,24 +57,12 @@ impl Cert {
 // === impl CertLogin ===
 
 impl LoginMethod for CertLogin {
-    fn name(&self) -> &'static str {
-        "cert"
-    }
-
-    fn title(&self) -> &'static str {
-        "certificate"
-    }
-
-    fn field(&self) -> &'static str {
-        "spec.auth.cert"
+    fn names(&self) -> Names {
+        Names { name: "cert", title: "certificate", field: "spec.auth.cert" }
     }
 
     fn mount(&self) -> Option<&MountPath> {
         Some(&self.mount)
-    }
-
-    fn role(&self) -> Option<&str> {
-        self.role.as_deref()
     }
 
     fn uses_client_certificate(&self) -> bool {
@@ -102,14 +95,29 @@ impl LoginMethod for CertLogin {
         }
     }
 
-    fn invalid_credentials(&self, at: &str) -> String {
-        let role = self.role.as_deref().map_or_else(
-            || "no role trusts the CA that issued it".to_owned(),
-            |role| format!("the role {role:?} (spec.auth.cert.role) does not exist, or does not trust the CA that issued it"),
-        );
-        format!(
-            "Vault rejected the client certificate at {at}: {role}. Compare the role's `certificate` with the issuer of spec.tls.clientCertificate."
-        )
+    fn explain(&self, fault: &LoginFault, at: &str) -> Option<String> {
+        let role = self.role.as_ref().map(|role| format!("the role {role:?}"));
+        Some(match fault {
+            LoginFault::InvalidCredentials => {
+                let role = role.map_or_else(
+                    || "no role trusts the CA that issued it".to_owned(),
+                    |role| format!("{role} (spec.auth.cert.role) does not exist, or does not trust the CA that issued it"),
+                );
+                format!(
+                    "Vault rejected the client certificate at {at}: {role}. Compare the role's `certificate` with the issuer of spec.tls.clientCertificate."
+                )
+            }
+            LoginFault::NotAuthorized => format!(
+                "Vault does not allow this identity to log in with {} at {at}. Compare allowed_common_names, allowed_dns_sans, allowed_uri_sans, allowed_organizational_units and required_extensions of the role with the certificate.",
+                role.as_deref().unwrap_or("the role")
+            ),
+            LoginFault::CertificateNotSeen => format!(
+                "Vault received no client certificate at {at}. Use https:// in spec.instanceUrl, remove tls_disable_client_certs from Vault's listener, and do not terminate TLS in between, for example at a load balancer."
+            ),
+            LoginFault::CertificateExpired => "The client certificate named in spec.tls.clientCertificate has expired or is not valid yet. Renew it; if it is valid, compare the clocks of the operator and Vault.".to_owned(),
+            // `read_refusal` gives no others.
+            _ => return None,
+        })
     }
 
     fn denied(&self, at: &str) -> String {
@@ -117,19 +125,6 @@ impl LoginMethod for CertLogin {
             "Vault denied {at}. Check that a certificate auth method is mounted there (spec.auth.cert.mount), and that the role may log in from the operator's address (token_bound_cidrs)."
         )
     }
-
-    fn not_authorized(&self) -> String {
-        "Compare allowed_common_names, allowed_dns_sans, allowed_uri_sans, allowed_organizational_units and required_extensions of the role with the certificate.".to_owned()
-    }
-}
-
-/// Vault's own default path for the method.
-fn default_mount() -> String {
-    "cert".to_owned()
-}
-
-fn or_default_mount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    null::or(deserializer, default_mount)
 }
 
 #[cfg(test)]

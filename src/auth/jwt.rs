@@ -2,17 +2,16 @@
 //! given.
 
 use kube::KubeSchema;
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::{
-    Input, LoginFault, LoginMethod, LoginRequest, Purpose, Refusal, SecretKeyRef, ServiceAccountRef, Source,
-    body, role,
+    LoginFault, Names, Refusal, SecretKeyRef, ServiceAccountRef,
+    parts::default_mount,
+    signed::{self, Fields, SignedLogin, SignedMethod, SignedToken},
 };
-use crate::{
-    names::MountPath,
-    schema::{FieldError, null, rules, text},
-};
+use crate::schema::{FieldError, rules};
+
+default_mount!("jwt");
 
 /// A login with a signed token (JWT), which Vault verifies by keys that it was given. The token is that of a ServiceAccount, or in
 /// a Secret.
@@ -39,83 +38,26 @@ pub struct Jwt {
 }
 
 /// The same, valid by construction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JwtLogin {
-    mount: MountPath,
-    role: String,
-    token: Place,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
-    ServiceAccount(ServiceAccountRef),
-    Secret(SecretKeyRef),
-}
+pub type JwtLogin = SignedLogin<Jwt>;
 
 // === impl Jwt ===
 
 impl Jwt {
     pub(super) fn parse(&self) -> Result<JwtLogin, FieldError> {
         let token = match (&self.service_account_ref, &self.secret_ref) {
-            (Some(account), None) => {
-                account.check("spec.auth.jwt.serviceAccountRef")?;
-                Place::ServiceAccount(account.clone())
-            }
-            (None, Some(secret)) => {
-                text::reference("spec.auth.jwt.secretRef", &secret.name, &secret.key)?;
-                Place::Secret(secret.clone())
-            }
+            (Some(account), None) => SignedToken::ServiceAccount(account.clone()),
+            (None, Some(secret)) => SignedToken::Secret(secret.clone()),
             (None, None) | (Some(_), Some(_)) => return Err(FieldError::JwtSource),
         };
-        let mount = text::mount("spec.auth.jwt.mount", &self.mount)?;
-        Ok(JwtLogin { mount, role: role("spec.auth.jwt.role", &self.role)?, token })
+        SignedLogin::parse(&self.mount, &self.role, token)
     }
 }
 
-// === impl JwtLogin ===
+impl SignedMethod for Jwt {
+    const NAMES: Names = Names { name: "jwt", title: "JWT", field: "spec.auth.jwt" };
+    const FIELDS: Fields = signed::fields!("spec.auth.jwt");
 
-impl LoginMethod for JwtLogin {
-    fn name(&self) -> &'static str {
-        "jwt"
-    }
-
-    fn title(&self) -> &'static str {
-        "JWT"
-    }
-
-    fn field(&self) -> &'static str {
-        "spec.auth.jwt"
-    }
-
-    fn mount(&self) -> Option<&MountPath> {
-        Some(&self.mount)
-    }
-
-    fn role(&self) -> Option<&str> {
-        Some(&self.role)
-    }
-
-    fn inputs(&self) -> Vec<Input<'_>> {
-        let (field, source) = match &self.token {
-            Place::ServiceAccount(account) => {
-                ("spec.auth.jwt.serviceAccountRef", Source::ServiceAccount(account))
-            }
-            Place::Secret(secret) => ("spec.auth.jwt.secretRef", Source::Secret(secret)),
-        };
-        vec![Input { field, source, purpose: Purpose::Jwt }]
-    }
-
-    fn request(&self, values: &[SecretString]) -> Option<LoginRequest> {
-        let [jwt] = values else { return None };
-        let body = body(&[("role", &self.role), ("jwt", jwt.expose_secret())]);
-        Some(LoginRequest { path: self.path(), body })
-    }
-
-    fn lockout_alias(&self, _values: &[SecretString]) -> Option<SecretString> {
-        None
-    }
-
-    fn read_refusal(&self, refusal: &Refusal<'_>) -> Option<LoginFault> {
+    fn read_refusal(refusal: &Refusal<'_>) -> Option<LoginFault> {
         let says = |words: &[&str]| words.iter().any(|words| (refusal.says)(words));
         if refusal.status != 400 {
             return None;
@@ -139,49 +81,51 @@ impl LoginMethod for JwtLogin {
         })
     }
 
-    fn invalid_credentials(&self, at: &str) -> String {
+    fn explain(login: &JwtLogin, fault: &LoginFault, at: &str) -> Option<String> {
+        Some(match fault {
+            LoginFault::NotAccepted => format!(
+                "Vault rejected the JWT at {at}: none of its keys verifies the signature, or the value is not a JWT. Check that jwt_validation_pubkeys, jwks_url or oidc_discovery_url of the auth method provides the issuer's current keys."
+            ),
+            LoginFault::Unverified => format!(
+                "Vault could not verify the JWT at {at}, because it could not fetch the issuer's keys. Check jwks_url or oidc_discovery_url of the auth method, and Vault's network. For a cluster whose keys require a login, set jwt_validation_pubkeys."
+            ),
+            LoginFault::RoleTypeMismatch => format!(
+                "Vault accepts only browser logins for the role {:?} at {at}. Create a role with role_type=jwt, and name it in spec.auth.jwt.role.",
+                login.role
+            ),
+            LoginFault::Expired => format!(
+                "Vault rejected the JWT at {at}, because it has expired or is not valid yet. Store a new one in the Secret named in spec.auth.jwt; if it is a ServiceAccount's token, compare the clocks of Vault and the cluster."
+            ),
+            // `read_refusal` gives no others that read otherwise than those of the Kubernetes method.
+            _ => return None,
+        })
+    }
+
+    fn denied(at: &str) -> String {
         format!(
-            "Vault rejected the JWT at {at}: none of its keys verifies the signature, or the value is not a JWT. Check that jwt_validation_pubkeys, jwks_url or oidc_discovery_url of the auth method provides the issuer's current keys."
+            "Vault denied {at}. Check that a JWT auth method is mounted there (spec.auth.jwt.mount), and that the role may log in from the operator's address (token_bound_cidrs)."
         )
     }
 
-    fn denied(&self, at: &str) -> String {
-        format!(
-            "Vault denied {at}. Check that a JWT auth method is mounted there ({}.mount), and that the role may log in from the operator's address (token_bound_cidrs).",
-            self.field()
-        )
-    }
-
-    fn unverified(&self, at: &str) -> String {
-        format!(
-            "Vault could not verify the JWT at {at}, because it could not fetch the issuer's keys. Check jwks_url or oidc_discovery_url of the auth method, and Vault's network. For a cluster whose keys require a login, set jwt_validation_pubkeys."
-        )
-    }
-
-    fn not_authorized(&self) -> String {
+    fn not_authorized(_: &JwtLogin) -> String {
         "Compare bound_subject, bound_claims and bound_issuer of the role and the auth method with the JWT's claims. The subject of a ServiceAccount is system:serviceaccount:NAMESPACE:NAME.".to_owned()
     }
-}
-
-/// Vault's own default path for the method.
-fn default_mount() -> String {
-    "jwt".to_owned()
-}
-
-fn or_default_mount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    null::or(deserializer, default_mount)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::testing::assert_refusals;
+    use crate::auth::testing::{assert_refusals, service_account};
 
     #[test]
     fn refusals_are_told_apart() {
-        let token = Place::ServiceAccount(crate::auth::testing::service_account());
-        let mount = MountPath::parse("jwt").expect("valid");
-        let method = JwtLogin { mount, role: "sync".to_owned(), token };
+        let written = Jwt {
+            mount: default_mount(),
+            role: "sync".to_owned(),
+            service_account_ref: Some(service_account()),
+            secret_ref: None,
+        };
+        let method = written.parse().expect("valid");
         let claims = r#"error validating claims: claim "team" is missing"#;
         let bound =
             r#"error validating claims: claim "team" does not match any associated bound claim values"#;

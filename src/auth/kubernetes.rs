@@ -2,16 +2,16 @@
 //! by the API server of its own configuration.
 
 use kube::KubeSchema;
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::{
-    Input, LoginFault, LoginMethod, LoginRequest, Purpose, Refusal, ServiceAccountRef, Source, body, role,
+    LoginFault, Names, Refusal, ServiceAccountRef,
+    parts::default_mount,
+    signed::{self, Fields, SignedLogin, SignedMethod, SignedToken},
 };
-use crate::{
-    names::MountPath,
-    schema::{FieldError, null, rules, text},
-};
+use crate::schema::{FieldError, rules};
+
+default_mount!("kubernetes");
 
 /// A login with a token of a ServiceAccount, which Vault has reviewed by the Kubernetes API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -31,66 +31,22 @@ pub struct Kubernetes {
 }
 
 /// The same, valid by construction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KubernetesLogin {
-    mount: MountPath,
-    role: String,
-    account: ServiceAccountRef,
-}
+pub type KubernetesLogin = SignedLogin<Kubernetes>;
 
 // === impl Kubernetes ===
 
 impl Kubernetes {
     pub(super) fn parse(&self) -> Result<KubernetesLogin, FieldError> {
-        self.service_account_ref.check("spec.auth.kubernetes.serviceAccountRef")?;
-        Ok(KubernetesLogin {
-            mount: text::mount("spec.auth.kubernetes.mount", &self.mount)?,
-            role: role("spec.auth.kubernetes.role", &self.role)?,
-            account: self.service_account_ref.clone(),
-        })
+        let token = SignedToken::ServiceAccount(self.service_account_ref.clone());
+        SignedLogin::parse(&self.mount, &self.role, token)
     }
 }
 
-// === impl KubernetesLogin ===
+impl SignedMethod for Kubernetes {
+    const NAMES: Names = Names { name: "kubernetes", title: "Kubernetes", field: "spec.auth.kubernetes" };
+    const FIELDS: Fields = signed::fields!("spec.auth.kubernetes");
 
-impl LoginMethod for KubernetesLogin {
-    fn name(&self) -> &'static str {
-        "kubernetes"
-    }
-
-    fn title(&self) -> &'static str {
-        "Kubernetes"
-    }
-
-    fn field(&self) -> &'static str {
-        "spec.auth.kubernetes"
-    }
-
-    fn mount(&self) -> Option<&MountPath> {
-        Some(&self.mount)
-    }
-
-    fn role(&self) -> Option<&str> {
-        Some(&self.role)
-    }
-
-    fn inputs(&self) -> Vec<Input<'_>> {
-        let source = Source::ServiceAccount(&self.account);
-        let field = "spec.auth.kubernetes.serviceAccountRef";
-        vec![Input { field, source, purpose: Purpose::Jwt }]
-    }
-
-    fn request(&self, values: &[SecretString]) -> Option<LoginRequest> {
-        let [jwt] = values else { return None };
-        let body = body(&[("role", &self.role), ("jwt", jwt.expose_secret())]);
-        Some(LoginRequest { path: self.path(), body })
-    }
-
-    fn lockout_alias(&self, _values: &[SecretString]) -> Option<SecretString> {
-        None
-    }
-
-    fn read_refusal(&self, refusal: &Refusal<'_>) -> Option<LoginFault> {
+    fn read_refusal(refusal: &Refusal<'_>) -> Option<LoginFault> {
         let says = refusal.says;
         match refusal.status {
             400 if says("invalid role name") => Some(LoginFault::RoleNotFound),
@@ -103,48 +59,42 @@ impl LoginMethod for KubernetesLogin {
         }
     }
 
-    fn invalid_credentials(&self, at: &str) -> String {
+    fn explain(_: &KubernetesLogin, fault: &LoginFault, at: &str) -> Option<String> {
+        (*fault == LoginFault::Unverified).then(|| Self::denied(at))
+    }
+
+    fn denied(at: &str) -> String {
         format!(
-            "Vault rejected the token of the ServiceAccount at {at}. Check the role and the configuration of the auth method."
+            "Vault denied {at} without a reason. Check that a Kubernetes auth method is mounted there (spec.auth.kubernetes.mount), that kubernetes_host, kubernetes_ca_cert and token_reviewer_jwt in its configuration are correct, and that the ServiceAccount still exists. A Vault without token_reviewer_jwt is not supported; use the method jwt there."
         )
     }
 
-    fn denied(&self, at: &str) -> String {
+    fn not_authorized(login: &KubernetesLogin) -> String {
+        let SignedToken::ServiceAccount(ServiceAccountRef { name, .. }) = &login.token else {
+            return String::new();
+        };
         format!(
-            "Vault denied {at} without a reason. Check that a Kubernetes auth method is mounted there ({}.mount), that kubernetes_host, kubernetes_ca_cert and token_reviewer_jwt in its configuration are correct, and that the ServiceAccount still exists. A Vault without token_reviewer_jwt is not supported; use the method jwt there.",
-            self.field()
+            "Add ServiceAccount {name:?} to bound_service_account_names of the role, and this namespace to bound_service_account_namespaces."
         )
     }
-
-    fn not_authorized(&self) -> String {
-        format!(
-            "Add ServiceAccount {:?} to bound_service_account_names of the role, and this namespace to bound_service_account_namespaces.",
-            self.account.name
-        )
-    }
-}
-
-/// Vault's own default path for the method.
-fn default_mount() -> String {
-    "kubernetes".to_owned()
-}
-
-fn or_default_mount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    null::or(deserializer, default_mount)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::testing::assert_refusals;
+    use crate::auth::{
+        LoginMethod as _,
+        testing::{assert_refusals, service_account},
+    };
 
     #[test]
     fn refusals_are_told_apart() {
-        let method = KubernetesLogin {
-            mount: MountPath::parse("kubernetes").expect("valid"),
+        let written = Kubernetes {
+            mount: default_mount(),
             role: "sync".to_owned(),
-            account: crate::auth::testing::service_account(),
+            service_account_ref: service_account(),
         };
+        let method = written.parse().expect("valid");
         assert_refusals(
             &method,
             &[

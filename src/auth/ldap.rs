@@ -3,25 +3,16 @@
 //! OpenBao has it as an external plugin only, so that its tests are against a fake which answers as HashiCorp Vault does.
 
 use kube::KubeSchema;
-use secrecy::SecretString;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::{
-    Input, LoginFault, LoginMethod, LoginRequest, Password, Refusal, UserName,
-    user::{self, Fields, User},
+    LoginFault, Names, Password, Refusal, UserName,
+    parts::{Fields, default_mount, fields},
+    user::{UserLogin, UserMethod},
 };
-use crate::{
-    names::MountPath,
-    schema::{FieldError, null, rules, text},
-};
+use crate::schema::{FieldError, rules};
 
-const FIELDS: Fields = Fields {
-    user_name: "spec.auth.ldap.username",
-    user_name_value: "spec.auth.ldap.username.value",
-    user_name_secret: "spec.auth.ldap.username.secretRef",
-    password: "spec.auth.ldap.password",
-    password_secret: "spec.auth.ldap.password.secretRef",
-};
+default_mount!("ldap");
 
 /// A login with a user name and a password of an LDAP directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -44,57 +35,23 @@ pub struct Ldap {
 }
 
 /// The same, valid by construction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LdapLogin {
-    mount: MountPath,
-    user: User,
-}
+pub type LdapLogin = UserLogin<Ldap>;
 
 // === impl Ldap ===
 
 impl Ldap {
     pub(super) fn parse(&self) -> Result<LdapLogin, FieldError> {
-        let user = User::parse(&self.username, &self.password, &FIELDS)?;
-        Ok(LdapLogin { mount: text::mount("spec.auth.ldap.mount", &self.mount)?, user })
+        UserLogin::parse(&self.mount, &self.username, &self.password)
     }
 }
 
-// === impl LdapLogin ===
+impl UserMethod for Ldap {
+    const NAMES: Names = Names { name: "ldap", title: "LDAP", field: "spec.auth.ldap" };
+    const MOUNT: &'static str = "spec.auth.ldap.mount";
+    const USER_NAME: Fields = fields!("spec.auth.ldap.username");
+    const PASSWORD: Fields = fields!("spec.auth.ldap.password");
 
-impl LoginMethod for LdapLogin {
-    fn name(&self) -> &'static str {
-        "ldap"
-    }
-
-    fn title(&self) -> &'static str {
-        "LDAP"
-    }
-
-    fn field(&self) -> &'static str {
-        "spec.auth.ldap"
-    }
-
-    fn mount(&self) -> Option<&MountPath> {
-        Some(&self.mount)
-    }
-
-    fn inputs(&self) -> Vec<Input<'_>> {
-        self.user.inputs(&FIELDS)
-    }
-
-    fn path(&self) -> String {
-        self.user.path(&self.mount)
-    }
-
-    fn request(&self, values: &[SecretString]) -> Option<LoginRequest> {
-        user::request(&self.mount, values)
-    }
-
-    fn lockout_alias(&self, values: &[SecretString]) -> Option<SecretString> {
-        user::lockout_alias(values)
-    }
-
-    fn read_refusal(&self, refusal: &Refusal<'_>) -> Option<LoginFault> {
+    fn read_refusal(refusal: &Refusal<'_>) -> Option<LoginFault> {
         match refusal.status {
             400 => Some(LoginFault::InvalidCredentials),
             500 if (refusal.says)("failed to connect") || (refusal.says)("ldap") => {
@@ -104,30 +61,24 @@ impl LoginMethod for LdapLogin {
         }
     }
 
-    fn invalid_credentials(&self, at: &str) -> String {
-        format!(
-            "Vault rejected the user name and password at {at}. Update the Secret named in spec.auth.ldap, or correct Vault's own directory account (binddn, bindpass): Vault gives the same answer for both. A changed Secret is tried immediately; the same pair is not retried before status.nextLoginTime."
-        )
+    fn explain(fault: &LoginFault, at: &str) -> Option<String> {
+        Some(match fault {
+            LoginFault::InvalidCredentials => format!(
+                "Vault rejected the user name and password at {at}. Update the Secret named in spec.auth.ldap, or correct Vault's own directory account (binddn, bindpass): Vault gives the same answer for both. A changed Secret is tried immediately; the same pair is not retried before status.nextLoginTime."
+            ),
+            LoginFault::DirectoryUnavailable => format!(
+                "Vault could not reach the directory server for {at}. Check the directory server, and `url` in the configuration of the LDAP auth method."
+            ),
+            // `read_refusal` gives no others.
+            _ => return None,
+        })
     }
 
-    fn denied(&self, at: &str) -> String {
+    fn denied(at: &str) -> String {
         format!(
             "Vault denied {at}. Check that an LDAP auth method is mounted there (spec.auth.ldap.mount), that the user is not locked after failed logins, and that it may log in from the operator's address (token_bound_cidrs). Then request a check (annotation appconnections.dev/requestedAt); otherwise the next attempt is at status.nextLoginTime."
         )
     }
-
-    fn rejected_token(&self) -> String {
-        user::rejected_token()
-    }
-}
-
-/// Vault's own default path for the method.
-fn default_mount() -> String {
-    "ldap".to_owned()
-}
-
-fn or_default_mount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    null::or(deserializer, default_mount)
 }
 
 #[cfg(test)]
@@ -135,7 +86,7 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
-    use crate::auth::{SecretKeyRef, testing::assert_refusals};
+    use crate::auth::{LoginMethod as _, SecretKeyRef, testing::assert_refusals};
 
     #[test]
     fn refusals_are_told_apart_and_the_alias_is_in_lower_case() {

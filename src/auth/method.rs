@@ -54,25 +54,25 @@ pub struct LoginRequest {
     pub body: Zeroizing<Vec<u8>>,
 }
 
-/// A way to log in, valid by construction. `values` are those of [`inputs`](Self::inputs), in the same order; the token of a
+/// What a method is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// In `status.connection.method`.
+    pub name: &'static str,
+    /// In sentences.
+    pub title: &'static str,
+    /// Its field of the spec.
+    pub field: &'static str,
+}
+
+/// A login, valid by construction. `values` are those of [`inputs`](Self::inputs), in the same order; the token of a
 /// ServiceAccount is among them only for the request.
 pub trait LoginMethod {
-    /// Its name in `status.connection.method`.
-    fn name(&self) -> &'static str;
-
-    /// Its name in sentences.
-    fn title(&self) -> &'static str;
-
-    /// Its field of the spec.
-    fn field(&self) -> &'static str;
+    /// What it is called.
+    fn names(&self) -> Names;
 
     /// Where it is mounted; none for a token, which logs in nowhere.
     fn mount(&self) -> Option<&MountPath>;
-
-    /// The name of the role, if the spec names one.
-    fn role(&self) -> Option<&str> {
-        None
-    }
 
     /// Whether the client certificate of the connection is what is logged in with.
     fn uses_client_certificate(&self) -> bool {
@@ -106,26 +106,12 @@ pub trait LoginMethod {
     /// What a refusal means whose text this method knows, and any other with the status 400.
     fn read_refusal(&self, refusal: &Refusal<'_>) -> Option<LoginFault>;
 
-    /// The message of a login that Vault rejected. `at` is the request.
-    fn invalid_credentials(&self, at: &str) -> String;
+    /// How a refusal reads that [`read_refusal`](Self::read_refusal) gives: what failed, and what to do. `at` is the request.
+    /// None for what the method never gives.
+    fn explain(&self, fault: &LoginFault, at: &str) -> Option<String>;
 
-    /// The message of a login that Vault denies without a reason.
+    /// How a login reads that Vault denies without a reason.
     fn denied(&self, at: &str) -> String;
-
-    /// The message of a login that Vault cannot verify now.
-    fn unverified(&self, at: &str) -> String {
-        self.denied(at)
-    }
-
-    /// What to do where the role is not for this identity.
-    fn not_authorized(&self) -> String {
-        "Compare the role with the identity.".to_owned()
-    }
-
-    /// The message of a login that is bound to other addresses.
-    fn source_address(&self, at: &str) -> String {
-        self.denied(at)
-    }
 
     /// The message of a token that cannot be used at all.
     fn rejected_token(&self) -> String {

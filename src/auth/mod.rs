@@ -3,7 +3,7 @@
 //! ```text
 //!   Auth       what a user writes; its comments are `kubectl explain`
 //!   Method     the same, valid by construction, and what it knows of itself:
-//!                inputs ─▶ request ─▶ (Vault) ─▶ read_refusal ─▶ messages
+//!                inputs ─▶ request ─▶ (Vault) ─▶ read_refusal ─▶ explain
 //! ```
 //!
 //! Pure. A method knows no Kubernetes client and no Vault client: it says what it needs, what to send, and what an answer means.
@@ -15,15 +15,16 @@ mod jwt;
 mod kubernetes;
 mod ldap;
 mod method;
+mod parts;
 mod reference;
+mod signed;
 mod token;
 mod user;
 mod userpass;
 
 use kube::core::Rule;
 use schemars::JsonSchema;
-use secrecy::zeroize::Zeroizing;
-use serde::{Deserialize, Deserializer, Serialize, Serializer as _, de::Error};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 pub use self::{
     app_role::{AppRole, AppRoleLogin, RoleId, SecretId},
@@ -32,16 +33,13 @@ pub use self::{
     jwt::{Jwt, JwtLogin},
     kubernetes::{Kubernetes, KubernetesLogin},
     ldap::{Ldap, LdapLogin},
-    method::{Input, LoginMethod, LoginRequest, Purpose, Source},
+    method::{Input, LoginMethod, LoginRequest, Names, Purpose, Source},
     reference::{SecretKeyRef, SecretRef, ServiceAccountRef},
     token::{Token, TokenLogin},
     user::{Password, UserName},
     userpass::{Userpass, UserpassLogin},
 };
-use crate::{
-    names::path,
-    schema::{FieldError, null, text},
-};
+use crate::schema::{FieldError, null};
 
 /// Defines [`Auth`], [`Method`] and what follows from the list of all methods.
 macro_rules! methods {
@@ -128,20 +126,6 @@ pub fn unchanged() -> Rule {
         FIELDS.iter().map(|field| format!("has(self.{field}) == has(oldSelf.{field})")).collect();
     Rule::new(same.join(" && "))
         .message("the method cannot be changed: delete this connection and create one with the other method")
-}
-
-/// The name of a role: at most 256 characters, all of which can be seen.
-fn role(field: &'static str, name: &str) -> Result<String, FieldError> {
-    text::bounded(field, name, 1, 256)?;
-    if path::is_plain(name) { Ok(name.to_owned()) } else { Err(FieldError::NotPlain { field }) }
-}
-
-/// A JSON object of these fields.
-fn body(fields: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    let written = serde_json::Serializer::new(&mut *bytes).collect_map(fields.iter().copied());
-    written.expect("strings serialize");
-    bytes
 }
 
 fn set_exactly_one() -> String {

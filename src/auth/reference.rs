@@ -59,6 +59,15 @@ pub struct ServiceAccountRef {
     pub expiration_seconds: u32,
 }
 
+// === impl SecretKeyRef ===
+
+impl SecretKeyRef {
+    /// Fails unless both are valid. `field` is where it stands.
+    pub(super) fn check(&self, field: &'static str) -> Result<(), FieldError> {
+        text::reference(field, &self.name, &self.key)
+    }
+}
+
 // === impl ServiceAccountRef ===
 
 impl ServiceAccountRef {

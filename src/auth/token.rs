@@ -4,11 +4,8 @@ use kube::KubeSchema;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::{Input, LoginFault, LoginMethod, LoginRequest, Purpose, Refusal, SecretKeyRef, Source};
-use crate::{
-    names::MountPath,
-    schema::{FieldError, text},
-};
+use super::{Input, LoginFault, LoginMethod, LoginRequest, Names, Purpose, Refusal, SecretKeyRef, Source};
+use crate::{names::MountPath, schema::FieldError};
 
 /// An access token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -27,7 +24,7 @@ pub struct TokenLogin(SecretKeyRef);
 impl Token {
     pub(super) fn parse(&self) -> Result<TokenLogin, FieldError> {
         let secret = &self.secret_ref;
-        text::reference("spec.auth.token.secretRef", &secret.name, &secret.key)?;
+        secret.check("spec.auth.token.secretRef")?;
         Ok(TokenLogin(secret.clone()))
     }
 }
@@ -35,16 +32,8 @@ impl Token {
 // === impl TokenLogin ===
 
 impl LoginMethod for TokenLogin {
-    fn name(&self) -> &'static str {
-        "token"
-    }
-
-    fn title(&self) -> &'static str {
-        "token"
-    }
-
-    fn field(&self) -> &'static str {
-        "spec.auth.token"
+    fn names(&self) -> Names {
+        Names { name: "token", title: "token", field: "spec.auth.token" }
     }
 
     fn mount(&self) -> Option<&MountPath> {
@@ -76,15 +65,11 @@ impl LoginMethod for TokenLogin {
         None
     }
 
-    fn invalid_credentials(&self, _at: &str) -> String {
-        self.rejected_token()
+    fn explain(&self, _fault: &LoginFault, _at: &str) -> Option<String> {
+        None
     }
 
     fn denied(&self, _at: &str) -> String {
-        self.rejected_token()
-    }
-
-    fn source_address(&self, _at: &str) -> String {
         self.rejected_token()
     }
 

@@ -1,23 +1,26 @@
 //! What userpass and ldap have in common: a user name, which becomes a part of a path, and a password.
 
+use std::marker::PhantomData;
+
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde::{Deserialize, Serialize};
 
-use super::{Input, LoginRequest, Purpose, SecretKeyRef, Source, body};
+use super::{
+    Input, LoginFault, LoginMethod, LoginRequest, Purpose, Refusal, SecretKeyRef, Source,
+    method::Names,
+    parts::{Fields, body, value_or_secret},
+};
 use crate::{
     names::{MountPath, path},
     schema::{FieldError, text},
 };
 
-/// A user name: exactly one of its forms.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum UserName {
+value_or_secret! {
+    /// A user name: exactly one of its forms.
+    UserName("username"),
     /// The user name itself.
-    Value(#[schemars(length(min = 1, max = 256))] String),
-    /// The key of a Secret that contains it.
-    SecretRef(SecretKeyRef),
+    256
 }
 
 /// Where a password is kept.
@@ -28,96 +31,98 @@ pub struct Password {
     pub secret_ref: SecretKeyRef,
 }
 
-/// The names of the fields, for messages: the same type stands in two methods.
-pub(super) struct Fields {
-    pub(super) user_name: &'static str,
-    pub(super) user_name_value: &'static str,
-    pub(super) user_name_secret: &'static str,
-    pub(super) password: &'static str,
-    pub(super) password_secret: &'static str,
+/// A method whose users have a name and a password. What a user writes for it is the type that has this.
+pub trait UserMethod {
+    /// What it is called.
+    const NAMES: Names;
+    /// The name of its field `mount`.
+    const MOUNT: &'static str;
+    /// Those of its field `username`.
+    const USER_NAME: Fields;
+    /// Those of its field `password`.
+    const PASSWORD: Fields;
+
+    /// What a refusal means.
+    fn read_refusal(refusal: &Refusal<'_>) -> Option<LoginFault>;
+
+    /// How a refusal reads.
+    fn explain(fault: &LoginFault, at: &str) -> Option<String>;
+
+    /// How a denial reads.
+    fn denied(at: &str) -> String;
 }
 
-/// Who logs in, valid by construction.
+/// A login with a user name and a password, valid by construction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
+pub struct UserLogin<M> {
+    mount: MountPath,
     name: UserName,
     password: SecretKeyRef,
+    method: PhantomData<M>,
 }
 
-// === impl User ===
+// === impl UserLogin ===
 
-impl User {
-    pub(super) fn parse(name: &UserName, password: &Password, fields: &Fields) -> Result<Self, FieldError> {
-        match name {
-            UserName::Value(value) => {
-                text::bounded(fields.user_name_value, value, 1, 256)?;
-                if !path::is_segment(value) {
-                    return Err(FieldError::UserName { field: fields.user_name_value });
-                }
-            }
-            UserName::SecretRef(SecretKeyRef { name, key }) => {
-                text::reference(fields.user_name_secret, name, key)?;
-            }
+impl<M: UserMethod> UserLogin<M> {
+    pub(super) fn parse(mount: &str, name: &UserName, password: &Password) -> Result<Self, FieldError> {
+        name.check(&M::USER_NAME)?;
+        if name.inline().is_some_and(|name| !path::is_segment(name)) {
+            return Err(FieldError::UserName { field: M::USER_NAME.value });
         }
-        let password = &password.secret_ref;
-        text::reference(fields.password_secret, &password.name, &password.key)?;
-        Ok(Self { name: name.clone(), password: password.clone() })
+        password.secret_ref.check(M::PASSWORD.secret)?;
+        Ok(Self {
+            mount: text::mount(M::MOUNT, mount)?,
+            name: name.clone(),
+            password: password.secret_ref.clone(),
+            method: PhantomData,
+        })
+    }
+}
+
+impl<M: UserMethod> LoginMethod for UserLogin<M> {
+    fn names(&self) -> Names {
+        M::NAMES
     }
 
-    pub(super) fn inputs(&self, fields: &Fields) -> Vec<Input<'_>> {
-        let (field, source) = match &self.name {
-            UserName::Value(value) => (fields.user_name_value, Source::Spec(value)),
-            UserName::SecretRef(secret) => (fields.user_name, Source::Secret(secret)),
-        };
-        let name = Input { field, source, purpose: Purpose::UserName };
+    fn mount(&self) -> Option<&MountPath> {
+        Some(&self.mount)
+    }
+
+    fn inputs(&self) -> Vec<Input<'_>> {
         let source = Source::Secret(&self.password);
-        vec![name, Input { field: fields.password, source, purpose: Purpose::Password }]
+        let password = Input { field: M::PASSWORD.whole, source, purpose: Purpose::Password };
+        vec![self.name.input(&M::USER_NAME, Purpose::UserName), password]
     }
 
-    /// The path of the login, for people.
-    pub(super) fn path(&self, mount: &MountPath) -> String {
-        let name = match &self.name {
-            UserName::Value(name) => name,
-            UserName::SecretRef(_) => "USERNAME",
-        };
-        format!("auth/{}/login/{name}", mount.as_str())
+    fn path(&self) -> String {
+        format!("auth/{}/login/{}", self.mount.as_str(), self.name.inline().unwrap_or("USERNAME"))
     }
-}
 
-/// The request for a login. A name that is no single part of a path gives none.
-pub(super) fn request(mount: &MountPath, values: &[SecretString]) -> Option<LoginRequest> {
-    let [name, password] = values else { return None };
-    let path = format!("auth/{}/login/{}", mount.as_str(), name.expose_secret());
-    Some(LoginRequest { path, body: body(&[("password", password.expose_secret())]) })
-}
+    fn request(&self, values: &[SecretString]) -> Option<LoginRequest> {
+        let [name, password] = values else { return None };
+        let path = format!("auth/{}/login/{}", self.mount.as_str(), name.expose_secret());
+        Some(LoginRequest { path, body: body(&[("password", password.expose_secret())]) })
+    }
 
-/// Vault counts refused logins by the user name in lower case.
-pub(super) fn lockout_alias(values: &[SecretString]) -> Option<SecretString> {
-    Some(SecretString::from(values.first()?.expose_secret().to_lowercase()))
-}
+    /// Vault counts refused logins by the user name in lower case.
+    fn lockout_alias(&self, values: &[SecretString]) -> Option<SecretString> {
+        Some(SecretString::from(values.first()?.expose_secret().to_lowercase()))
+    }
 
-/// The message of a token that cannot be used at all: here the user has the addresses, not a role.
-pub(super) fn rejected_token() -> String {
-    "Vault accepted the login but rejected its token, probably because token_bound_cidrs of the user exclude the operator's address. Correct them. The next login is at status.nextLoginTime, or when you request a check.".to_owned()
-}
+    fn read_refusal(&self, refusal: &Refusal<'_>) -> Option<LoginFault> {
+        M::read_refusal(refusal)
+    }
 
-// === impl UserName ===
+    fn explain(&self, fault: &LoginFault, at: &str) -> Option<String> {
+        M::explain(fault, at)
+    }
 
-impl<'de> Deserialize<'de> for UserName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// Each form, for a null is none.
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Written {
-            value: Option<String>,
-            secret_ref: Option<SecretKeyRef>,
-        }
-        match Written::deserialize(deserializer)? {
-            Written { value: Some(value), secret_ref: None } => Ok(Self::Value(value)),
-            Written { value: None, secret_ref: Some(secret) } => Ok(Self::SecretRef(secret)),
-            Written { value: None, secret_ref: None } | Written { value: Some(_), secret_ref: Some(_) } => {
-                Err(D::Error::custom("username: set exactly one of value and secretRef"))
-            }
-        }
+    fn denied(&self, at: &str) -> String {
+        M::denied(at)
+    }
+
+    /// Here the user has the addresses, not a role.
+    fn rejected_token(&self) -> String {
+        "Vault accepted the login but rejected its token, probably because token_bound_cidrs of the user exclude the operator's address. Correct them. The next login is at status.nextLoginTime, or when you request a check.".to_owned()
     }
 }

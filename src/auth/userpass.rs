@@ -1,25 +1,16 @@
 //! The userpass method: <https://developer.hashicorp.com/vault/docs/auth/userpass>.
 
 use kube::KubeSchema;
-use secrecy::SecretString;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::{
-    Input, LoginFault, LoginMethod, LoginRequest, Password, Refusal, UserName,
-    user::{self, Fields, User},
+    LoginFault, Names, Password, Refusal, UserName,
+    parts::{Fields, default_mount, fields},
+    user::{UserLogin, UserMethod},
 };
-use crate::{
-    names::MountPath,
-    schema::{FieldError, null, rules, text},
-};
+use crate::schema::{FieldError, rules};
 
-const FIELDS: Fields = Fields {
-    user_name: "spec.auth.userpass.username",
-    user_name_value: "spec.auth.userpass.username.value",
-    user_name_secret: "spec.auth.userpass.username.secretRef",
-    password: "spec.auth.userpass.password",
-    password_secret: "spec.auth.userpass.password.secretRef",
-};
+default_mount!("userpass");
 
 /// A login with a user name and a password that Vault keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -42,84 +33,41 @@ pub struct Userpass {
 }
 
 /// The same, valid by construction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserpassLogin {
-    mount: MountPath,
-    user: User,
-}
+pub type UserpassLogin = UserLogin<Userpass>;
 
 // === impl Userpass ===
 
 impl Userpass {
     pub(super) fn parse(&self) -> Result<UserpassLogin, FieldError> {
-        let user = User::parse(&self.username, &self.password, &FIELDS)?;
-        Ok(UserpassLogin { mount: text::mount("spec.auth.userpass.mount", &self.mount)?, user })
+        UserLogin::parse(&self.mount, &self.username, &self.password)
     }
 }
 
-// === impl UserpassLogin ===
+impl UserMethod for Userpass {
+    const NAMES: Names = Names { name: "userpass", title: "userpass", field: "spec.auth.userpass" };
+    const MOUNT: &'static str = "spec.auth.userpass.mount";
+    const USER_NAME: Fields = fields!("spec.auth.userpass.username");
+    const PASSWORD: Fields = fields!("spec.auth.userpass.password");
 
-impl LoginMethod for UserpassLogin {
-    fn name(&self) -> &'static str {
-        "userpass"
-    }
-
-    fn title(&self) -> &'static str {
-        "userpass"
-    }
-
-    fn field(&self) -> &'static str {
-        "spec.auth.userpass"
-    }
-
-    fn mount(&self) -> Option<&MountPath> {
-        Some(&self.mount)
-    }
-
-    fn inputs(&self) -> Vec<Input<'_>> {
-        self.user.inputs(&FIELDS)
-    }
-
-    fn path(&self) -> String {
-        self.user.path(&self.mount)
-    }
-
-    fn request(&self, values: &[SecretString]) -> Option<LoginRequest> {
-        user::request(&self.mount, values)
-    }
-
-    fn lockout_alias(&self, values: &[SecretString]) -> Option<SecretString> {
-        user::lockout_alias(values)
-    }
-
-    fn read_refusal(&self, refusal: &Refusal<'_>) -> Option<LoginFault> {
+    fn read_refusal(refusal: &Refusal<'_>) -> Option<LoginFault> {
         (refusal.status == 400).then_some(LoginFault::InvalidCredentials)
     }
 
-    fn invalid_credentials(&self, at: &str) -> String {
-        format!(
-            "Vault rejected the user name and password at {at}. Update the Secret named in spec.auth.userpass. A changed Secret is tried immediately; the same pair is not retried before status.nextLoginTime."
-        )
+    fn explain(fault: &LoginFault, at: &str) -> Option<String> {
+        Some(match fault {
+            LoginFault::InvalidCredentials => format!(
+                "Vault rejected the user name and password at {at}. Update the Secret named in spec.auth.userpass. A changed Secret is tried immediately; the same pair is not retried before status.nextLoginTime."
+            ),
+            // `read_refusal` gives no others.
+            _ => return None,
+        })
     }
 
-    fn denied(&self, at: &str) -> String {
+    fn denied(at: &str) -> String {
         format!(
             "Vault denied {at}. Check that a userpass auth method is mounted there (spec.auth.userpass.mount), that the user is not locked after failed logins, and that it may log in from the operator's address (token_bound_cidrs). Then request a check (annotation appconnections.dev/requestedAt); otherwise the next attempt is at status.nextLoginTime."
         )
     }
-
-    fn rejected_token(&self) -> String {
-        user::rejected_token()
-    }
-}
-
-/// Vault's own default path for the method.
-fn default_mount() -> String {
-    "userpass".to_owned()
-}
-
-fn or_default_mount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    null::or(deserializer, default_mount)
 }
 
 #[cfg(test)]
@@ -127,7 +75,7 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
-    use crate::auth::{SecretKeyRef, testing::assert_refusals};
+    use crate::auth::{LoginMethod as _, SecretKeyRef, testing::assert_refusals};
 
     #[test]
     fn refusals_are_told_apart_and_the_alias_is_in_lower_case() {

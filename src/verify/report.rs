@@ -175,7 +175,7 @@ fn connection(desired: &Desired) -> ResolvedConnection {
     let method = &target.method;
     ResolvedConnection {
         app: APP.to_owned(),
-        method: method.name().to_owned(),
+        method: method.names().name.to_owned(),
         instance_url: target.instance.as_str().to_owned(),
         namespace: target.namespace.as_ref().map(|namespace| namespace.as_str().to_owned()),
         mount: method.mount().map(|mount| mount.as_str().to_owned()),

@@ -3,40 +3,29 @@
 use super::{login_path, request};
 use crate::{
     api::condition::Reason,
-    auth::{LoginFault, Purpose},
+    auth::{LoginFault, Names, Purpose},
     spec::Desired,
     vault::{Operation, token::SelfFault, wrapping::WrapFault},
     verify::observation::Asked,
 };
 
-/// The reason and the message of a login.
+/// The reason and the message of a login. What only some methods meet is explained in their files.
 pub(super) fn of_login(fault: &LoginFault, desired: &Desired) -> (Reason, String) {
     let at = request(Operation::Login, desired);
     let method = &desired.target.method;
+    let explained = || method.explain(fault, &at).unwrap_or_else(|| method.denied(&at));
     match fault {
-        LoginFault::InvalidCredentials => (Reason::InvalidCredentials, method.invalid_credentials(&at)),
-        LoginFault::SourceAddress => (Reason::SourceAddressDenied, method.source_address(&at)),
         LoginFault::Denied => (Reason::LoginDenied, slip(desired).unwrap_or_default() + &method.denied(&at)),
-        LoginFault::Unverified => (Reason::LoginUnverified, method.unverified(&at)),
-        LoginFault::NotAccepted => (Reason::JwtRejected, method.invalid_credentials(&at)),
-        LoginFault::RoleNotFound
-        | LoginFault::RoleTypeMismatch
-        | LoginFault::NotAuthorized
-        | LoginFault::AudienceMismatch
-        | LoginFault::Expired
-        | LoginFault::NotConfigured
-        | LoginFault::CertificateNotSeen
-        | LoginFault::CertificateExpired
-        | LoginFault::DirectoryUnavailable => of_role(fault, &at, desired),
-        LoginFault::MountNotFound => (
-            Reason::MountNotFound,
-            format!(
-                "There is no {} auth method at {}. Correct {}.mount; `vault auth list` shows the mounts.",
-                method.title(),
-                login_path(desired),
-                method.field()
-            ),
-        ),
+        LoginFault::MountNotFound => {
+            let Names { title, field, .. } = method.names();
+            (
+                Reason::MountNotFound,
+                format!(
+                    "There is no {title} auth method at {}. Correct {field}.mount; `vault auth list` shows the mounts.",
+                    login_path(desired)
+                ),
+            )
+        }
         LoginFault::NamespaceNotFound => namespace_not_found(desired),
         LoginFault::MfaRequired => (
             Reason::MfaRequired,
@@ -45,6 +34,19 @@ pub(super) fn of_login(fault: &LoginFault, desired: &Desired) -> (Reason, String
             ),
         ),
         LoginFault::Unexpected { status } => unexpected(Operation::Login, *status, desired),
+        LoginFault::InvalidCredentials => (Reason::InvalidCredentials, explained()),
+        LoginFault::Unverified => (Reason::LoginUnverified, explained()),
+        LoginFault::RoleNotFound => (Reason::RoleNotFound, explained()),
+        LoginFault::RoleTypeMismatch => (Reason::RoleTypeMismatch, explained()),
+        LoginFault::NotAuthorized => (Reason::IdentityNotAuthorized, explained()),
+        LoginFault::AudienceMismatch => (Reason::AudienceMismatch, explained()),
+        LoginFault::Expired => (Reason::JwtExpired, explained()),
+        LoginFault::NotAccepted => (Reason::JwtRejected, explained()),
+        LoginFault::NotConfigured => (Reason::AuthMethodNotConfigured, explained()),
+        LoginFault::CertificateNotSeen => (Reason::ClientCertificateNotSeen, explained()),
+        LoginFault::CertificateExpired => (Reason::ClientCertificateExpired, explained()),
+        LoginFault::DirectoryUnavailable => (Reason::DirectoryUnavailable, explained()),
+        LoginFault::SourceAddress => (Reason::SourceAddressDenied, explained()),
     }
 }
 
@@ -61,63 +63,9 @@ fn slip(desired: &Desired) -> Option<String> {
     }
     let mount = method.mount()?.as_str();
     mount.starts_with("auth/").then(|| {
-        let field = method.field();
+        let field = method.names().field;
         format!("Remove auth/ from {field}.mount, unless the mount is really at auth/{mount}. ")
     })
-}
-
-/// The reason and the message of a login that fails by its role, its identity or its method.
-fn of_role(fault: &LoginFault, at: &str, desired: &Desired) -> (Reason, String) {
-    let method = &desired.target.method;
-    let (title, field) = (method.title(), method.field());
-    let role = method.role().map_or_else(|| "the role".to_owned(), |role| format!("the role {role:?}"));
-    match fault {
-        LoginFault::RoleNotFound => (
-            Reason::RoleNotFound,
-            format!("Vault found no such role at {at}: {role}. Correct {field}.role, or create the role at that mount."),
-        ),
-        LoginFault::RoleTypeMismatch => (
-            Reason::RoleTypeMismatch,
-            format!("Vault accepts only browser logins for {role} at {at}. Create a role with role_type=jwt, and name it in {field}.role."),
-        ),
-        LoginFault::AudienceMismatch => (
-            Reason::AudienceMismatch,
-            format!("Vault rejected the token at {at}, because {role} expects another audience. Use the same audience in {field}.serviceAccountRef.audiences (or the JWT's `aud`) and in the role's `audience` (Kubernetes) or `bound_audiences` (JWT)."),
-        ),
-        LoginFault::Expired => (
-            Reason::JwtExpired,
-            format!("Vault rejected the JWT at {at}, because it has expired or is not valid yet. Store a new one in the Secret named in {field}; if it is a ServiceAccount's token, compare the clocks of Vault and the cluster."),
-        ),
-        LoginFault::NotConfigured => (
-            Reason::AuthMethodNotConfigured,
-            format!("The {title} auth method at {at} is mounted but not configured. Configure it with `vault write auth/MOUNT/config ...`."),
-        ),
-        LoginFault::CertificateNotSeen => (
-            Reason::ClientCertificateNotSeen,
-            format!("Vault received no client certificate at {at}. Use https:// in spec.instanceUrl, remove tls_disable_client_certs from Vault's listener, and do not terminate TLS in between, for example at a load balancer."),
-        ),
-        LoginFault::CertificateExpired => (
-            Reason::ClientCertificateExpired,
-            "The client certificate named in spec.tls.clientCertificate has expired or is not valid yet. Renew it; if it is valid, compare the clocks of the operator and Vault.".to_owned(),
-        ),
-        LoginFault::DirectoryUnavailable => (
-            Reason::DirectoryUnavailable,
-            format!("Vault could not reach the directory server for {at}. Check the directory server, and `url` in the configuration of the {title} auth method."),
-        ),
-        LoginFault::NotAuthorized
-        | LoginFault::Unverified
-        | LoginFault::NotAccepted
-        | LoginFault::InvalidCredentials
-        | LoginFault::Denied
-        | LoginFault::SourceAddress
-        | LoginFault::MountNotFound
-        | LoginFault::NamespaceNotFound
-        | LoginFault::MfaRequired
-        | LoginFault::Unexpected { .. } => (
-            Reason::IdentityNotAuthorized,
-            format!("Vault does not allow this identity to log in with {role} at {at}. {}", method.not_authorized()),
-        ),
-    }
 }
 
 /// The reason and the message of a wrapping token.
