@@ -107,6 +107,7 @@ mod tests {
                     Some(LoginFault::AudienceMismatch),
                 ),
                 (403, "permission denied", Some(LoginFault::Unverified)),
+                (500, "could not load backend configuration", Some(LoginFault::NotConfigured)),
                 (400, "missing jwt", None),
                 (500, "internal error", None),
             ],

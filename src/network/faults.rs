@@ -151,7 +151,14 @@ impl TransportFault {
             Self::Gateway(EndpointFault { problem: EndpointProblem::Unreachable(fault), .. }) => {
                 fault.texts_mut()
             }
-            _ => Vec::new(),
+            Self::NotAllowed(_)
+            | Self::PlainHttp
+            | Self::NameNotResolved
+            | Self::Refused
+            | Self::Failed
+            | Self::TimedOut
+            | Self::OutOfResources
+            | Self::Gateway(_) => Vec::new(),
         }
     }
 

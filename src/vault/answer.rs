@@ -245,8 +245,8 @@ impl ServerFault {
         }
     }
 
-    /// The text of the server's own that is in it.
-    pub fn told_host(&mut self) -> Option<&mut Option<String>> {
+    /// The host in it, which the server names.
+    pub fn host_mut(&mut self) -> Option<&mut Option<String>> {
         match self {
             Self::Redirected { host } | Self::NoActiveNode { host } => Some(host),
             Self::Sealed

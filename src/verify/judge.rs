@@ -70,20 +70,7 @@ fn rung(fault: &Fault, reason: Reason, asked: Asked) -> ConditionType {
     // A login is refused by a Vault that answers, whatever its reason is about.
     let least = matches!(fault, Fault::Login(_)).then_some(ConditionType::Authenticated);
     let own = least.map_or(reason.condition(), |least| least.max(reason.condition()));
-    let is_of_the_request = match fault {
-        Fault::Transport(_) => true,
-        Fault::Server(fault) => !fault.is_of_the_node(),
-        Fault::Overdue
-        | Fault::Reference(_)
-        | Fault::Login(_)
-        | Fault::Wrapping(_)
-        | Fault::Own(_)
-        | Fault::BudgetSpent
-        | Fault::LoginQueued
-        | Fault::Missing(_)
-        | Fault::Engine(_) => false,
-    };
-    let proven = asked.proven.filter(|proven| is_of_the_request && *proven >= own);
+    let proven = asked.proven.filter(|proven| fault.is_of_the_request() && *proven >= own);
     let next = |proven| ConditionType::STEPS.into_iter().find(|step| *step > proven);
     proven.and_then(next).unwrap_or(own)
 }

@@ -104,6 +104,24 @@ pub enum Fault {
     Engine(EngineFault),
 }
 
+/// What a fault is, beside its reason and its message. A new fault says it once.
+struct Facts {
+    word: &'static str,
+    retry_after: Option<Duration>,
+    is_of_the_request: bool,
+    refuses_credential: bool,
+}
+
+/// A text in a fault that comes from outside.
+pub enum ForeignText<'a> {
+    /// A name in a certificate.
+    Certificate(&'a mut String),
+    /// The host that a server names.
+    Host(&'a mut Option<String>),
+    /// The Vault namespace of a token.
+    Namespace(&'a mut String),
+}
+
 /// Why a secrets engine cannot be used as required.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EngineFault {
@@ -156,35 +174,66 @@ impl Asked {
 impl Fault {
     /// The word in a log: what it says in detail is for the status.
     pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Overdue => "overdue",
-            Self::Reference(_) => "reference",
-            Self::Transport(_) => "no-answer",
-            Self::Server(_) => "server",
-            Self::Login(_) => "login",
-            Self::Wrapping(_) => "wrapping",
-            Self::Own(_) => "token",
-            Self::BudgetSpent => "budget-spent",
-            Self::LoginQueued => "login-queued",
-            Self::Missing(_) => "capabilities",
-            Self::Engine(_) => "engine",
-        }
+        self.facts().word
     }
 
     /// How long the server asks us to wait.
     pub fn retry_after(&self) -> Option<Duration> {
+        self.facts().retry_after
+    }
+
+    /// Whether it is about the request that it ended, so that it does not contradict an answer to another one.
+    pub fn is_of_the_request(&self) -> bool {
+        self.facts().is_of_the_request
+    }
+
+    /// Whether it says that the credential is wrong.
+    pub fn refuses_credential(&self) -> bool {
+        self.facts().refuses_credential
+    }
+
+    fn facts(&self) -> Facts {
+        let of =
+            |word| Facts { word, retry_after: None, is_of_the_request: false, refuses_credential: false };
         match self {
-            Self::Server(fault) => fault.retry_after(),
+            Self::Overdue => of("overdue"),
+            Self::Reference(_) => of("reference"),
+            Self::Transport(_) => Facts { is_of_the_request: true, ..of("no-answer") },
+            Self::Server(fault) => Facts {
+                retry_after: fault.retry_after(),
+                is_of_the_request: !fault.is_of_the_node(),
+                ..of("server")
+            },
+            Self::Login(fault) => Facts {
+                refuses_credential: matches!(fault, LoginFault::InvalidCredentials | LoginFault::NotAccepted),
+                ..of("login")
+            },
+            Self::Wrapping(fault) => {
+                Facts { refuses_credential: *fault == WrapFault::Spent, ..of("wrapping") }
+            }
+            Self::Own(fault) => Facts { refuses_credential: *fault == SelfFault::Rejected, ..of("token") },
+            Self::BudgetSpent => of("budget-spent"),
+            Self::LoginQueued => of("login-queued"),
+            Self::Missing(_) => of("capabilities"),
+            Self::Engine(_) => of("engine"),
+        }
+    }
+
+    /// The texts in it that come from outside.
+    pub fn texts_mut(&mut self) -> Vec<ForeignText<'_>> {
+        match self {
+            Self::Transport(fault) => fault.texts_mut().into_iter().map(ForeignText::Certificate).collect(),
+            Self::Server(fault) => fault.host_mut().map(ForeignText::Host).into_iter().collect(),
+            Self::Own(SelfFault::NamespaceMismatch { of: Some(of) }) => vec![ForeignText::Namespace(of)],
             Self::Overdue
             | Self::Reference(_)
-            | Self::Transport(_)
             | Self::Login(_)
             | Self::Wrapping(_)
             | Self::Own(_)
             | Self::BudgetSpent
             | Self::LoginQueued
             | Self::Missing(_)
-            | Self::Engine(_) => None,
+            | Self::Engine(_) => Vec::new(),
         }
     }
 }

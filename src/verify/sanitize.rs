@@ -3,14 +3,13 @@
 //! Its version, the names of its cluster, what it says about a token, and the host that it redirects to come from outside,
 //! and go into a status that more people may read than may read Secrets.
 
-use super::observation::{Fault, Observation};
+use super::observation::{Fault, ForeignText, Observation};
 use crate::{
     names::text,
-    network::faults::TransportFault,
     references::fingerprints::Fingerprints,
     vault::{
         health::Health,
-        token::{SelfFault, TokenInfo, TokenNamespace},
+        token::{TokenInfo, TokenNamespace},
     },
 };
 
@@ -45,38 +44,19 @@ pub fn observation(observation: &mut Observation, fingerprints: &Fingerprints) {
     }
 }
 
-/// Takes out of a fault what is not shown.
+/// Takes out of a fault what is not shown. Whoever got a credential may say it back in a certificate, too.
 pub fn fault(fault: &mut Fault, fingerprints: &Fingerprints) {
-    let told = match fault {
-        Fault::Server(fault) => fault.told_host(),
-        Fault::Own(SelfFault::NamespaceMismatch { of: Some(of) }) => {
-            if !may_be_shown(of, fingerprints) {
-                // A name that is not shown is empty: whose it is, the message tells all the same.
-                of.clear();
+    for text in fault.texts_mut() {
+        match text {
+            ForeignText::Certificate(text) => hide(text, fingerprints),
+            ForeignText::Host(host) => {
+                host.take_if(|host| !may_be_shown(host, fingerprints));
             }
-            None
+            // A name that is not shown is empty: the message says whose it is without it.
+            ForeignText::Namespace(of) if !may_be_shown(of, fingerprints) => of.clear(),
+            ForeignText::Namespace(_) => {}
         }
-        Fault::Overdue
-        | Fault::Reference(_)
-        | Fault::Transport(_)
-        | Fault::Login(_)
-        | Fault::Wrapping(_)
-        | Fault::Own(_)
-        | Fault::BudgetSpent
-        | Fault::LoginQueued
-        | Fault::Missing(_)
-        | Fault::Engine(_) => None,
-    };
-    if let Some(host) = told {
-        host.take_if(|host| !may_be_shown(host, fingerprints));
-    } else if let Fault::Transport(fault) = fault {
-        transport(fault, fingerprints);
     }
-}
-
-/// Whoever got a credential may say it back in a certificate.
-fn transport(fault: &mut TransportFault, fingerprints: &Fingerprints) {
-    fault.texts_mut().into_iter().for_each(|text| hide(text, fingerprints));
 }
 
 fn hide(text: &mut String, fingerprints: &Fingerprints) {
@@ -94,7 +74,11 @@ mod tests {
     use secrecy::SecretString;
 
     use super::*;
-    use crate::{network::faults::TlsFault, vault::answer::ServerFault, verify::observation::LoginSeen};
+    use crate::{
+        network::faults::{TlsFault, TransportFault},
+        vault::answer::ServerFault,
+        verify::observation::LoginSeen,
+    };
 
     const SECRET: &str = "7d3b6a4e-0000-4000-8000-00000000b002";
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::sources::{modules, read};
+use crate::sources::modules;
 
 /// The layers, lowest first: the modules of each, and whether it is pure. A longer path wins over a shorter one.
 const LAYERS: &[(&[&str], Purity)] = &[
@@ -136,27 +136,5 @@ fn flatten<'a>(prefix: &str, tree: &'a str, used: &mut BTreeSet<String>) -> &'a 
         if !rest.starts_with(',') {
             return rest.strip_prefix('}').unwrap_or(rest);
         }
-    }
-}
-
-/// A login method is one file and one line in the list of `auth`: nothing else names it, so that a new one needs no other change.
-#[test]
-fn nothing_but_its_own_file_names_a_login_method() {
-    let list = read("src/auth/mod.rs");
-    let (_, list) = list.split_once("\nmethods! {").expect("the list of methods");
-    let (list, _) = list.split_once("\n}").expect("its end");
-    let line = |line: &str| {
-        let (file, rest) = line.trim().split_once(" \"")?;
-        let (variant, _) = rest.split_once(": ")?.1.split_once('(')?;
-        Some((format!("auth::{file}"), variant.to_owned()))
-    };
-    let methods: Vec<_> = list.lines().filter_map(line).collect();
-    assert!(methods.len() >= 2, "{list}");
-    for (file, variant) in methods {
-        let names = [format!("::{variant}("), format!("{variant}Login")];
-        let users = modules().into_iter().filter(|(_, text)| names.iter().any(|name| text.contains(name)));
-        let others = |it: &String| *it != file && !matches!(it.as_str(), "auth" | "verify::testing");
-        let users: Vec<_> = users.map(|(module, _)| module).filter(others).collect();
-        assert!(users.is_empty(), "{variant} is named by {users:?}");
     }
 }

@@ -16,37 +16,16 @@ pub(super) use self::{reference::of_reference, transport::of_endpoint};
 use super::observation::{Asked, Fault, Observation};
 use crate::{
     api::{condition::Reason, connection::Verb},
-    auth::LoginFault,
     spec::Desired,
-    vault::{Operation, token::SelfFault, wrapping::WrapFault},
+    vault::Operation,
 };
 
 /// The reason and the message of the fault that a check saw. A refused credential has a hint, if its value gives one.
 pub(super) fn of_observation(seen: &Observation, desired: &Desired) -> Option<(Reason, String)> {
     let fault = seen.fault.as_ref()?;
     let (reason, message) = of_fault(fault, seen.asked, desired);
-    let hint = seen.suspicion.as_ref().filter(|_| is_a_refusal(fault));
+    let hint = seen.suspicion.as_ref().filter(|_| fault.refuses_credential());
     Some((reason, hint.map_or(message.clone(), |hint| format!("{message} {}", slip::suspected(hint)))))
-}
-
-/// Whether a fault says that the credential is wrong.
-fn is_a_refusal(fault: &Fault) -> bool {
-    match fault {
-        Fault::Login(LoginFault::InvalidCredentials | LoginFault::NotAccepted)
-        | Fault::Own(SelfFault::Rejected)
-        | Fault::Wrapping(WrapFault::Spent) => true,
-        Fault::Overdue
-        | Fault::Reference(_)
-        | Fault::Transport(_)
-        | Fault::Server(_)
-        | Fault::Login(_)
-        | Fault::Wrapping(_)
-        | Fault::Own(_)
-        | Fault::BudgetSpent
-        | Fault::LoginQueued
-        | Fault::Missing(_)
-        | Fault::Engine(_) => false,
-    }
 }
 
 /// The reason and the message of a fault that a check ended with after these requests.
