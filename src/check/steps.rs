@@ -124,7 +124,7 @@ impl<R: References> Check<'_, R> {
         let (now, wanted) = (self.subject.now, target.namespace.as_ref());
         let is_known = {
             let session = lease.session();
-            !session.is_unknown() && (wanted.is_none() || session.tells_namespace())
+            !session.is_unknown() && (wanted.is_none() || session.reports_namespace())
         };
         if require.is_empty() || !is_known {
             let answer = self.run.ask(&lease.client, token::lookup(), Some(&lease.token)).await?;

@@ -16,7 +16,7 @@ use tokio::{
 use super::output::eprint_line;
 
 /// How much later than it should the process ends in any case. The chart lets the kubelet wait some seconds longer.
-const IN_ANY_CASE: Duration = Duration::from_secs(1);
+const FORCED_EXIT_DELAY: Duration = Duration::from_secs(1);
 
 /// Resolves at the first SIGTERM or SIGINT.
 pub(super) fn signal() -> anyhow::Result<impl Future<Output = ()>> {
@@ -36,7 +36,7 @@ pub(super) fn end_in_any_case(shutdown_timeout: Duration) -> io::Result<()> {
     let wait = move || {
         let heard = runtime.block_on(async {
             signal()?.await;
-            tokio::time::sleep(shutdown_timeout + IN_ANY_CASE).await;
+            tokio::time::sleep(shutdown_timeout + FORCED_EXIT_DELAY).await;
             anyhow::Ok(())
         });
         if heard.is_ok() {

@@ -93,7 +93,7 @@ pub async fn run(
     let background = future::join4(followed, ready, stopped, probe_failing(&context));
     // The watches of objects never end by themselves; the reconciles end with the stop.
     future::select(pin!(reconciled), pin!(background)).await;
-    let budget = settings.shutdown_timeout.saturating_sub(shutdown::RUNS_END);
+    let budget = settings.shutdown_timeout.saturating_sub(shutdown::RUN_END_TIMEOUT);
     shutdown::revoke_all(&context, budget).await;
 }
 

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// How much of the time for the shutdown the end of runs may take, before sessions are revoked.
-pub const RUNS_END: Duration = Duration::from_secs(3);
+pub const RUN_END_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How many tokens of one instance are revoked at once: enough to keep it busy, few enough to leave it room for others.
 const MAX_REVOCATIONS_PER_INSTANCE: usize = 32;
@@ -93,7 +93,7 @@ fn take_all(context: &Context) -> Vec<Held> {
 fn by_instance(tokens: Vec<Held>) -> HashMap<usize, Vec<Held>> {
     let mut groups: HashMap<usize, Vec<Held>> = HashMap::new();
     for token in tokens {
-        groups.entry(token.1.route.client.way_id()).or_default().push(token);
+        groups.entry(token.1.route.client.route_id()).or_default().push(token);
     }
     for group in groups.values_mut() {
         group.sort_by_key(|(_, token)| Reverse(lifetime(token.ends)));

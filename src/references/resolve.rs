@@ -36,7 +36,7 @@ pub struct Resolved {
     /// The begin, if it is known, and the end of a credential that says so itself, in seconds since the epoch.
     pub life: Option<(Option<i64>, i64)>,
     /// The way to the instance.
-    pub way: RouteMaterial,
+    pub route: RouteMaterial,
 }
 
 /// What would explain that a credential is refused. It may as well be as it is meant to be.
@@ -154,7 +154,7 @@ pub fn resolve(target: &Target, objects: &Lookups) -> Result<Resolved, Reference
     let jwt = credentials.values().iter().zip(target.method.inputs());
     let jwt = jwt.into_iter().find(|(_, input)| input.purpose == Purpose::Jwt);
     let life = jwt.and_then(|(value, _)| Claims::read(value.expose_secret())?.life());
-    Ok(Resolved { credentials, suspicion, life, way: way(target, objects)? })
+    Ok(Resolved { credentials, suspicion, life, route: route(target, objects)? })
 }
 
 /// Takes what a target logs in with out of the objects that were read.
@@ -213,7 +213,7 @@ fn suspect(inputs: &[Input<'_>], values: &[SecretString]) -> Option<Suspicion> {
     })
 }
 
-fn way(target: &Target, objects: &Lookups) -> Result<RouteMaterial, ReferenceFault> {
+fn route(target: &Target, objects: &Lookups) -> Result<RouteMaterial, ReferenceFault> {
     let tls = tls::resolve(&target.tls, objects, "spec.tls", "")?;
     let mut names: Vec<ObjectName> =
         target.tls.client_certificate.as_deref().map(ObjectName::secret).into_iter().collect();
@@ -437,10 +437,10 @@ mod tests {
             CaSource::Secret(key("approle", "ca")),
             CaSource::ConfigMap(config_map),
         ] {
-            let way = resolved(source).expect("resolved").way;
-            let found = way.tls.authorities.expect("a CA");
+            let route = resolved(source).expect("resolved").route;
+            let found = route.tls.authorities.expect("a CA");
             assert_eq!((found.anchors.len(), found.trust), (1, Trust::WithSystem));
-            assert!(way.rests_on.is_empty(), "certificates are compared by what they hold");
+            assert!(route.rests_on.is_empty(), "certificates are compared by what they hold");
         }
         for source in [CaSource::Inline("no".to_owned()), CaSource::Secret(key("approle", "key"))] {
             assert_eq!(

@@ -41,7 +41,7 @@ pub enum Confidence {
 pub struct Account {
     refused: Vec<Refusal>,
     /// The credentials of the logins that wait for their answer.
-    under_way: Vec<Fingerprint>,
+    in_flight: Vec<Fingerprint>,
     /// The credential that was accepted last.
     accepted: Option<Fingerprint>,
     /// The connections that may not try now, and may as soon as a login of the role is accepted.
@@ -133,8 +133,8 @@ impl Account {
     }
 
     /// The credentials of the logins that wait for their answer.
-    pub fn under_way(&self) -> &[Fingerprint] {
-        &self.under_way
+    pub fn in_flight(&self) -> &[Fingerprint] {
+        &self.in_flight
     }
 
     /// Whether this credential was accepted last.
@@ -144,13 +144,13 @@ impl Account {
 
     /// Notes that a login is tried.
     pub fn begin(&mut self, credential: Fingerprint) {
-        self.under_way.push(credential);
+        self.in_flight.push(credential);
     }
 
     /// Notes that a login is no longer under way.
     pub fn end(&mut self, credential: Fingerprint) {
-        if let Some(index) = self.under_way.iter().position(|other| *other == credential) {
-            self.under_way.swap_remove(index);
+        if let Some(index) = self.in_flight.iter().position(|other| *other == credential) {
+            self.in_flight.swap_remove(index);
         }
     }
 
@@ -181,7 +181,7 @@ impl Account {
 
     /// Whether nothing would be lost by dropping it.
     pub fn is_idle(&self, now: Timestamp) -> bool {
-        self.under_way.is_empty() && !self.refused.iter().any(|it| counts(it.at, now))
+        self.in_flight.is_empty() && !self.refused.iter().any(|it| counts(it.at, now))
     }
 }
 

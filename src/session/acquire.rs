@@ -153,7 +153,7 @@ impl<'a, R: References> Acquisition<'a, R> {
         let mut known = self.entry.known();
         let effect = known.step(desired, now, |memory, around| course.step(memory, around, event));
         let session = match effect {
-            Effect::Use(_) => known.lending.kept().cloned(),
+            Effect::Use(_) => known.lending.cached().cloned(),
             Effect::Share => known.lending.new_one(now).cloned(),
             Effect::Read
             | Effect::Reach
@@ -210,8 +210,8 @@ impl<'a, R: References> Acquisition<'a, R> {
                 let session = lease.session();
                 let lives = session.outlives(now + desired.interval, desired.timeout);
                 // The policies of a role take effect at its next login, so a login that lacks some is no use.
-                let is_kept = session.owner == Owner::User || (lives && !lacks);
-                let mut seen = session.seen(is_kept, now);
+                let is_cached = session.owner == Owner::User || (lives && !lacks);
+                let mut seen = session.seen(is_cached, now);
                 drop(session);
                 if desired.target.method.is_wrapped() {
                     seen.ends_soon = known.memory.secret_id_ends_soon(now);
@@ -221,8 +221,8 @@ impl<'a, R: References> Acquisition<'a, R> {
                 }
                 self.trace.seen.login = Some(seen);
                 if fate == Fate::Adopted {
-                    known.lending.adopt(lease.shared(), is_kept);
-                } else if !is_kept {
+                    known.lending.adopt(lease.shared(), is_cached);
+                } else if !is_cached {
                     known.lending.retire(lease.shared());
                 }
             }
@@ -275,7 +275,7 @@ impl<'a, R: References> Acquisition<'a, R> {
         self.trace.seen.suspicion.clone_from(&resolved.suspicion);
         self.entry.known().credential_life = resolved.life;
         self.learn(resolved.credentials.secrets(&desired.target.method));
-        self.learn(resolved.way.gateway.iter().flat_map(Gateway::passwords));
+        self.learn(resolved.route.gateway.iter().flat_map(Gateway::passwords));
         self.read = Some((resolved, versions.clone()));
         Ok(Event::HasRead(versions))
     }

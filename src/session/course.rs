@@ -54,8 +54,8 @@ pub struct Course {
 pub struct Around<'a> {
     /// What the connection asks for.
     pub desired: &'a Desired,
-    /// The session that is kept.
-    pub kept: Option<&'a Session>,
+    /// The session that is cached.
+    pub cached: Option<&'a Session>,
     /// A session that another user has made just now.
     pub new: Option<&'a Session>,
     /// Now.
@@ -147,7 +147,7 @@ pub enum Effect {
     Read,
     /// Make sure that the address may be dialled and the instance serves.
     Reach,
-    /// Use the session that is kept.
+    /// Use the session that is cached.
     Use(Plan),
     /// Use the one that another user has made just now.
     Share,
@@ -172,9 +172,9 @@ pub enum Effect {
 /// What becomes of a session that is given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It stays kept, if it lives until the next check.
+    /// It stays cached, if it lives until the next check.
     Kept,
-    /// It takes the place of the one that is kept.
+    /// It takes the place of the one that is cached.
     Adopted,
     /// Nobody may use it.
     Left,
@@ -219,7 +219,7 @@ impl Course {
 
     /// What the instance that serves is asked for next.
     fn choose(&mut self, memory: &Memory, around: &Around<'_>) -> Effect {
-        match memory.plan(around.kept, around.desired, around.now) {
+        match memory.plan(around.cached, around.desired, around.now) {
             Plan::LogIn if shared(memory, around).is_some() => {
                 self.is_new = true;
                 Effect::Share
@@ -285,12 +285,12 @@ impl Course {
         Effect::End(Some(fault))
     }
 
-    /// Without a login, the session that is kept may serve a while longer, if others keep the login from being proved anew and nothing
+    /// Without a login, the session that is cached may serve a while longer, if others keep the login from being proved anew and nothing
     /// speaks against it.
     fn not_logged_in(&mut self, memory: &Memory, around: &Around<'_>, fault: Fault) -> Effect {
         let is_put_off = matches!(fault, Fault::BudgetSpent | Fault::LoginQueued)
             && self.ended.is_none()
-            && memory.may_put_off_proof(around.kept, around.desired, around.now);
+            && memory.may_put_off_proof(around.cached, around.desired, around.now);
         if is_put_off {
             self.no_login_before = None;
             Effect::Use(Plan::Reuse)
@@ -370,7 +370,7 @@ impl Answered {
 }
 
 fn begin(memory: &mut Memory, around: &Around<'_>, is_stale: bool) -> Effect {
-    let needs_reading = memory.needs_reading(around.kept, around.desired, is_stale, around.now);
+    let needs_reading = memory.needs_reading(around.cached, around.desired, is_stale, around.now);
     // What another user has read and logged in with just now serves as well.
     let is_shared = !is_stale && shared(memory, around).is_some();
     if needs_reading && !is_shared { read(memory) } else { Effect::Reach }
@@ -409,7 +409,7 @@ mod tests {
     }
 
     fn around<'a>(desired: &'a Desired, new: Option<&'a Session>) -> Around<'a> {
-        Around { desired, kept: None, new, now: at(1) }
+        Around { desired, cached: None, new, now: at(1) }
     }
 
     /// A course that has found what to log in with, and whether it may.

@@ -153,7 +153,7 @@ fn same_credential(
         return Decision::Hold { fault: Fault::BudgetSpent, until };
     }
     match confidence {
-        Confidence::Unproven | Confidence::Changed if account.under_way().contains(&credential) => {
+        Confidence::Unproven | Confidence::Changed if account.in_flight().contains(&credential) => {
             Decision::Wait
         }
         Confidence::Unproven | Confidence::Changed | Confidence::Proven => Decision::Try,
@@ -189,14 +189,14 @@ fn room(
         return Decision::Hold { fault: Fault::BudgetSpent, until };
     }
     // Those under way may all be lost with the server. One more must be left then, by which the role comes back after the outage.
-    let reserve = usize::from(!account.under_way().is_empty());
+    let reserve = usize::from(!account.in_flight().is_empty());
     // After a login that got no answer, the instance must have shown that it answers again.
     let lost =
         account.counting(now).filter(|it| matches!(it.answer, Answer::Missing(_))).map(|it| it.at).max();
     let is_silent = lost.is_some_and(|lost| attempt.answered.is_none_or(|answered| answered <= lost));
     let is_full = is_silent
-        || certain.iter().any(|(times, limit)| times.len() + account.under_way().len() >= *limit)
-        || worst.len() + restored.of_any.len() + account.under_way().len() + reserve >= limits.changed;
+        || certain.iter().any(|(times, limit)| times.len() + account.in_flight().len() >= *limit)
+        || worst.len() + restored.of_any.len() + account.in_flight().len() + reserve >= limits.changed;
     if is_full { Decision::Wait } else { Decision::Try }
 }
 
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn logins_under_way_may_all_be_refused() {
+    fn logins_in_flight_may_all_be_refused() {
         let mut account = refused(&[]);
         account.begin(RIGHT);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What is kept of one connection to have a login: can be read at any time, also while a check of it is under way.
+//! What is cached of one connection to have a login: can be read at any time, also while a check of it is under way.
 
 use std::{
     mem,
@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// What is kept of one connection.
+/// What is cached of one connection.
 #[derive(Default)]
 pub struct Entry {
     /// The right to read the objects and to begin a session: who waits for it finds the one that was begun meanwhile.
@@ -134,12 +134,12 @@ impl Known {
 
     /// When the user's token must be seen to, if nothing else leads to a check before.
     pub fn token_due(&self, now: Timestamp) -> Option<Timestamp> {
-        self.lending.kept().and_then(|session| lock(session).due(now))
+        self.lending.cached().and_then(|session| lock(session).due(now))
     }
 
-    /// Whether a session is kept.
+    /// Whether a session is cached.
     pub fn has_session(&self) -> bool {
-        self.lending.kept().is_some()
+        self.lending.cached().is_some()
     }
 
     /// Lends the sessions to nobody else: each is revoked when its last lease is back.
@@ -163,7 +163,7 @@ impl Known {
             let plan = self.memory.plan(Some(&lock(session)), desired, now);
             matches!(plan, Plan::Reuse | Plan::Renew | Plan::Watch) && link.target == desired.target
         };
-        self.lending.kept().filter(serves).cloned()
+        self.lending.cached().filter(serves).cloned()
     }
 
     /// Runs a step with the memory and what it follows beside that.
@@ -173,9 +173,9 @@ impl Known {
         now: Timestamp,
         step: impl FnOnce(&mut Memory, &Around<'_>) -> T,
     ) -> T {
-        let kept = self.lending.kept().map(lock);
+        let cached = self.lending.cached().map(lock);
         let new = self.lending.new_one(now).map(lock);
-        let around = Around { desired, kept: kept.as_deref(), new: new.as_deref(), now };
+        let around = Around { desired, cached: cached.as_deref(), new: new.as_deref(), now };
         step(&mut self.memory, &around)
     }
 }

@@ -408,7 +408,7 @@ mod tests {
     struct World {
         tenants: Vec<Tenant>,
         ledger: Ledger,
-        under_way: Vec<(usize, Roles, Basis, Fingerprint)>,
+        in_flight: Vec<(usize, Roles, Basis, Fingerprint)>,
         counted: [Vec<Timestamp>; 2],
         /// Somebody else has locked the role, on both.
         is_locked: bool,
@@ -428,7 +428,7 @@ mod tests {
                 Event::Lock(is_locked) => self.is_locked = is_locked,
                 Event::Destroy => self.tenants.iter_mut().for_each(|tenant| tenant.right = false),
                 Event::Restart => {
-                    while !self.under_way.is_empty() {
+                    while !self.in_flight.is_empty() {
                         self.answer(false)?;
                     }
                     self.ledger = Ledger::new(Limits::default());
@@ -443,7 +443,7 @@ mod tests {
         }
 
         fn begin(&mut self, index: usize) {
-            if self.under_way.iter().any(|(other, ..)| *other == index) {
+            if self.in_flight.iter().any(|(other, ..)| *other == index) {
                 return;
             }
             let tenant = &mut self.tenants[index];
@@ -461,17 +461,17 @@ mod tests {
             );
             tenant.memory.answer_request();
             match decision {
-                Decision::Try => self.under_way.push((index, roles, basis, credential)),
+                Decision::Try => self.in_flight.push((index, roles, basis, credential)),
                 Decision::Hold { .. } => tenant.memory.not_tried(basis),
                 Decision::Wait => {}
             }
         }
 
         fn answer(&mut self, lost: bool) -> Result<(), TestCaseError> {
-            if self.under_way.is_empty() {
+            if self.in_flight.is_empty() {
                 return Ok(());
             }
-            let (index, roles, basis, credential) = self.under_way.remove(0);
+            let (index, roles, basis, credential) = self.in_flight.remove(0);
             let (tenant, now) = (&mut self.tenants[index], self.now);
             // A lying server accepts and refuses as it likes; the real one refuses what is wrong, and counts that.
             let accepted = if tenant.lies() { tenant.secret % 2 == 0 } else { tenant.right && !lost };
@@ -536,7 +536,7 @@ mod tests {
             let mut world = World {
                 tenants: (0..8).map(Tenant::new).collect(),
                 ledger: Ledger::new(Limits::default()),
-                under_way: Vec::new(),
+                in_flight: Vec::new(),
                 counted: [Vec::new(), Vec::new()],
                 is_locked: false,
                 now: at(1_000_000),

@@ -1,7 +1,7 @@
 //! The sessions of one connection, and who has them on loan.
 //!
 //! ```text
-//!   login ─▶ new ─ proved, lives on ─▶ kept ─ replaced ─▶ retired
+//!   login ─▶ new ─ proved, lives on ─▶ cached ─ replaced ─▶ retired
 //!             └──────── not worth keeping ──────┴─ last lease back, or its deadline is over ─▶ to revoke
 //! ```
 //!
@@ -28,7 +28,7 @@ pub type Shared = Arc<Mutex<Session>>;
 /// The sessions of one connection.
 #[derive(Default)]
 pub struct Lending {
-    kept: Option<Lent>,
+    cached: Option<Lent>,
     /// One that was made just now. Nobody has proved it yet, or it is not worth keeping.
     new: Option<Lent>,
     /// Those that were replaced while somebody held them.
@@ -66,9 +66,9 @@ struct Lent {
 // === impl Lending ===
 
 impl Lending {
-    /// The session that is kept.
-    pub fn kept(&self) -> Option<&Shared> {
-        self.kept.as_ref().map(|lent| &lent.session)
+    /// The session that is cached.
+    pub fn cached(&self) -> Option<&Shared> {
+        self.cached.as_ref().map(|lent| &lent.session)
     }
 
     /// One that was made just now and that others may share, if it lives.
@@ -103,12 +103,12 @@ impl Lending {
         self.retired.extend(self.new.take_if(|lent| lent.leases.is_empty()));
     }
 
-    /// The new session was proved: it takes the place of the one that is kept, and its place only if it is worth keeping.
+    /// The new session was proved: it takes the place of the one that is cached, and its place only if it is worth keeping.
     pub fn adopt(&mut self, session: &Shared, is_worth_keeping: bool) {
         let Some(lent) = self.new.take_if(|lent| Arc::ptr_eq(&lent.session, session)) else { return };
-        self.retired.extend(self.kept.take());
+        self.retired.extend(self.cached.take());
         if is_worth_keeping {
-            self.kept = Some(lent);
+            self.cached = Some(lent);
         } else {
             self.new = Some(lent);
         }
@@ -117,31 +117,31 @@ impl Lending {
     /// Lends a session to nobody else. It is revoked when its last lease is back.
     pub fn retire(&mut self, session: &Shared) {
         let is_it = |lent: &mut Lent| Arc::ptr_eq(&lent.session, session);
-        self.retired.extend(self.kept.take_if(is_it));
+        self.retired.extend(self.cached.take_if(is_it));
         self.retired.extend(self.new.take_if(is_it));
     }
 
     /// The same for every session.
     pub fn retire_all(&mut self) {
-        self.retired.extend(self.kept.take().into_iter().chain(self.new.take()));
+        self.retired.extend(self.cached.take().into_iter().chain(self.new.take()));
     }
 
     /// Drops a session that Vault has ended.
     pub fn forget(&mut self, session: &Shared) {
         let is_it = |lent: &mut Lent| Arc::ptr_eq(&lent.session, session);
-        drop(self.kept.take_if(is_it));
+        drop(self.cached.take_if(is_it));
         drop(self.new.take_if(is_it));
     }
 
     /// Drops the sessions that are lent without an end: nothing may be sent to where they were made. Those that were retired at another
     /// address are still revoked there.
     pub fn forget_current(&mut self) {
-        (self.kept, self.new) = (None, None);
+        (self.cached, self.new) = (None, None);
     }
 
-    /// The session that is kept is used by another route from now on.
+    /// The session that is cached is used by another route from now on.
     pub fn reroute(&mut self, route: &Route) {
-        if let Some(lent) = &mut self.kept {
+        if let Some(lent) = &mut self.cached {
             lent.route = route.clone();
         }
     }
@@ -165,7 +165,7 @@ impl Lending {
     }
 
     fn find(&mut self, session: &Shared) -> Option<&mut Lent> {
-        let all = self.kept.iter_mut().chain(&mut self.new).chain(&mut self.retired);
+        let all = self.cached.iter_mut().chain(&mut self.new).chain(&mut self.retired);
         all.into_iter().find(|lent| Arc::ptr_eq(&lent.session, session))
     }
 }

@@ -47,7 +47,7 @@ impl<R: References> Acquisition<'_, R> {
         let (resolved, versions) = self.read.take().expect("the objects were just read");
         let method = &desired.target.method;
         let basis = Basis::new(&desired.target, &versions);
-        let identity = resolved.way.tls.identity.filter(|_| method.uses_client_certificate());
+        let identity = resolved.route.tls.identity.filter(|_| method.uses_client_certificate());
         let kind = if identity.is_some_and(|identity| identity.is_out_of_time(now.as_second())) {
             CredentialKind::OutOfTime
         } else if method.given_token().and(resolved.credentials.proof()).is_some() {

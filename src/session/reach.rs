@@ -50,7 +50,7 @@ impl<R: References> Acquisition<'_, R> {
             known.give_up_route();
             return Err(fault.into());
         }
-        let Some((Resolved { way: material, .. }, _)) = &self.read else {
+        let Some((Resolved { route: material, .. }, _)) = &self.read else {
             return known.link.clone().ok_or(Stop::GivenUp);
         };
         let route = Route::new(&target.instance, &connection.namespace, material, &rules);
@@ -105,7 +105,7 @@ impl<R: References> Acquisition<'_, R> {
         let answer = self.ask(client, health::request(), None).await?;
         match health::read(&answer) {
             // Where a firewall keeps the health from us, Vault is known by how it refuses. Nothing secret is sent until then.
-            Err(_) if health::is_kept_from_us(&answer) => {
+            Err(_) if health::is_withheld(&answer) => {
                 self.trace.seen.asked.is_refused();
                 let answer = self.ask(client, health::probe(), None).await?;
                 Ok(health::read_probe(&answer)?)

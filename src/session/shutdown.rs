@@ -69,7 +69,7 @@ impl Run {
     }
 
     /// Resolves if the run can be dropped where it waits: its object is gone, and no token would be lost with it.
-    pub async fn abandoned(&self) {
+    pub async fn cancelled(&self) {
         self.gone.cancelled().await;
         if self.holds_token() {
             pending::<()>().await;
@@ -162,7 +162,7 @@ mod tests {
             (Stake::BringsToken, Some(LAST_LOGIN_TIMEOUT), None),
             (Stake::EndsToken, None, None),
         ];
-        for (stake, answered, abandoned) in table {
+        for (stake, answered, cancelled) in table {
             let stopping = CancellationToken::new();
             let run = Run::new(&stopping);
             let mut asked = std::pin::pin!(Arc::clone(&run).scope(answer(stake, pending::<()>())));
@@ -171,8 +171,8 @@ mod tests {
             let begin = tokio::time::Instant::now();
             let took = |ended: bool| ended.then(|| begin.elapsed());
             let longest = LAST_LOGIN_TIMEOUT * 2;
-            let dropped = tokio::time::timeout(Duration::ZERO, run.abandoned()).await;
-            assert_eq!(took(dropped.is_ok()), abandoned, "{stake:?}");
+            let dropped = tokio::time::timeout(Duration::ZERO, run.cancelled()).await;
+            assert_eq!(took(dropped.is_ok()), cancelled, "{stake:?}");
             if stake != Stake::Nothing {
                 let ended = tokio::time::timeout(longest, asked.as_mut()).await;
                 assert_eq!(took(ended == Ok(None)), answered, "{stake:?}");

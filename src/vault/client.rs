@@ -44,7 +44,7 @@ pub struct Client {
 // === impl Client ===
 
 impl Client {
-    /// A client for the instance at the end of a way, over the HTTP client of that way, for a connection of the Kubernetes
+    /// A client for the instance at the end of a route, over the HTTP client of that route, for a connection of the Kubernetes
     /// namespace `tenant`.
     pub fn new(
         http: Arc<HttpClient>,
@@ -55,8 +55,8 @@ impl Client {
         Self { http, route: Arc::clone(route), namespace, tenant: tenant.into() }
     }
 
-    /// Tells clients apart that go different ways to an instance.
-    pub fn way_id(&self) -> usize {
+    /// Distinguishes clients that take different routes to an instance.
+    pub fn route_id(&self) -> usize {
         Arc::as_ptr(&self.http).addr()
     }
 

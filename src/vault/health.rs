@@ -93,7 +93,7 @@ fn without_body(answer: &Answer) -> ServerFault {
 }
 
 /// Whether `sys/health` may be kept from us by something that lets other requests through, such as a firewall.
-pub fn is_kept_from_us(answer: &Answer) -> bool {
+pub fn is_withheld(answer: &Answer) -> bool {
     matches!(answer.status, 401 | 403 | 404) && answer.json::<Body>().is_none_or(|body| body.sealed.is_none())
 }
 

@@ -50,7 +50,7 @@ pub fn supported(wanted: Option<&VaultNamespace>, health: &Health) -> Result<(),
 pub fn fits(token: &TokenInfo, usage: Use<'_>) -> Result<(), SelfFault> {
     match (&token.namespace, relation(&token.namespace, usage.wanted)) {
         // Nothing is known of it yet.
-        (TokenNamespace::NotTold, _) | (_, Relation::Same) => Ok(()),
+        (TokenNamespace::NotReported, _) | (_, Relation::Same) => Ok(()),
         (TokenNamespace::Root, Relation::Ancestor) if usage.from_login => {
             Err(SelfFault::NamespacesUnsupported)
         }
@@ -78,7 +78,7 @@ pub fn explain(fault: SelfFault, token: Option<&TokenInfo>, wanted: Option<&Vaul
 fn mismatch(token: &TokenInfo) -> SelfFault {
     SelfFault::NamespaceMismatch {
         of: match &token.namespace {
-            TokenNamespace::NotTold | TokenNamespace::Root => None,
+            TokenNamespace::NotReported | TokenNamespace::Root => None,
             TokenNamespace::Path(path) => Some(path.clone()),
         },
     }
@@ -88,7 +88,7 @@ fn relation(own: &TokenNamespace, wanted: Option<&VaultNamespace>) -> Relation {
     let below =
         |path: &str, wanted: &str| wanted.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
     match (own, wanted.map(VaultNamespace::as_str)) {
-        (TokenNamespace::NotTold, _) | (TokenNamespace::Root, None) => Relation::Same,
+        (TokenNamespace::NotReported, _) | (TokenNamespace::Root, None) => Relation::Same,
         (TokenNamespace::Root, Some(_)) => Relation::Ancestor,
         (TokenNamespace::Path(path), Some(wanted)) if path == wanted => Relation::Same,
         (TokenNamespace::Path(path), Some(wanted)) if below(path, wanted) => Relation::Ancestor,

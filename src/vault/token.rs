@@ -46,7 +46,7 @@ pub struct TokenInfo {
 pub enum TokenNamespace {
     /// The token was not looked up yet.
     #[default]
-    NotTold,
+    NotReported,
     /// The root namespace, or that of a Vault which has no others.
     Root,
     /// Another one: its path, without a slash at its end. It is the server's own text.

@@ -144,8 +144,8 @@ pub fn shown(duration: Duration) -> String {
     let units =
         [(seconds / 86_400, 'd'), (seconds / 3600 % 24, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
     let first = units.iter().position(|(count, _)| *count > 0).unwrap_or(units.len() - 1);
-    let told = units[first..].iter().take(2).filter(|(count, unit)| *count > 0 || *unit == units[first].1);
-    told.map(|(count, unit)| format!("{count}{unit}")).collect::<Vec<_>>().concat()
+    let largest = units[first..].iter().take(2).filter(|(count, unit)| *count > 0 || *unit == units[first].1);
+    largest.map(|(count, unit)| format!("{count}{unit}")).collect::<Vec<_>>().concat()
 }
 
 #[cfg(test)]
@@ -219,8 +219,8 @@ mod tests {
             (Some(Connected), Suspended, Some(false)),
         ];
         for (before, after, warning) in table {
-            let told = transition(&status(*before), &status(Some(*after)));
-            assert_eq!(told.map(|event| event.warning), *warning, "{before:?} -> {after:?}");
+            let event = transition(&status(*before), &status(Some(*after)));
+            assert_eq!(event.map(|event| event.warning), *warning, "{before:?} -> {after:?}");
         }
     }
 }

@@ -340,14 +340,14 @@ mod tests {
         ];
         for (requests, fault, failed) in table {
             let verdicts = judge(&testing::app_role(), &after(requests, fault.clone()), testing::at(0));
-            let told = summary(&verdicts);
+            let found = summary(&verdicts);
             let step = failed.split('=').next().expect("a step");
-            assert!(told.contains(failed), "{requests:?} {fault:?}: {told}");
+            assert!(found.contains(failed), "{requests:?} {fault:?}: {found}");
             let below = ConditionType::STEPS.iter().take_while(|it| it.as_str() != step);
             for passed in below {
                 assert!(
-                    told.contains(&format!("{}=True/", passed.as_str())),
-                    "{requests:?} {fault:?}: {told}"
+                    found.contains(&format!("{}=True/", passed.as_str())),
+                    "{requests:?} {fault:?}: {found}"
                 );
             }
         }
@@ -480,7 +480,7 @@ mod tests {
     }
 
     /// Each fault has this reason at its step, and a message of a bounded length that says what to do.
-    fn assert_told(table: Vec<(Fault, Reason)>) {
+    fn assert_described(table: Vec<(Fault, Reason)>) {
         for (fault, reason) in table {
             let verdicts = judged(Some(fault.clone()));
             assert_eq!(verdicts[0].reason, reason, "{fault:?}");
@@ -497,7 +497,7 @@ mod tests {
         let tls = |fault| Fault::Transport(TransportFault::Tls(fault));
         let long = || "x".repeat(103);
         let flawed = |flaw| tls(TlsFault::Flawed { subject: long(), flaw });
-        assert_told(vec![
+        assert_described(vec![
             (tls(TlsFault::UnknownAuthority), Reason::UnknownAuthority),
             (tls(TlsFault::SelfSigned { subject: long() }), Reason::UnknownAuthority),
             (tls(TlsFault::AuthorityOutOfTime { subject: long(), is_over: true }), Reason::AuthorityExpired),
@@ -612,7 +612,7 @@ mod tests {
             (Fault::Engine(EngineFault::NotKv), Reason::NotKv),
             (Fault::Engine(EngineFault::Version(KvVersion::V1)), Reason::KvVersionMismatch),
         ];
-        assert_told(table.into_iter().chain(faults_of_answers()).collect());
+        assert_described(table.into_iter().chain(faults_of_answers()).collect());
         let by_token = judge(
             &testing::token(),
             &Observation { fault: Some(SelfFault::Rejected.into()), ..Observation::default() },

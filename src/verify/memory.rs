@@ -120,17 +120,17 @@ impl Memory {
     /// Whether the objects must be read: at first, after a change, and for every login.
     pub fn needs_reading(
         &self,
-        kept: Option<&Session>,
+        cached: Option<&Session>,
         desired: &Desired,
         stale: bool,
         now: Timestamp,
     ) -> bool {
-        stale || self.read.is_none() || self.plan(kept, desired, now) == Plan::LogIn
+        stale || self.read.is_none() || self.plan(cached, desired, now) == Plan::LogIn
     }
 
     /// What to do with the kept session. It serves only the credential that was last read.
-    pub fn plan(&self, kept: Option<&Session>, desired: &Desired, now: Timestamp) -> Plan {
-        let Some(session) = kept.filter(|it| self.is_current(&desired.target, &it.basis)) else {
+    pub fn plan(&self, cached: Option<&Session>, desired: &Desired, now: Timestamp) -> Plan {
+        let Some(session) = cached.filter(|it| self.is_current(&desired.target, &it.basis)) else {
             return Plan::LogIn;
         };
         let is_proof_due = session.owner == Owner::Operator
@@ -140,13 +140,13 @@ impl Memory {
 
     /// Whether the kept session may serve although its login was to be proved anew: nobody asks for that, and it was proved
     /// not long ago.
-    pub fn may_put_off_proof(&self, kept: Option<&Session>, desired: &Desired, now: Timestamp) -> bool {
+    pub fn may_put_off_proof(&self, cached: Option<&Session>, desired: &Desired, now: Timestamp) -> bool {
         let serves = |session: &Session| {
             self.is_current(&desired.target, &session.basis)
                 && matches!(session.plan(now), Plan::Reuse | Plan::Renew)
         };
         let end = self.proof_end(desired.login_interval * 2);
-        !self.requested && kept.is_some_and(serves) && end.is_some_and(|end| now < end)
+        !self.requested && cached.is_some_and(serves) && end.is_some_and(|end| now < end)
     }
 
     /// When a login that was accepted is that long ago.
@@ -390,7 +390,7 @@ fn info(session: &crate::api::status::Session) -> TokenInfo {
         period: duration(session.period_seconds),
         orphan: session.orphan,
         policies_cut: session.policies_truncated.unwrap_or_default(),
-        namespace: TokenNamespace::NotTold,
+        namespace: TokenNamespace::NotReported,
         ..TokenInfo::default()
     }
 }
@@ -418,20 +418,20 @@ mod tests {
     #[test]
     fn a_session_serves_the_target_and_the_objects_that_it_was_made_from() {
         let desired = app_role();
-        let kept = session("1");
+        let cached = session("1");
         let mut memory = Memory { accepted_at: Some(at(0)), ..Memory::default() };
         assert!(
-            memory.needs_reading(Some(&kept), &desired, false, at(1)),
+            memory.needs_reading(Some(&cached), &desired, false, at(1)),
             "at first nothing is known of the objects"
         );
         memory.has_read(of_version("1"));
-        assert!(!memory.needs_reading(Some(&kept), &desired, false, at(1)));
-        assert!(memory.needs_reading(Some(&kept), &desired, true, at(1)));
-        assert!(memory.needs_reading(Some(&kept), &token(), false, at(1)));
-        assert_eq!(memory.plan(Some(&kept), &desired, at(1)), Plan::Reuse);
+        assert!(!memory.needs_reading(Some(&cached), &desired, false, at(1)));
+        assert!(memory.needs_reading(Some(&cached), &desired, true, at(1)));
+        assert!(memory.needs_reading(Some(&cached), &token(), false, at(1)));
+        assert_eq!(memory.plan(Some(&cached), &desired, at(1)), Plan::Reuse);
         let mut plan_with = |versions: Versions| {
             memory.has_read(versions);
-            memory.plan(Some(&kept), &desired, at(1))
+            memory.plan(Some(&cached), &desired, at(1))
         };
         let gateway = (ObjectName::gateway("private"), None);
         let read = of_version("1");
@@ -440,12 +440,12 @@ mod tests {
         assert_eq!(
             plan_with(with_gateway),
             Plan::Reuse,
-            "what the way rests on is not what the session was made from"
+            "what the route rests on is not what the session was made from"
         );
         assert_eq!(plan_with(Versions::new()), Plan::LogIn);
         assert_eq!(plan_with(of_version("2")), Plan::LogIn);
         assert_eq!(
-            memory.plan(Some(&kept), &desired, at(1)),
+            memory.plan(Some(&cached), &desired, at(1)),
             Plan::LogIn,
             "until the credential that was read has worked"
         );
@@ -487,22 +487,22 @@ mod tests {
     #[test]
     fn a_login_is_proved_anew_after_its_interval_and_when_a_person_asks() {
         let desired = app_role();
-        let kept = session("1");
+        let cached = session("1");
         let mut memory = Memory::default();
         memory.has_read(of_version("1"));
         memory.accepted(basis("1"), at(0));
         let hour = 3600;
-        assert_eq!(memory.plan(Some(&kept), &desired, at(hour - 1)), Plan::Reuse);
-        assert_eq!(memory.plan(Some(&kept), &desired, at(hour)), Plan::LogIn);
+        assert_eq!(memory.plan(Some(&cached), &desired, at(hour - 1)), Plan::Reuse);
+        assert_eq!(memory.plan(Some(&cached), &desired, at(hour)), Plan::LogIn);
         assert!(
-            memory.may_put_off_proof(Some(&kept), &desired, at(hour))
-                && !memory.may_put_off_proof(Some(&kept), &desired, at(2 * hour))
+            memory.may_put_off_proof(Some(&cached), &desired, at(hour))
+                && !memory.may_put_off_proof(Some(&cached), &desired, at(2 * hour))
         );
         memory.request();
-        assert_eq!(memory.plan(Some(&kept), &desired, at(1)), Plan::LogIn);
-        assert!(!memory.may_put_off_proof(Some(&kept), &desired, at(1)), "somebody waits for the answer");
+        assert_eq!(memory.plan(Some(&cached), &desired, at(1)), Plan::LogIn);
+        assert!(!memory.may_put_off_proof(Some(&cached), &desired, at(1)), "somebody waits for the answer");
         memory.answer_request();
-        assert_eq!(memory.plan(Some(&kept), &desired, at(1)), Plan::Reuse);
+        assert_eq!(memory.plan(Some(&cached), &desired, at(1)), Plan::Reuse);
     }
 
     #[test]

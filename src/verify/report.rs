@@ -366,7 +366,7 @@ mod tests {
             crate::names::InstanceUrl::parse("https://other.example.com").expect("valid");
         let fault = failed(TransportFault::TimedOut.into());
         let (moved, _) = checked(&first, &around(60), &elsewhere, &fault);
-        assert_eq!(moved.server, None, "another instance has told nothing yet");
+        assert_eq!(moved.server, None, "another instance has reported nothing yet");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub fn observation(observation: &mut Observation, fingerprints: &Fingerprints) {
     if let Some(login) = &mut observation.login {
         let TokenInfo { kind, policies, display_name, namespace, .. } = &mut login.info;
         // It is only compared, and reported by a fault.
-        *namespace = TokenNamespace::NotTold;
+        *namespace = TokenNamespace::NotReported;
         for text in [kind, display_name] {
             text.take_if(|text| !may_be_shown(text, fingerprints));
         }
@@ -126,10 +126,10 @@ mod tests {
         for (name, text, shown) in table {
             let mut seen = observation(text);
             super::observation(&mut seen, &fingerprints());
-            let told = format!("{seen:?}");
-            let count = told.matches(&format!("{text:?}")).count();
-            assert_eq!(count, if *shown { 7 } else { 0 }, "{name}: {told}");
-            assert!(told.contains("\"default\""), "{name}: other policies stay");
+            let debug = format!("{seen:?}");
+            let count = debug.matches(&format!("{text:?}")).count();
+            assert_eq!(count, if *shown { 7 } else { 0 }, "{name}: {debug}");
+            assert!(debug.contains("\"default\""), "{name}: other policies stay");
         }
     }
 
@@ -138,8 +138,8 @@ mod tests {
         let listed = vec!["a.example".to_owned(), format!("{SECRET}.example")];
         let mut fault = Fault::Transport(TransportFault::Tls(TlsFault::WrongName { listed }));
         super::fault(&mut fault, &fingerprints());
-        let told = format!("{fault:?}");
-        assert!(told.contains("a.example") && !told.contains(SECRET), "{told}");
+        let debug = format!("{fault:?}");
+        assert!(debug.contains("a.example") && !debug.contains(SECRET), "{debug}");
     }
 
     #[test]

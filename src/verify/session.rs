@@ -103,8 +103,8 @@ impl Session {
     }
 
     /// Whether Vault told which namespace the token belongs to.
-    pub fn tells_namespace(&self) -> bool {
-        self.info.as_ref().is_some_and(|info| info.namespace != TokenNamespace::NotTold)
+    pub fn reports_namespace(&self) -> bool {
+        self.info.as_ref().is_some_and(|info| info.namespace != TokenNamespace::NotReported)
     }
 
     /// Whether the token is of use in the Vault namespace that the connection names.
@@ -234,10 +234,10 @@ impl Session {
     }
 
     /// What the status tells of it. The end of a token is told only if it is kept until then.
-    pub fn seen(&self, kept: bool, now: Timestamp) -> LoginSeen {
+    pub fn seen(&self, is_cached: bool, now: Timestamp) -> LoginSeen {
         LoginSeen {
             info: self.info.clone().unwrap_or_default(),
-            expires_at: self.end().filter(|_| kept),
+            expires_at: self.end().filter(|_| is_cached),
             is_watched: self.owner == Owner::User && self.is_limited(),
             ends_soon: self.ends_soon(now),
         }

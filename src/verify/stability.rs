@@ -97,7 +97,7 @@ impl Stability {
 
     /// Takes in what a check saw. If that is not yet enough to report a failure of a Ready connection: how long to wait
     /// until the next check.
-    pub fn weigh(&mut self, timing: &Timing, desired: &Desired, seen: &Observation) -> Option<Duration> {
+    pub fn damp(&mut self, timing: &Timing, desired: &Desired, seen: &Observation) -> Option<Duration> {
         let Some(fault) = &seen.fault else {
             *self = Self { last_success: Some(timing.ended), streak: None };
             return None;
@@ -211,7 +211,7 @@ mod tests {
     ) -> Option<u64> {
         let seen = Observation { fault: Some(fault), ..Observation::default() };
         let timing = Timing { began: at(began), ended: at(ended), was_ready: true };
-        seconds(stability.weigh(&timing, desired, &seen))
+        seconds(stability.damp(&timing, desired, &seen))
     }
 
     #[test]

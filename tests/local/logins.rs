@@ -1,7 +1,7 @@
 //! The decision core as a whole, over random histories of a Vault, of Secrets and of operators that start anew.
 //!
 //! ```text
-//!   stability: overdue? ─▶ schedule::due ─▶ session::course ─▶ stability: weigh ─▶ report::checked ─▶ schedule::wait
+//!   stability: overdue? ─▶ schedule::due ─▶ session::course ─▶ stability: damp ─▶ report::checked ─▶ schedule::wait
 //!          ▲                                    ▲ weather, Ledger                                           │
 //!          └──────────────────────────────────────── time ◄─────────────────────────────────────────────────┘
 //! ```
@@ -47,7 +47,7 @@ const LOCKS: usize = 5;
 const SETTLES: Duration = Duration::from_secs(900 + 330);
 
 /// A connection that is not Ready is looked at no more often than this.
-const SHORTEST_WAIT: Duration = Duration::from_secs(5);
+const MIN_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What Vault does.
 #[derive(Clone, Debug)]
@@ -233,7 +233,7 @@ impl Model {
             self.now = self.now.max(self.connections[index].due_at(self.now));
             prop_assert!(self.now <= end, "{:?}", self.connections[index].status);
             self.look(index, jitter)?;
-            let waits = self.connections[index].due_at(self.now) >= later(self.now, SHORTEST_WAIT);
+            let waits = self.connections[index].due_at(self.now) >= later(self.now, MIN_RETRY_INTERVAL);
             prop_assert!(waits, "a few looks are enough");
         }
         let writes =
@@ -268,7 +268,7 @@ impl Model {
         let (mut observation, took) = self.observe(index, timeout)?;
         observation.refused = self.connections[index].memory.refused_lately(began);
         self.now += took;
-        self.connections[index].weigh(&observation, (began, self.now), is_first, jitter)
+        self.connections[index].damp(&observation, (began, self.now), is_first, jitter)
     }
 
     /// What a check sees, and how long that takes: the real course of it, with made-up answers.
@@ -277,7 +277,7 @@ impl Model {
         let mut event = Step::Begin { is_stale: true };
         let fault = loop {
             let Connection { desired, memory, .. } = &mut self.connections[index];
-            let around = Around { desired, kept: None, new: None, now: self.now };
+            let around = Around { desired, cached: None, new: None, now: self.now };
             event = match course.step(memory, &around, event) {
                 Effect::Read => Step::HasRead(self.versions(index)),
                 Effect::Reach => {

@@ -66,7 +66,7 @@ fn require() -> BTreeMap<String, Vec<Verb>> {
 
 /// What the reader of an answer makes of it, in a line. None for what the operator does not ask.
 fn reading(path: &str, answer: &Answer) -> Option<String> {
-    let told = |info: &TokenInfo| {
+    let described = |info: &TokenInfo| {
         format!(
             "{} {} ttl={:?} uses={:?}{}",
             info.kind.as_deref().unwrap_or("-"),
@@ -91,7 +91,7 @@ fn reading(path: &str, answer: &Answer) -> Option<String> {
         },
         path if path.starts_with("/v1/auth/") && path.ends_with("/login") => {
             match login::read(&fixtures::app_role().target.method, answer) {
-                Ok(login) => format!("{} {}", login.token.expose_secret(), told(&login.info)),
+                Ok(login) => format!("{} {}", login.token.expose_secret(), described(&login.info)),
                 Err(NoLogin::Refused(fault)) => format!("{fault:?}"),
                 Err(fault @ NoLogin::Server(_)) => format!("{fault:?}"),
             }
@@ -103,7 +103,7 @@ fn reading(path: &str, answer: &Answer) -> Option<String> {
                 info.period,
                 info.orphan,
             );
-            format!("{} {more:?} {:?}", told(&info), info.namespace)
+            format!("{} {more:?} {:?}", described(&info), info.namespace)
         }),
         "/v1/auth/token/renew-self" => {
             token::read_renew(answer).map_or_else(self_fault, |life| format!("renewed for {life:?}"))

@@ -41,7 +41,7 @@ use crate::{
 const FIRST_GENERATION: i64 = 1;
 
 /// Longest time that the end of the logins may take.
-const REVOKE_DEADLINE: Duration = Duration::from_secs(2);
+const REVOKE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How many connections are checked at once: those of one unreachable instance do not keep all others waiting.
 const AT_ONCE: usize = 16;
@@ -159,7 +159,7 @@ impl<R: References> Run<R> {
             eprint_line("warning", &warning);
         }
         let (sessions, tokens) = (self.checker.sessions(), state.session.reset());
-        sessions.revoke(&name.namespace, tokens, Instant::now() + REVOKE_DEADLINE).await;
+        sessions.revoke(&name.namespace, tokens, Instant::now() + REVOKE_TIMEOUT).await;
         Ok(observation)
     }
 

@@ -191,7 +191,7 @@ impl Kind for Connections {
     fn damp(memory: &CheckState, timing: &Timing, desired: &Desired, found: &Found) -> Option<Duration> {
         let memory = &mut memory.session.known().memory;
         let was_ready = timing.was_ready && memory.has_passed_with_current(&desired.target);
-        memory.stability.weigh(&Timing { was_ready, ..*timing }, desired, &found.observation)
+        memory.stability.damp(&Timing { was_ready, ..*timing }, desired, &found.observation)
     }
 
     fn read_again(memory: &CheckState) -> Option<Timestamp> {

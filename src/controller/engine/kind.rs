@@ -27,7 +27,12 @@ use crate::{
     names::ObjectName,
     references::dependents::Owner,
     telemetry::page::board::Summary,
-    verify::{events::Transition, schedule::Cause, stability::Timing, status::Circumstances},
+    verify::{
+        events::Transition,
+        schedule::Cause,
+        stability::Timing,
+        status::{Circumstances, Judged},
+    },
 };
 
 /// An object of a kind as the API server has it, readable or not.

@@ -150,7 +150,7 @@ impl<K: Reconciler> Scheduler<K> {
             let task = self.spawn(key.clone(), Work::Reconcile, async move {
                 tokio::select! {
                     outcome = reconcile => outcome,
-                    () = watched.abandoned() => Ok(Requeue::OnChange),
+                    () = watched.cancelled() => Ok(Requeue::OnChange),
                 }
             });
             self.running.insert(key, Running { run, task });
@@ -601,8 +601,8 @@ mod tests {
     async fn an_object_that_makes_the_engine_itself_panic_does_not_end_it() {
         let mut scene = Scene::new(8);
         scene.list(&["panics when seen", "fine"]);
-        let told = [("reconcile", "fine"), ("report panic", "panics when seen")];
-        assert_eq!(scene.at_once().await, told);
+        let expected = [("reconcile", "fine"), ("report panic", "panics when seen")];
+        assert_eq!(scene.at_once().await, expected);
         assert!(!scene.panics());
     }
 
@@ -694,7 +694,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn at_the_stop_who_only_waits_is_abandoned_and_who_holds_a_token_has_some_time() {
+    async fn at_the_stop_who_only_waits_is_cancelled_and_who_holds_a_token_has_some_time() {
         for (name, longest) in [("hangs", Duration::ZERO), ("hangs with a token", STOP_TIMEOUT)] {
             let mut scene = Scene::new(1);
             scene.list(&[name, "waits"]);

@@ -46,7 +46,7 @@ impl Connection {
         }
     }
 
-    pub(super) fn weigh(
+    pub(super) fn damp(
         &mut self,
         observation: &Observation,
         (began, ended): (Timestamp, Timestamp),
@@ -54,7 +54,7 @@ impl Connection {
         jitter: f64,
     ) -> Result<(), TestCaseError> {
         let timing = Timing { began, ended, was_ready: self.is_ready() };
-        match self.memory.stability.weigh(&timing, &self.desired, observation) {
+        match self.memory.stability.damp(&timing, &self.desired, observation) {
             Some(wait) => {
                 let class = observation
                     .fault

@@ -23,7 +23,7 @@ const NOT_HTTP: &[u8] =
     400 Bad Request";
 
 /// Longer than what a client begins with.
-const LONGEST_HELLO: usize = 16 * 1024;
+const MAX_HELLO_BYTES: usize = 16 * 1024;
 
 /// How a server is entered.
 #[derive(Clone)]
@@ -97,7 +97,7 @@ pub async fn refuse_version(stream: TcpStream) {
 
 /// What was not read would turn the end of the connection into a reset. Who goes away early is not missed.
 async fn answer_hello(mut stream: TcpStream, answer: &[u8]) {
-    let _ = stream.read(&mut vec![0; LONGEST_HELLO]).await;
+    let _ = stream.read(&mut vec![0; MAX_HELLO_BYTES]).await;
     let _ = stream.write_all(answer).await;
     let _ = stream.shutdown().await;
 }

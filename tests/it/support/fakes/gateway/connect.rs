@@ -12,7 +12,7 @@ use super::{super::http::Answer, Reach, Shared, Target, Tunnel};
 const HEADERS: &[&str] = &["host", "proxy-authorization", "proxy-connection", "user-agent"];
 
 /// Longer than any request for a tunnel.
-const LONGEST_HEAD: usize = 16 * 1024;
+const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// Reads a request for a tunnel and answers it. None: there is none.
 pub async fn negotiate<S>(stream: &mut S, visit: usize, shared: &Shared) -> io::Result<Option<Tunnel>>
@@ -52,7 +52,7 @@ where
 async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        if head.len() == LONGEST_HEAD {
+        if head.len() == MAX_HEAD_BYTES {
             return Err(io::ErrorKind::InvalidData.into());
         }
         head.push(stream.read_u8().await?);
