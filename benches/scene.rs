@@ -18,7 +18,8 @@ use vault_connection_operator::{
     vault::answer::ServerFault,
     verify::{
         observation::{Fault, Observation},
-        report::{Circumstances, checked, is_news},
+        report::{checked, is_news},
+        status::Circumstances,
     },
 };
 

@@ -57,7 +57,10 @@ use vault_connection_operator::{
     session::{account::Limits, instances::Instances, logins::Logins},
     spec::Desired,
     telemetry::metrics::Metrics,
-    verify::report::{self, Circumstances},
+    verify::{
+        report,
+        status::{self, Circumstances},
+    },
 };
 
 /// What stands for a credential in an input, and the credential: longer than what a word of a server's own may hold.
@@ -79,7 +82,7 @@ fuzz_target!(|input: &str| -> Corpus {
     let desired = match Desired::parse(&spec_read) {
         Ok(desired) => desired,
         Err(error) => {
-            let status = report::invalid_spec(&<_>::default(), &around(0), &error.to_string());
+            let status = status::invalid_spec(&<_>::default(), &around(0), &error.to_string());
             assert_sound(&status);
             assert!(!is_ready(&status), "an invalid spec is never Ready");
             return Corpus::Keep;

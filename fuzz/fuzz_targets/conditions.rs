@@ -22,7 +22,8 @@ use vault_connection_operator::{
     vault::{Operation, answer::ServerFault, token::SelfFault, wrapping::WrapFault},
     verify::{
         observation::{Fault, Observation},
-        report::{self, Circumstances},
+        report,
+        status::{self, Circumstances},
     },
 };
 
@@ -40,7 +41,7 @@ fuzz_target!(|input: &[u8]| {
         };
         let next = match check[0] {
             254 => report::suspended(&status, &around, &desired),
-            255 => report::invalid_spec(&status, &around, &"ü".repeat(usize::from(check[1]) * 8)),
+            255 => status::invalid_spec(&status, &around, &"ü".repeat(usize::from(check[1]) * 8)),
             number => {
                 let observation = observation(number, check[1], around.now);
                 let (next, wait) = report::checked(&status, &around, &desired, &observation);

@@ -300,8 +300,9 @@ mod tests {
         verify::{
             memory::Memory,
             observation::Observation,
-            report::{Circumstances, checked},
+            report::checked,
             session::{Basis, later},
+            status::Circumstances,
             testing::{app_role, at, versions},
         },
     };

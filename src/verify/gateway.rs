@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{
     judge, messages,
     schedule::{self, Outcome},
-    status::{self, Circumstances, Judged, begin, credentials, plan},
+    status::{Circumstances, Judged, begin, credentials, plan},
 };
 use crate::{
     api::{
@@ -121,11 +121,6 @@ pub fn overdue(previous: &VaultGatewayStatus, around: &Circumstances<'_>) -> Vau
 /// A status, with the number of connections that name the gateway now.
 pub fn counted(status: VaultGatewayStatus, connections: usize) -> VaultGatewayStatus {
     VaultGatewayStatus { connections: Some(number(connections)), ..status }
-}
-
-/// Whether a status says something new. That time goes by, or a proxy is a little slower, is nothing new.
-pub fn is_news(previous: &VaultGatewayStatus, next: &VaultGatewayStatus) -> bool {
-    status::differs(previous, next)
 }
 
 /// Whether an endpoint works that did not before, so that those who wait for the gateway should try.
@@ -360,11 +355,11 @@ mod tests {
         let up = status(&VaultGatewayStatus::default(), 0, &[endpoint("a", None)]);
         let mut slower = endpoint("a", None);
         slower.latency = Duration::from_millis(99);
-        assert!(!is_news(&up, &status(&up, 60, &[slower])));
-        assert!(is_news(&up, &counted(up.clone(), 4)));
+        assert!(!VaultGatewayStatus::is_news(&up, &status(&up, 60, &[slower])));
+        assert!(VaultGatewayStatus::is_news(&up, &counted(up.clone(), 4)));
 
         let down = status(&up, 120, &[endpoint("a", Some(refused()))]);
-        assert!(is_news(&up, &down) && !is_back(&up, &down));
+        assert!(VaultGatewayStatus::is_news(&up, &down) && !is_back(&up, &down));
         assert!(is_back(&down, &up));
         assert!(down.endpoints[0].message.contains("refused the connection"), "{down:?}");
     }

@@ -402,7 +402,8 @@ mod tests {
         references::Versions,
         verify::{
             observation::{LoginSeen, Observation},
-            report::{Circumstances, checked},
+            report::checked,
+            status::Circumstances,
             testing::{app_role, at, token, versions as of_version},
         },
     };

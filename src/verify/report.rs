@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 
-pub use super::status::{Circumstances, invalid_spec};
 use super::{
     judge, memory,
     observation::{Fault, LoginSeen, Observation},
     schedule::{self, Outcome},
     session::later,
-    status::{self, Judged, MIN_WAIT_TO_PUBLISH, begin, credentials, plan},
+    status::{self, Circumstances, Judged, MIN_WAIT_TO_PUBLISH, begin, credentials, plan},
 };
 use crate::{
     api::{
@@ -134,6 +133,10 @@ impl Judged for VaultConnectionStatus {
             server.clock_skew_seconds = None;
             server.certificate_days_left = None;
         }
+    }
+
+    fn is_news(previous: &Self, next: &Self) -> bool {
+        is_news(previous, next)
     }
 }
 

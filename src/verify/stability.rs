@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn a_ready_of_unknown_age_gets_no_grace() {
         let seen = Observation::default();
-        let around = super::super::report::Circumstances {
+        let around = super::super::status::Circumstances {
             generation: 1,
             requested_at: None,
             now: at(100),

@@ -46,6 +46,11 @@ pub trait Judged: ObjectStatus + Clone + Default + PartialEq {
 
     /// Drops what differs from check to check without being news, beside the times that all kinds have.
     fn drop_measurements(&mut self);
+
+    /// Whether a status says something new. That time goes by is nothing new.
+    fn is_news(previous: &Self, next: &Self) -> bool {
+        differs(previous, next)
+    }
 }
 
 /// The status that follows from these verdicts. What else a check found is for its kind to add.

@@ -32,8 +32,9 @@ use crate::{
     spec::Desired,
     verify::{
         observation::{Fault, Observation},
-        report::{self as status_report, Circumstances},
+        report as status_report,
         session::Basis,
+        status::Circumstances,
     },
 };
 

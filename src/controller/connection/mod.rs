@@ -34,8 +34,9 @@ use crate::{
     telemetry::page::board::Summary,
     verify::{
         observation::{Fault, Observation},
-        report::{self, Circumstances},
+        report,
         stability::Timing,
+        status::{self, Circumstances},
     },
 };
 
@@ -141,7 +142,7 @@ impl Kind for Connections {
         why: Unchecked<'_, Self>,
     ) -> VaultConnectionStatus {
         match why {
-            Unchecked::Invalid(message) => report::invalid_spec(previous, around, message),
+            Unchecked::Invalid(message) => status::invalid_spec(previous, around, message),
             Unchecked::Overdue(desired, None) => report::overdue(previous, around, desired),
             Unchecked::Overdue(desired, Some(CheckState { session, .. })) => {
                 let overdue = {
@@ -157,10 +158,6 @@ impl Kind for Connections {
             }
             Unchecked::Panicked(retry) => report::internal_error(previous, around, retry),
         }
-    }
-
-    fn is_news(previous: &VaultConnectionStatus, next: &VaultConnectionStatus) -> bool {
-        report::is_news(previous, next)
     }
 
     fn instance(connection: &VaultConnection) -> Option<String> {

@@ -1,7 +1,7 @@
 //! What a kind brings to the engine: its spec, the objects that it names, how it is observed, and what that means.
 //!
 //! ```text
-//!   parse ─▶ names ─▶ observe (I/O) ─▶ has_passed, damp ─▶ report ─▶ is_news       every kind
+//!   parse ─▶ names ─▶ observe (I/O) ─▶ has_passed, damp ─▶ report                  every kind
 //!   status_changed, names_changed, after_check, refresh, release, forgotten ...    where a kind has more to do
 //! ```
 //!
@@ -21,7 +21,6 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Listing, reconcile::Run, registry::Registry};
 use crate::{
-    api::ObjectStatus,
     cluster::ClusterError,
     controller::context::Context,
     names::ObjectName,
@@ -86,7 +85,7 @@ pub trait Kind: Send + Sync + Sized + 'static {
     /// Names one object.
     type Name: Owner + Debug + Display + Send + Sync + 'static;
     /// What is written.
-    type Status: ObjectStatus + Clone + Default + Serialize + Send + Sync + 'static;
+    type Status: Judged + Serialize + Send + Sync + 'static;
     /// The spec, parsed.
     type Desired: Send + Sync;
     /// What one check leaves for the next. Others may read it at any time, also while a check is under way: it has whatever
@@ -147,9 +146,6 @@ pub trait Kind: Send + Sync + Sized + 'static {
         around: &Circumstances<'_>,
         why: Unchecked<'_, Self>,
     ) -> Self::Status;
-
-    /// Pure: whether a status says something new.
-    fn is_news(previous: &Self::Status, next: &Self::Status) -> bool;
 
     // What follows is for kinds that have more to do.
 

@@ -20,7 +20,7 @@ use crate::{
     conditions,
     verify::{
         events::{Transition, transition},
-        status,
+        status::{self, Judged as _},
     },
 };
 
@@ -53,7 +53,7 @@ impl<K: Kind> Run<'_, K> {
         let age = published.written_at().map(|at| at.elapsed());
         let heartbeat = self.kind.context().heartbeat;
         let is_due = || status::needs_heartbeat(before.last_check_time(), self.around.now, heartbeat);
-        let next = next(before, age).filter(|next| K::is_news(before, next) || is_due());
+        let next = next(before, age).filter(|next| K::Status::is_news(before, next) || is_due());
         if let Some(next) = next {
             self.status_changed(Some(before), Some(&next));
             self.entry.snapshot().set_ready(conditions::is_true(next.conditions(), ConditionType::Ready));

@@ -43,7 +43,7 @@ use crate::{
         events::request_too_long,
         schedule::{self, Cause},
         stability::Timing,
-        status::Circumstances,
+        status::{Circumstances, Judged as _},
     },
 };
 
@@ -282,7 +282,7 @@ impl<'a, K: Kind> Run<'a, K> {
         let mut later = None;
         self.publish_aged(|status, age| match self.kind.refresh(&self.name, status, age) {
             Refresh::Keep => None,
-            Refresh::Replace(next) => Some(next).filter(|next| K::is_news(status, next)),
+            Refresh::Replace(next) => Some(next).filter(|next| K::Status::is_news(status, next)),
             Refresh::Later(wait) => {
                 later = Some(wait);
                 None

@@ -26,7 +26,7 @@ use crate::{
     verify::{
         events::{Notice, Transition},
         gateway::{self, GatewaySeen},
-        status::{self, Circumstances},
+        status::{self, Circumstances, Judged as _},
     },
 };
 
@@ -137,10 +137,6 @@ impl Kind for Gateways {
         gateway::counted(status, self.users(name).len())
     }
 
-    fn is_news(previous: &VaultGatewayStatus, next: &VaultGatewayStatus) -> bool {
-        gateway::is_news(previous, next)
-    }
-
     fn as_object(name: &GatewayName) -> Option<ObjectName> {
         Some(ObjectName::gateway(&name.name))
     }
@@ -154,7 +150,7 @@ impl Kind for Gateways {
     ) -> Refresh<VaultGatewayStatus> {
         let counted = gateway::counted(status.clone(), self.users(name).len());
         match age.and_then(|age| RECOUNT_INTERVAL.checked_sub(age)) {
-            Some(rest) if gateway::is_news(status, &counted) => Refresh::Later(rest),
+            Some(rest) if VaultGatewayStatus::is_news(status, &counted) => Refresh::Later(rest),
             Some(_) | None => Refresh::Replace(counted),
         }
     }

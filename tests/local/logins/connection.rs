@@ -10,10 +10,11 @@ use vault_connection_operator::{
     verify::{
         judge,
         observation::Observation,
-        report::{self, Circumstances},
+        report,
         schedule::{self, Cause, Inputs},
         session::later,
         stability::Timing,
+        status::Circumstances,
     },
 };
 
