@@ -52,9 +52,6 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// The Kubernetes API failed us.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// No cluster is configured, or not in a usable way.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
     /// A CRD is not there.
     #[error("failed to find the kind {kind}: install the CRD (crds/{plural}.appconnections.dev.yaml)")]
     NoCrd {
@@ -142,7 +139,7 @@ pub struct Cluster {
 impl Cluster {
     /// Finds the cluster by the pod's ServiceAccount, or by KUBECONFIG. Nothing is asked yet. A request is sent only while the
     /// fence is open, but for those of [`unfenced`](Self::unfenced).
-    pub fn infer(fence: Fence) -> Result<Self, ClusterError> {
+    pub fn infer(fence: Fence) -> Result<Self, ConfigError> {
         let mut config = config::load(&config::Choice::default())?;
         // A retry is the controller's business: it knows what is due.
         config.default_retry = false;

@@ -61,7 +61,7 @@ impl ApiServer {
             {
                 let mut state = self.state();
                 let object = self.connection(&format!("connection-{number:04}"), state.next_version());
-                state.send("ADDED", object);
+                state.send("ADDED", &object);
             }
             self.written.notified().await;
         }
@@ -105,12 +105,12 @@ impl ApiServer {
     }
 
     fn write_status(&self, path: &str, body: &[u8]) -> Response {
-        let patch: Value = serde_json::from_slice(body).expect("a patch is JSON");
+        let applied: Value = serde_json::from_slice(body).expect("a patch is JSON");
         let name = path.rsplit('/').nth(1).expect("it names the object");
         let mut state = self.state();
         let mut object = self.connection(name, state.next_version());
-        object["status"] = patch["status"].clone();
-        state.send("MODIFIED", object.clone());
+        object["status"] = applied["status"].clone();
+        state.send("MODIFIED", &object);
         self.written.notify_one();
         answer(&object)
     }
@@ -148,7 +148,7 @@ impl State {
         10_000_000 + self.version
     }
 
-    fn send(&self, kind: &str, object: Value) {
+    fn send(&self, kind: &str, object: &Value) {
         self.events.unbounded_send(json!({"type": kind, "object": object})).expect("the watch is there");
     }
 }

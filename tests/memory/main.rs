@@ -9,8 +9,6 @@
 //! Both servers answer without keeping anything, so that the difference is the operator's. Bytes do not depend on how busy a machine is,
 //! so the figure is a bound. What the allocator and the system add to it is measured by `hack/bench`.
 
-#![expect(clippy::print_stdout, reason = "it tells what it has measured")]
-
 mod api_server;
 mod instance;
 #[path = "../it/support/fakes/openbao.rs"]

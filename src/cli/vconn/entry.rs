@@ -163,8 +163,8 @@ impl Entry {
     pub(super) fn credential(&self) -> Option<&str> {
         let method = self.spec()["auth"].as_object()?.values().next()?;
         let direct = method["secretRef"]["name"].as_str();
-        let parts = ["password", "secretId", "roleId"].iter();
-        direct.or_else(|| parts.filter_map(|part| method[part]["secretRef"]["name"].as_str()).next())
+        let mut parts = ["password", "secretId", "roleId"].iter();
+        direct.or_else(|| parts.find_map(|part| method[part]["secretRef"]["name"].as_str()))
     }
 
     /// What needs attention beside Ready.

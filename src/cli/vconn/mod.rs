@@ -119,11 +119,11 @@ async fn names(words: &[OsString], more: More) -> Option<Vec<String>> {
     match more {
         More::Nothing | More::Files => None,
         More::Kubeconfig(named) => {
-            let names = config::names(&place(words)?.choice());
+            let config = config::names(&place(words)?.choice());
             Some(match named {
-                Named::Context => names.contexts,
-                Named::Cluster => names.clusters,
-                Named::User => names.users,
+                Named::Context => config.contexts,
+                Named::Cluster => config.clusters,
+                Named::User => config.users,
             })
         }
         More::Namespaces => Access::connect(place(words)?).ok()?.namespaces().await.ok(),

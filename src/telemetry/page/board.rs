@@ -201,15 +201,15 @@ mod tests {
         Seen { generation, description: "orders".to_owned(), ..Seen::default() }
     }
 
-    fn told(reason: Reason, generation: i64) -> Option<Summary> {
+    fn summary(reason: Reason, generation: i64) -> Summary {
         let truth = reason.truth();
         let ready = Verdict { condition: ConditionType::Ready, truth, reason, message: String::new() };
-        Some(Summary {
+        Summary {
             generation: Some(generation),
             state: reason.state().as_str().to_owned(),
             ready: fold(&[], &[ready], generation, at(0)).pop(),
             ..Summary::default()
-        })
+        }
     }
 
     fn only(board: &Board) -> Arc<Row> {
@@ -221,11 +221,11 @@ mod tests {
     #[test]
     fn a_row_lasts_as_long_as_the_watch_shows_the_object() {
         let (board, name) = (Board::new(true), named("a"));
-        board.told(KIND, &name, || told(Reason::Connected, 1));
+        board.told(KIND, &name, || Some(summary(Reason::Connected, 1)));
         assert!(board.rows().is_empty(), "nobody has seen it");
         board.seen(KIND, &name, || seen(1));
         assert_eq!((only(&board).state(), only(&board).urgency), ("Pending", Urgency::NotKnown));
-        board.told(KIND, &name, || told(Reason::Connected, 1));
+        board.told(KIND, &name, || Some(summary(Reason::Connected, 1)));
         board.checked(KIND, &name, at(10), Some(at(70)));
         let row = only(&board);
         assert_eq!((row.state(), row.urgency), ("Connected", Urgency::Fine));
@@ -233,7 +233,7 @@ mod tests {
         board.told(KIND, &name, || None);
         assert_eq!(only(&board).state(), "Pending");
         board.forget(KIND, &name);
-        board.told(KIND, &name, || told(Reason::Connected, 1));
+        board.told(KIND, &name, || Some(summary(Reason::Connected, 1)));
         assert!(board.rows().is_empty(), "it is gone");
     }
 
@@ -241,13 +241,13 @@ mod tests {
     fn a_status_about_another_spec_is_not_taken_for_the_truth() {
         let (board, name) = (Board::new(true), named("a"));
         board.seen(KIND, &name, || seen(2));
-        board.told(KIND, &name, || told(Reason::Connected, 1));
+        board.told(KIND, &name, || Some(summary(Reason::Connected, 1)));
         assert_eq!(only(&board).urgency, Urgency::NotKnown);
-        board.told(KIND, &name, || told(Reason::Connected, 2));
+        board.told(KIND, &name, || Some(summary(Reason::Connected, 2)));
         assert_eq!(only(&board).urgency, Urgency::Fine);
         board.seen(KIND, &name, || Seen { is_ending: true, ..seen(2) });
         assert_eq!(only(&board).urgency, Urgency::Warned);
-        board.told(KIND, &name, || told(Reason::InvalidCredentials, 2));
+        board.told(KIND, &name, || Some(summary(Reason::InvalidCredentials, 2)));
         assert_eq!(only(&board).urgency, Urgency::NeedsPerson);
     }
 
