@@ -42,7 +42,7 @@ fn main() -> io::Result<()> {
         metrics.objects().connection(&name, &status);
         let description = "Vault of the team".to_owned();
         board.seen("VaultConnection", &name, || Seen { generation: 1, is_ending: false, description });
-        board.told("VaultConnection", &name, || Some(summary(&status)));
+        board.published("VaultConnection", &name, || Some(summary(&status)));
     }
     let around = Around { stage: Stage::Working, unlisted: Vec::new(), now };
     let page = |query| page::respond(&board, &around, None, Some(query)).into_body();

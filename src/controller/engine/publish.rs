@@ -91,7 +91,7 @@ impl<K: Kind> Run<'_, K> {
 
     /// Tells whoever counts or shows statuses that another one is true.
     fn status_changed(&self, before: Option<&K::Status>, now: Option<&K::Status>) {
-        self.kind.context().board.told(K::NAME, &self.name, || now.map(K::summary));
+        self.kind.context().board.published(K::NAME, &self.name, || now.map(K::summary));
         self.kind.status_changed(&self.name, before, now);
     }
 

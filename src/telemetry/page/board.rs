@@ -104,7 +104,12 @@ impl Board {
     }
 
     /// Notes the status that is true of an object from now on, if there is one.
-    pub fn told(&self, kind: &'static str, name: &impl Owner, summary: impl FnOnce() -> Option<Summary>) {
+    pub fn published(
+        &self,
+        kind: &'static str,
+        name: &impl Owner,
+        summary: impl FnOnce() -> Option<Summary>,
+    ) {
         self.change(kind, name, |row| row.summary = summary());
     }
 
@@ -221,19 +226,19 @@ mod tests {
     #[test]
     fn a_row_lasts_as_long_as_the_watch_shows_the_object() {
         let (board, name) = (Board::new(true), named("a"));
-        board.told(KIND, &name, || Some(summary(Reason::Connected, 1)));
+        board.published(KIND, &name, || Some(summary(Reason::Connected, 1)));
         assert!(board.rows().is_empty(), "nobody has seen it");
         board.seen(KIND, &name, || seen(1));
         assert_eq!((only(&board).state(), only(&board).urgency), ("Pending", Urgency::NotKnown));
-        board.told(KIND, &name, || Some(summary(Reason::Connected, 1)));
+        board.published(KIND, &name, || Some(summary(Reason::Connected, 1)));
         board.checked(KIND, &name, at(10), Some(at(70)));
         let row = only(&board);
         assert_eq!((row.state(), row.urgency), ("Connected", Urgency::Fine));
         assert_eq!(row.summary.as_ref().map(|it| (it.checked, it.next)), Some((Some(at(10)), Some(at(70)))));
-        board.told(KIND, &name, || None);
+        board.published(KIND, &name, || None);
         assert_eq!(only(&board).state(), "Pending");
         board.forget(KIND, &name);
-        board.told(KIND, &name, || Some(summary(Reason::Connected, 1)));
+        board.published(KIND, &name, || Some(summary(Reason::Connected, 1)));
         assert!(board.rows().is_empty(), "it is gone");
     }
 
@@ -241,13 +246,13 @@ mod tests {
     fn a_status_about_another_spec_is_not_taken_for_the_truth() {
         let (board, name) = (Board::new(true), named("a"));
         board.seen(KIND, &name, || seen(2));
-        board.told(KIND, &name, || Some(summary(Reason::Connected, 1)));
+        board.published(KIND, &name, || Some(summary(Reason::Connected, 1)));
         assert_eq!(only(&board).urgency, Urgency::NotKnown);
-        board.told(KIND, &name, || Some(summary(Reason::Connected, 2)));
+        board.published(KIND, &name, || Some(summary(Reason::Connected, 2)));
         assert_eq!(only(&board).urgency, Urgency::Fine);
         board.seen(KIND, &name, || Seen { is_ending: true, ..seen(2) });
         assert_eq!(only(&board).urgency, Urgency::Warned);
-        board.told(KIND, &name, || Some(summary(Reason::InvalidCredentials, 2)));
+        board.published(KIND, &name, || Some(summary(Reason::InvalidCredentials, 2)));
         assert_eq!(only(&board).urgency, Urgency::NeedsPerson);
     }
 
@@ -255,7 +260,7 @@ mod tests {
     fn nothing_is_kept_without_the_page() {
         let board = Board::default();
         board.seen(KIND, &named("a"), || panic!("nobody asks for it"));
-        board.told(KIND, &named("a"), || panic!("nobody asks for it"));
+        board.published(KIND, &named("a"), || panic!("nobody asks for it"));
         assert!(board.rows().is_empty() && !board.is_kept());
     }
 }

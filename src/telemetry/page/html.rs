@@ -206,15 +206,15 @@ fn row_of(around: &Around, query: &Query, key: &Key, row: &Row) -> Markup {
 
 /// Why it is in its state, and what is about to change that.
 fn why(row: &Row) -> Markup {
-    let told = |condition: &Condition| {
+    let reason_of = |condition: &Condition| {
         html! { strong { (condition.reason) } @if !condition.message.is_empty() { ": " (printable(&condition.message)) } }
     };
     let Some(summary) = &row.summary else { return html! { p { "Not checked yet." } } };
     html! {
         @if row.seen.is_ending { p .warn { "It is being deleted." } }
         @if !row.is_current() { p .warn { "The spec has changed. What follows is about the spec before." } }
-        @if let Some(ready) = &summary.ready { p { (told(ready)) } } @else { p { "Not checked yet." } }
-        @for warning in &summary.warnings { p .warn { "Warning: " (told(warning)) } }
+        @if let Some(ready) = &summary.ready { p { (reason_of(ready)) } } @else { p { "Not checked yet." } }
+        @for warning in &summary.warnings { p .warn { "Warning: " (reason_of(warning)) } }
         @for fault in &summary.faults { p { (printable(fault)) } }
     }
 }

@@ -50,7 +50,7 @@ pub(super) fn row(
 ) -> (Key, Arc<Row>) {
     let board = Board::new(true);
     board.seen(kind, name, || Seen { generation: 1, is_ending: false, description: description.to_owned() });
-    board.told(kind, name, || summary);
+    board.published(kind, name, || summary);
     board.rows().remove(0)
 }
 
