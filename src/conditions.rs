@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_note_is_told_however_long_the_message_is() {
+    fn a_note_is_reported_however_long_the_message_is() {
         for length in [0, 10, MAX_MESSAGE_BYTES, 2 * MAX_MESSAGE_BYTES] {
             let mut folded =
                 fold(&[], &[verdict(Truth::False, Reason::Sealed, &"é".repeat(length))], 1, at(0));

@@ -161,7 +161,7 @@ mod tests {
     use crate::auth::testing::assert_refusals;
 
     #[test]
-    fn refusals_are_told_apart_and_values_are_escaped_into_the_body() {
+    fn refusals_are_distinguished_and_values_are_escaped_into_the_body() {
         let key = |key: &str| SecretKeyRef { name: "s".to_owned(), key: key.to_owned() };
         let login = AppRoleLogin {
             mount: MountPath::parse("approle").expect("valid"),

@@ -133,7 +133,7 @@ mod tests {
     use crate::auth::testing::assert_refusals;
 
     #[test]
-    fn refusals_are_told_apart() {
+    fn refusals_are_distinguished() {
         let method = CertLogin { mount: MountPath::parse("cert").expect("valid"), role: None };
         assert_refusals(
             &method,

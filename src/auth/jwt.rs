@@ -118,7 +118,7 @@ mod tests {
     use crate::auth::testing::{assert_refusals, service_account};
 
     #[test]
-    fn refusals_are_told_apart() {
+    fn refusals_are_distinguished() {
         let written = Jwt {
             mount: default_mount(),
             role: "sync".to_owned(),

@@ -88,7 +88,7 @@ mod tests {
     };
 
     #[test]
-    fn refusals_are_told_apart() {
+    fn refusals_are_distinguished() {
         let written = Kubernetes {
             mount: default_mount(),
             role: "sync".to_owned(),

@@ -89,7 +89,7 @@ mod tests {
     use crate::auth::{LoginMethod as _, SecretKeyRef, testing::assert_refusals};
 
     #[test]
-    fn refusals_are_told_apart_and_the_alias_is_in_lower_case() {
+    fn refusals_are_distinguished_and_the_alias_is_in_lower_case() {
         let secret_ref = SecretKeyRef { name: "s".to_owned(), key: "password".to_owned() };
         let written = Ldap {
             mount: "ldap".to_owned(),

@@ -202,7 +202,7 @@ rules:
     }
 
     #[test]
-    fn a_file_that_makes_no_sense_is_told_in_one_line() {
+    fn a_file_that_makes_no_sense_is_reported_in_one_line() {
         let rows = [
             ("", "failed to parse it as YAML"),
             ("{}", "rules"),
@@ -226,7 +226,7 @@ rules:
     }
 
     #[test]
-    fn a_file_is_followed_through_links_and_a_bad_one_is_told_once_and_changes_nothing() {
+    fn a_file_is_followed_through_links_and_a_bad_one_is_reported_once_and_changes_nothing() {
         let folder = Folder::new("links");
         // As the kubelet writes a ConfigMap: the file is a link into a folder, which is replaced by a rename.
         let swap = |version: &str, text: &str| {

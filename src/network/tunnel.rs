@@ -288,7 +288,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_proxy_that_takes_no_basic_login_is_told_from_one_that_refuses_it() {
+    fn a_proxy_that_takes_no_basic_login_is_distinguished_from_one_that_refuses_it() {
         let problem = |offers: &[&'static str]| {
             let value = |offer: &&'static str| (header::PROXY_AUTHENTICATE, HeaderValue::from_static(offer));
             login_refused(&offers.iter().map(value).collect())

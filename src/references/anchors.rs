@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_certificate_is_told_by_its_place() {
+    fn a_broken_certificate_is_reported_by_its_place() {
         let (one, other) = (pem(), pem());
         let broken = one.replace("MII", "AAA");
         let no_base64 = one.replace("MII", "!!!");
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn byte_order_marks_of_utf_8_do_no_harm_and_utf_16_is_told() {
+    fn byte_order_marks_of_utf_8_do_no_harm_and_utf_16_is_reported() {
         let (one, other) = (pem(), pem());
         let marked = format!("\u{feff}{one}\u{feff}{other}");
         assert_eq!(Anchors::parse(marked.as_bytes()).map(|anchors| anchors.len()), Ok(2));

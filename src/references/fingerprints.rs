@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_credential_is_told_by_its_begin() {
+    fn a_long_credential_is_reported_by_its_begin() {
         let long = format!("hvb.{}", "AbCdEfGhIj".repeat(1600));
         let fingerprints = fingerprints(&[&long]);
         assert!(

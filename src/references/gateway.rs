@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_gateway_is_told_with_its_field() {
+    fn what_is_wrong_with_a_gateway_is_reported_with_its_field() {
         let secret = |name| json!({"url": "https://p", "credentials": {"secretRef": {"name": name}}});
         let missing = resolve(&json!({"endpoints": [secret("login"), secret("other")]})).map(|_| ());
         let fault = missing.expect_err("there is another endpoint of the same address");

@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn each_problem_is_told_with_its_field_object_and_key() {
+    fn each_problem_is_reported_with_its_field_object_and_key() {
         let good: (&str, &[u8]) = ("roleId", b"r");
         let table: Vec<(&str, Lookup, Problem)> = vec![
             ("no Secret", Lookup::Missing, Problem::Missing),
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_is_told_of_the_value_that_has_it() {
+    fn a_slip_is_reported_of_the_value_that_has_it() {
         let id: &[u8] = b"7d3b6a4e-0000-4000-8000-00000000b002";
         let suspicion = |role_id: &[u8], secret_id: &[u8]| {
             let found =

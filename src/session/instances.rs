@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_longer_is_not_told_that_no_answer_came() {
+    async fn who_waits_longer_does_not_learn_that_no_answer_came() {
         let (instances, route) = (Instances::default(), route());
         let (a, b) = (connection("a"), connection("b"));
         let hasty = Asker { timeout: Duration::from_secs(1), ..asker(&a) };
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_who_waited_are_told_once_when_it_serves_again() {
+    async fn those_who_waited_are_reported_once_when_it_serves_again() {
         let (instances, route) = (Instances::default(), route());
         let sealed = Fault::Server(ServerFault::Sealed);
         instances.failed(&route, &asker(&connection("a")), &sealed, Instant::now());

@@ -380,7 +380,7 @@ mod tests {
 
     /// The family, the type, and the labels of every sample, by what a scraper of the classic format reads.
     #[test]
-    fn everything_that_is_told_is_in_the_catalogue_and_the_other_way_round() {
+    fn everything_that_is_reported_is_in_the_catalogue_and_the_other_way_round() {
         let metrics = busy();
         let (connection, gateway) = everything();
         let name = ConnectionRef { namespace: "ns".to_owned(), name: "a".to_owned() };

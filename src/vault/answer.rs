@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_standby_that_does_not_forward_is_told_from_other_redirects() {
+    fn a_standby_that_does_not_forward_is_distinguished_from_other_redirects() {
         let to = |upgrades, keeps_path| {
             Some(Location { host: Host::Domain("b".to_owned()), port: Some(8200), upgrades, keeps_path })
         };

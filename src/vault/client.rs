@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_redirect_only_the_host_is_told() {
+    fn of_a_redirect_only_the_host_is_reported() {
         let instance = InstanceUrl::parse("https://vault.example.com").expect("valid");
         let host = |text: &'static str| {
             let headers = HeaderMap::from_iter([(LOCATION, HeaderValue::from_static(text))]);
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_redirect_is_told_what_it_changes() {
+    fn a_redirect_reports_what_it_changes() {
         let changes = |instance: &str, text: &'static str| {
             let asked = InstanceUrl::parse(instance).expect("valid").api("auth/approle/login");
             let headers = HeaderMap::from_iter([(LOCATION, HeaderValue::from_static(text))]);

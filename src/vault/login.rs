@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_told_apart() {
+    fn refusals_are_distinguished() {
         let table: &[(&str, u16, &str, NoLogin)] = &[
             (
                 "wrong role id or secret id",

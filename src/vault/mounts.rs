@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_engine_at_a_path_is_told_by_type_and_version() {
+    fn the_engine_at_a_path_is_reported_by_type_and_version() {
         let v2 = json!({"version": "2"});
         let table: &[(&str, &str, Value, Option<Place>)] = &[
             ("kv", "kv/", entry("kv/", "kv", &v2), Some(V2)),
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_from_an_answer_of_something_else() {
+    fn a_refusal_is_distinguished_from_an_answer_of_something_else() {
         let preflight = r#"{"errors":["preflight capability check returned 403, please ensure client's policies grant access to path \"kv/\""]}"#;
         let denied = r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#;
         let server = |fault| Err(SelfFault::Server(fault));

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_outside_of_the_tokens_namespace_is_told_as_that() {
+    fn a_refusal_outside_of_the_tokens_namespace_is_reported_as_that() {
         let refused = SelfFault::NotPermitted { at: Operation::CapabilitiesSelf };
         let wanted = VaultNamespace::parse("team-a/child").expect("valid");
         let mismatch = SelfFault::NamespaceMismatch { of: Some("team-a".to_owned()) };

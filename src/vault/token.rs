@@ -242,7 +242,7 @@ mod tests {
     use crate::vault::testing::json;
 
     #[test]
-    fn refusals_are_told_apart() {
+    fn refusals_are_distinguished() {
         let at = Operation::LookupSelf;
         let table: &[(&str, u16, &str, SelfFault)] = &[
             ("a wrong token", 403, r#"{"errors":["permission denied"]}"#, SelfFault::Rejected),
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_living_token_is_told_from_a_dead_one() {
+    fn a_living_token_is_distinguished_from_a_dead_one() {
         let preflight = r#"{"errors":["preflight capability check returned 403, please ensure client's policies grant access to path \"cubbyhole/\""]}"#;
         assert_eq!(read_watch(&json(200, r#"{"data":{"type":"cubbyhole"}}"#)), Ok(()));
         assert_eq!(read_watch(&json(403, preflight)), Ok(()));

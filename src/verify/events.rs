@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn only_transitions_are_told() {
+    fn only_transitions_are_reported() {
         use Reason::{Connected, Sealed, Suspended, Timeout};
         let table: &[(Option<Reason>, Reason, Option<bool>)] = &[
             (None, Connected, None),

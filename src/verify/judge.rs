@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn health_that_is_kept_from_us_is_told_beside_a_login_that_works() {
+    fn health_that_is_kept_from_us_is_reported_beside_a_login_that_works() {
         let seen = Observation { health: Some(Health::default()), ..Observation::default() };
         let verdicts = judge(&testing::app_role(), &seen, testing::at(0));
         assert!(summary(&verdicts).contains("Ready=True/Connected"), "{}", summary(&verdicts));
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_another_namespace_is_told_with_its_namespace() {
+    fn a_token_of_another_namespace_is_reported_with_its_namespace() {
         let message = |of: Option<&str>| {
             let fault = SelfFault::NamespaceMismatch { of: of.map(str::to_owned) };
             judged(Some(fault.into())).swap_remove(0).message
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_of_tls_is_told_apart() {
+    fn every_fault_of_tls_is_distinguished() {
         let tls = |fault| Fault::Transport(TransportFault::Tls(fault));
         let long = || "x".repeat(103);
         let flawed = |flaw| tls(TlsFault::Flawed { subject: long(), flaw });

@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_unreachable_instance_once_told_stays_but_for_its_role() {
+    fn what_an_unreachable_instance_once_reported_stays_but_for_its_role() {
         let first = after(&VaultConnectionStatus::default(), 0, &worked());
         let unreachable = after(&first, 60, &failed(TransportFault::TimedOut.into()));
         let server = unreachable.server.expect("it is still the same instance");

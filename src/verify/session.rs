@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_users_token_is_told_before_it_comes() {
+    fn the_end_of_a_users_token_is_reported_before_it_comes() {
         let day = 24 * 60 * 60;
         let given = |days: u64, change: &dyn Fn(&mut TokenInfo)| {
             with(session(Owner::User, days * day, false), |info| {
@@ -490,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_token_that_cannot_be_kept_alive_is_told_before_it_comes() {
+    fn the_end_of_a_token_that_cannot_be_kept_alive_is_reported_before_it_comes() {
         let soon = |session: &Session, second| session.seen(true, at(second)).ends_soon;
         let period = looked_up(900, 900, |info| info.period = Some(Duration::from_secs(900)));
         assert_eq!(soon(&period, 899), None, "it is renewed");

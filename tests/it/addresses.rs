@@ -174,7 +174,7 @@ async fn a_standby_that_redirects_to_an_address_of_the_same_name_is_left_for_it(
 }
 
 #[tokio::test]
-async fn a_redirect_to_anything_else_is_told_and_not_followed() {
+async fn a_redirect_to_anything_else_is_reported_and_not_followed() {
     let secrets = secrets();
     for host in [ELSEWHERE, "evil.example", "unknown.example", "10.255.255.1"] {
         let port = free_port();

@@ -49,7 +49,7 @@ async fn a_role(vault: &Vault) -> (AppRole, String) {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_secret_is_told() {
+async fn what_is_wrong_with_a_secret_is_reported() {
     let (cluster, vault) = (Cluster::new("secrets").await, Vault::shared());
     let token = vault.issue_token(&json!({"policies": ["vault-connection"], "ttl": "1h"})).await;
     cluster.secret("no-key", &[("other", &token)]).await;
@@ -83,7 +83,7 @@ async fn what_is_wrong_with_a_secret_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slip_in_a_credential_is_told_before_a_login_is_spent() {
+async fn a_slip_in_a_credential_is_reported_before_a_login_is_spent() {
     let (cluster, vault) = (Cluster::new("slips").await, Vault::shared());
     let (role, secret_id) = a_role(&vault).await;
     let wrapping = vault.issue_token(&json!({"policies": ["default"], "ttl": "1h"})).await;
@@ -141,7 +141,7 @@ async fn a_secret_that_is_mended_makes_its_connection_ready_within_two_seconds()
 }
 
 #[tokio::test]
-async fn what_does_not_answer_as_a_vault_is_told_apart() {
+async fn what_does_not_answer_as_a_vault_is_distinguished() {
     let (cluster, vault) = (Cluster::new("reach").await, Vault::shared());
     cluster.secret("token", &[("token", "never-sent")]).await;
     let target = Fake::answering("200 OK", "content-type: application/json", "{}").await;
@@ -263,7 +263,7 @@ async fn a_vault_that_is_sealed_or_not_initialized_gets_no_login() {
 }
 
 #[tokio::test]
-async fn what_vault_refuses_is_told_apart() {
+async fn what_vault_refuses_is_distinguished() {
     let (cluster, vault) = (Cluster::new("refused").await, Vault::shared());
     let (role, secret_id) = a_role(&vault).await;
     let poor = vault.issue_token(&json!({"policies": ["default"], "ttl": "1h"})).await;

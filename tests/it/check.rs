@@ -72,7 +72,7 @@ async fn one_connection_of_several_that_is_not_ready_fails_the_check() {
 }
 
 #[test]
-fn bad_input_is_told_from_a_bad_connection() {
+fn bad_input_is_distinguished_from_a_bad_connection() {
     let spec = specs::token("https://vault.example.com", "token");
     let mut typo = spec.clone();
     typo["instanceURL"] = json!("https://vault.example.com");

@@ -27,7 +27,7 @@ fn write(path: &Path, content: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_error_is_told_with_its_place_and_the_good_ones_are_checked() {
+async fn every_error_is_reported_with_its_place_and_the_good_ones_are_checked() {
     let (vault, folder) = (FakeVault::new().await, folder());
     let broken = folder.join("broken.yaml");
     let typo = connection("typo", &json!({"instanceURL": "https://vault.example.com"}));
@@ -114,7 +114,7 @@ async fn kustomize_is_run_if_it_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn manifests_of_others_get_a_hint_and_what_is_ignored_is_told_when_it_matters() {
+async fn manifests_of_others_get_a_hint_and_what_is_ignored_is_reported_when_it_matters() {
     let vault = FakeVault::new().await;
     let sealed =
         json!({"apiVersion": "bitnami.com/v1alpha1", "kind": "SealedSecret", "metadata": {"name": "s"}});

@@ -134,7 +134,7 @@ async fn the_state_file_is_for_its_user_alone_and_tells_no_credential() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_state_file_that_cannot_be_used_is_told_and_the_run_goes_on() {
+async fn a_state_file_that_cannot_be_used_is_reported_and_the_run_goes_on() {
     let vault = FakeVault::new().await;
     let right = input(&vault.url, MOUNT, ROLE_ID, &[("a", SECRET_ID)]);
     let ten: Vec<_> = (0..10).map(|number| format!("c{number}")).collect();

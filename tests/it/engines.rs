@@ -37,7 +37,7 @@ fn syncing(vault: &Vault, secret: &str, sync: &Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_is_not_as_required_is_told_and_never_ready() {
+async fn an_engine_that_is_not_as_required_is_reported_and_never_ready() {
     let cluster = Cluster::new("engines").await;
     let (vault, token) = engines("engines").await;
     let unlisted = r#"path "gone/*" { capabilities = ["create", "read", "update", "delete"] }"#;

@@ -82,7 +82,7 @@ async fn a_tunnel_stands_to_the_name_that_was_asked_for_and_its_tls_is_end_to_en
 }
 
 #[tokio::test]
-async fn a_target_is_told_in_the_form_that_it_was_asked_in() {
+async fn a_target_is_reported_in_the_form_that_it_was_asked_in() {
     let (gateway, vault) = (FakeGateway::socks5().await, FakeVault::new().await);
     gateway.resolve("localhost", vault.address);
     let rows = [

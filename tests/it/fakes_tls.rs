@@ -30,7 +30,7 @@ async fn ask_as(fake: &FakeVault, ca: &Ca, client: &Identity) -> Call {
 }
 
 #[tokio::test]
-async fn a_handshake_is_told_with_its_name_protocols_and_version() {
+async fn a_handshake_is_reported_with_its_name_protocols_and_version() {
     let ca = Ca::new();
     let rows = [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)];
     for (spoken, version) in rows {

@@ -42,7 +42,7 @@ async fn a_vault_of_hashicorp_is_as_good_as_an_openbao() {
 }
 
 #[tokio::test]
-async fn what_a_vault_of_hashicorp_refuses_is_told_apart() {
+async fn what_a_vault_of_hashicorp_refuses_is_distinguished() {
     let bench = Bench::new("answers-refusals").await;
     bench.cluster.secret("given", &[("token", "hvs.never-issued")]).await;
     let (unknown, ignoring) = (hashicorp().await, hashicorp().await);
@@ -80,7 +80,7 @@ async fn what_a_vault_of_hashicorp_refuses_is_told_apart() {
 }
 
 #[tokio::test]
-async fn what_stands_before_a_vault_is_told_from_the_vault() {
+async fn what_stands_before_a_vault_is_distinguished_from_the_vault() {
     let bench = Bench::new("answers-before").await;
     let page = Answer::page;
     let blocked = Reason::RequestBlocked;

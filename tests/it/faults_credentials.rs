@@ -92,7 +92,7 @@ async fn a_role_that_others_locked_is_denied_and_ready_once_it_is_unlocked() {
 }
 
 #[tokio::test]
-async fn a_secret_id_that_ends_is_told_and_a_new_one_is_taken_at_once() {
+async fn a_secret_id_that_ends_is_reported_and_a_new_one_is_taken_at_once() {
     let (bench, vault) = (Bench::new("faults-ends").await, Vault::shared());
     let mut rows = vec![("used-up", json!({"secret_id_num_uses": 1}))];
     if ends_secret_ids() {
@@ -123,7 +123,7 @@ async fn a_secret_id_that_ends_is_told_and_a_new_one_is_taken_at_once() {
 }
 
 #[tokio::test]
-async fn a_credential_that_is_bound_to_other_addresses_is_told() {
+async fn a_credential_that_is_bound_to_other_addresses_is_reported() {
     let (bench, vault) = (Bench::new("faults-bound").await, Vault::shared());
     let elsewhere = json!(["192.0.2.0/24"]);
     let rows = [
@@ -167,7 +167,7 @@ async fn a_batch_token_is_kept_and_nobody_tries_to_revoke_it() {
 }
 
 #[tokio::test]
-async fn tokens_of_every_kind_are_told_apart() {
+async fn tokens_of_every_kind_are_distinguished() {
     const HOUR: i64 = 3600;
     let (bench, vault) = (Bench::new("faults-kinds").await, Vault::shared());
     let rows = [
@@ -254,7 +254,7 @@ async fn a_wrapping_token_that_somebody_opened_before_is_a_warning_and_a_new_one
 }
 
 #[tokio::test]
-async fn a_wrapping_token_of_something_else_is_told_and_not_opened() {
+async fn a_wrapping_token_of_something_else_is_reported_and_not_opened() {
     let (bench, vault) = (Bench::new("faults-foreign").await, Vault::shared());
     let role = vault.app_role("faults-foreign", short_lived()).await;
     let other = vault.app_role("faults-other", short_lived()).await;

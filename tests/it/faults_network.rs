@@ -22,7 +22,7 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_network_that_fails_is_told_and_passes_by_itself() {
+async fn a_network_that_fails_is_reported_and_passes_by_itself() {
     let bench = Bench::new("faults-network").await;
     let fake = FakeVault::new;
     let (broke, late) = ("Check the network, firewalls and load balancers", "did not respond within");
@@ -66,7 +66,7 @@ async fn what_is_lost_on_the_way_is_a_timeout() {
 }
 
 #[tokio::test]
-async fn a_bad_certificate_is_told_before_anything_is_sent_and_a_good_one_mends_it() {
+async fn a_bad_certificate_is_reported_before_anything_is_sent_and_a_good_one_mends_it() {
     let (bench, ca) = (Bench::new("faults-tls").await, Ca::new());
     let rows = [
         row(

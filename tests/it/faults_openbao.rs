@@ -91,7 +91,7 @@ async fn a_blocked_audit_device_is_a_timeout_and_passes_by_itself() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_quota_is_told_with_and_without_the_time_to_wait() {
+async fn a_rate_limit_quota_is_reported_with_and_without_the_time_to_wait() {
     let (bench, vault) = (Bench::new("faults-quota").await, Vault::own("faults-quota", ""));
     let role = vault.app_role("faults-quota", json!({"token_ttl": "1h"})).await;
     let secret_id = vault.secret_id(&role).await;

@@ -42,7 +42,7 @@ async fn answering(ask: Ask, answer: Answer) -> FakeVault {
 }
 
 #[tokio::test]
-async fn a_node_that_cannot_serve_is_told_by_its_health_code_and_gets_no_login() {
+async fn a_node_that_cannot_serve_is_reported_by_its_health_code_and_gets_no_login() {
     let bench = Bench::new("faults-health").await;
     let rows = [
         row(
@@ -90,7 +90,7 @@ async fn a_standby_node_is_as_good_as_an_active_one() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_an_hour_off_is_told_and_does_no_harm() {
+async fn a_clock_that_is_an_hour_off_is_reported_and_does_no_harm() {
     let bench = Bench::new("faults-clock").await;
     for (name, skew) in [("ahead", SKEW), ("behind", -SKEW)] {
         let now = k8s_openapi::jiff::Timestamp::now().as_second();
@@ -130,7 +130,7 @@ async fn foreign_answers(ask: Ask) -> Vec<Row> {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_of_a_vault_is_told_and_passes_by_itself() {
+async fn what_is_no_answer_of_a_vault_is_reported_and_passes_by_itself() {
     let bench = Bench::new("faults-foreign").await;
     let mut rows = foreign_answers(Ask::Health).await;
     rows.extend(foreign_answers(Ask::Login).await);
@@ -204,7 +204,7 @@ async fn absurd_numbers_of_one_server_do_not_stop_the_others() {
 }
 
 #[tokio::test]
-async fn a_redirect_of_a_standby_at_login_is_told_and_nothing_is_sent_after_it() {
+async fn a_redirect_of_a_standby_at_login_is_reported_and_nothing_is_sent_after_it() {
     let bench = Bench::new("faults-redirect").await;
     let target = Fake::answering("200 OK", "content-type: application/json", "{}").await;
     let location = format!("location: {}/v1/auth/approle/login?token=canary", target.url());

@@ -35,7 +35,7 @@ struct Row<'a> {
 }
 
 #[tokio::test]
-async fn a_login_at_a_proxy_is_taken_from_its_secret_and_what_is_wrong_with_it_is_told() {
+async fn a_login_at_a_proxy_is_taken_from_its_secret_and_what_is_wrong_with_it_is_reported() {
     let scene = Scene::new("gateway-login").await;
     let good: [(&str, &[u8]); 2] = [("username", USER.as_bytes()), ("password", PASSWORD.as_bytes())];
     let wrong: [(&str, &[u8]); 2] = [("username", USER.as_bytes()), ("password", b"canary-wrong")];

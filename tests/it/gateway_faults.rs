@@ -56,7 +56,7 @@ fn rows(speech: Speech) -> Vec<(&'static str, Option<Behaviour>, Reason, Reason)
 }
 
 #[tokio::test]
-async fn each_fault_of_a_proxy_is_told_leaks_nothing_and_passes_by_itself() {
+async fn each_fault_of_a_proxy_is_reported_leaks_nothing_and_passes_by_itself() {
     let scene = Scene::new("gateway-faults").await;
     let mut all = Vec::new();
     for speech in SPEECHES {

@@ -147,7 +147,7 @@ async fn client(kubeconfig: &Path) -> Client {
 }
 
 #[tokio::test]
-async fn an_object_that_cannot_be_read_is_told_and_does_not_stop_the_others() {
+async fn an_object_that_cannot_be_read_is_reported_and_does_not_stop_the_others() {
     // The CRD is everybody's in a bed.
     let (bed, vault) = (OtherBed::up("no-schema"), Vault::shared());
     let (admin, namespace) = (Path::new(bed.variable("KUBECONFIG")), "no-schema");

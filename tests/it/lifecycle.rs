@@ -144,7 +144,7 @@ async fn changes_and_requests_without_end_lead_to_one_check_in_five_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_is_too_long_is_told_once_and_not_answered() {
+async fn a_request_that_is_too_long_is_reported_once_and_not_answered() {
     let kept = Kept::new("long-request").await;
     let events: Api<Event> = Api::namespaced(kept.cluster.client.clone(), &kept.cluster.namespace);
     let told = async || {

@@ -48,7 +48,7 @@ async fn kubernetes(stage: &Stage) -> (String, ClusterRoleBinding) {
 }
 
 #[tokio::test]
-async fn a_service_account_logs_in_by_the_kubernetes_method_and_each_refusal_is_told_apart() {
+async fn a_service_account_logs_in_by_the_kubernetes_method_and_each_refusal_is_distinguished() {
     let stage = Stage::new("kubernetes-login").await;
     let (mount, binding) = kubernetes(&stage).await;
     let namespace = &stage.cluster.namespace;
@@ -146,7 +146,7 @@ async fn assert_tried_again_without_review(stage: &Stage, binding: &ClusterRoleB
 }
 
 #[tokio::test]
-async fn a_jwt_logs_in_and_each_refusal_is_told_apart() {
+async fn a_jwt_logs_in_and_each_refusal_is_distinguished() {
     let stage = Stage::new("jwt-login").await;
     let namespace = &stage.cluster.namespace;
     let (mount, bare) = (stage.mount("jwt").await, stage.mount("jwt").await);

@@ -48,7 +48,7 @@ async fn a_sealed_vault_shows_at_the_next_check_and_an_unsealed_one_by_itself() 
 }
 
 #[tokio::test]
-async fn a_short_outage_leaves_the_status_alone_and_a_long_one_is_told() {
+async fn a_short_outage_leaves_the_status_alone_and_a_long_one_is_reported() {
     const NO_ANSWER: &str = "vault_requests_total{operation=\"lookup_self\",answer=\"none\"";
     const PASSED: &str = "checks_total{reason=\"Connected\"";
     let (cluster, vault, operator) = ready_connection("outage").await;

@@ -135,7 +135,7 @@ async fn a_client_certificate_that_changes_is_shown_at_once() {
 }
 
 #[tokio::test]
-async fn the_days_that_a_certificate_has_left_are_told_and_the_last_fourteen_are_a_warning() {
+async fn the_days_that_a_certificate_has_left_are_reported_and_the_last_fourteen_are_a_warning() {
     let scene = Scene::new("tls-end").await;
     let ca = Ca::new();
     // Half a day more, so that the days are whole ones however long the test takes.

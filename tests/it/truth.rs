@@ -248,7 +248,7 @@ async fn a_token_with_limited_uses_is_not_ready_after_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_with_a_single_use_is_told() {
+async fn a_token_with_a_single_use_is_reported() {
     let mut stage = Stage::new("truth-single", Vault::shared()).await;
     let settings = json!({"policies": ["vault-connection"], "ttl": "1h", "num_uses": 1});
     let token = stage.vault.issue_token(&settings).await;
@@ -264,7 +264,12 @@ async fn a_token_with_a_single_use_is_told() {
 }
 
 /// What happens to a login, and what asking for a check tells of it then.
-async fn assert_login_told(stage: &Stage, name: &str, role: &AppRole, (reason, sessions): (Reason, usize)) {
+async fn assert_login_reported(
+    stage: &Stage,
+    name: &str,
+    role: &AppRole,
+    (reason, sessions): (Reason, usize),
+) {
     let seen = check_now(&stage.cluster, name).await;
     let ready = ready(&seen).expect("it was judged");
     assert_eq!(
@@ -279,19 +284,19 @@ async fn assert_login_told(stage: &Stage, name: &str, role: &AppRole, (reason, s
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_login_that_is_refused_is_told_when_asked_although_its_session_lives() {
+async fn a_login_that_is_refused_is_reported_when_asked_although_its_session_lives() {
     let stage = Stage::new("truth-login", Vault::shared()).await;
 
     let role = stage.by_role("destroyed").await;
     stage.vault.destroy_secret_ids(&role).await;
-    assert_login_told(&stage, "destroyed", &role, (Reason::InvalidCredentials, 1)).await;
+    assert_login_reported(&stage, "destroyed", &role, (Reason::InvalidCredentials, 1)).await;
     let right = stage.vault.secret_id(&role).await;
     stage.change("destroyed", &specs::pair(&role, &right)).await;
     stage.cluster.wait("destroyed", "Ready with a new one", PATIENCE, is_ready).await;
 
     let role = stage.by_role("locked").await;
     stage.vault.lock(&role).await;
-    assert_login_told(&stage, "locked", &role, (Reason::LoginDenied, 1)).await;
+    assert_login_reported(&stage, "locked", &role, (Reason::LoginDenied, 1)).await;
     stage.vault.unlock(&role).await;
     let seen = check_now(&stage.cluster, "locked").await;
     assert!(is_ready(&seen), "a person need not wait: {:?}", ready(&seen));
@@ -301,11 +306,11 @@ async fn a_login_that_is_refused_is_told_when_asked_although_its_session_lives()
     stage.cluster.change("powerless", &require).await;
     stage.cluster.wait("powerless", "Ready with all it needs", PATIENCE, is_ready).await;
     stage.vault.role(&role.mount, "role", json!({"token_policies": "default", "token_ttl": "1h"})).await;
-    assert_login_told(&stage, "powerless", &role, (Reason::MissingCapabilities, 0)).await;
+    assert_login_reported(&stage, "powerless", &role, (Reason::MissingCapabilities, 0)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn logins_after_a_refusal_are_told_without_a_person() {
+async fn logins_after_a_refusal_are_reported_without_a_person() {
     let stage = Stage::new("truth-again", Vault::shared()).await;
     let role = stage.by_role("again").await;
     stage

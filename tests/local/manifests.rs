@@ -64,7 +64,7 @@ fn the_operator_accepts_and_refuses_what_the_schema_does() {
 }
 
 #[test]
-fn what_only_the_operator_refuses_is_told_in_the_words_of_the_table() {
+fn what_only_the_operator_refuses_is_reported_in_the_words_of_the_table() {
     let rows = table::connections();
     let mut rows: Vec<_> = rows.into_iter().filter(|row| row.only_operator).collect();
     assert!(!rows.is_empty());

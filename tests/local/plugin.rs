@@ -275,7 +275,7 @@ async fn the_api_server_is_reached_through_the_proxy_that_is_configured() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_api_server_refuses_is_told_with_what_to_do() {
+async fn what_the_api_server_refuses_is_reported_with_what_to_do() {
     let refusing = |code: u16, message: &'static str| async move {
         Api::that_answers(move |_, _| Some(failure(code, message))).await.kubeconfig()
     };

@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_is_told_from_others_by_each_of_its_parts() {
+    fn a_login_is_distinguished_from_others_by_each_of_its_parts() {
         let ledger = ledger();
         let one = login(&ledger, "a", "role", "id");
         assert_eq!(one, login(&ledger, "a", "role", "id"));

@@ -477,7 +477,7 @@ items:
     }
 
     #[test]
-    fn every_error_is_told_and_the_good_ones_are_kept() {
+    fn every_error_is_reported_and_the_good_ones_are_kept() {
         let text = format!(
             "{CONNECTION}---
 a: [b

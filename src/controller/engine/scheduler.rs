@@ -573,7 +573,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_panic_is_told_and_counted_and_tried_again_and_the_others_go_on() {
+    async fn a_panic_is_reported_and_counted_and_tried_again_and_the_others_go_on() {
         let mut scene = Scene::new(8);
         scene.list(&["panics", "fine"]);
         let begin = Instant::now();

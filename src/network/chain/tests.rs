@@ -89,7 +89,7 @@ fn flaw(name: &str, flaw: Flaw) -> TlsFault {
 }
 
 #[test]
-fn the_certificate_that_ends_first_is_told() {
+fn the_certificate_that_ends_first_is_reported() {
     let long = root(ca_params("root", 2040));
     let short = root(ca_params("short root", 2031));
     let middle = below(ca_params("middle", 2032), &long);
@@ -159,7 +159,7 @@ fn a_ca_that_was_renewed_with_its_key_counts_by_its_younger_certificate() {
 }
 
 #[test]
-fn what_is_wrong_with_a_chain_is_told_apart() {
+fn what_is_wrong_with_a_chain_is_distinguished() {
     let ca = root(ca_params("root", 2040));
     let stranger = root(ca_params("stranger", 2040));
     let late = below(ca_params("late", 2029), &ca);

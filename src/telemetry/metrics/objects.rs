@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_told_of_single_objects_when_that_is_switched_off() {
+    fn nothing_is_reported_of_single_objects_when_that_is_switched_off() {
         let objects = Objects::new(false);
         objects.connection(&named("a"), &status(Reason::Connected));
         objects.checked(&named("a"), at(NOW), None, None);
