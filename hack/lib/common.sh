@@ -26,3 +26,9 @@ at_least() { [[ $(printf '%s\n' "$1" "$2" | sort --version-sort | head -n 1) == 
 
 # random_hex BYTES
 random_hex() { od -An -N "$1" -tx1 /dev/urandom | tr -d ' \n'; }
+
+# quietly COMMAND...: prints nothing unless it fails.
+quietly() {
+  local output
+  output=$("$@" 2>&1) || die "$* failed: $output"
+}

@@ -14,12 +14,6 @@ show() {
   "$@" 2>&1 | sed "s/^/$INDENT/"
 }
 
-# quietly COMMAND...: prints nothing unless it fails.
-quietly() {
-  local output
-  output=$("$@" 2>&1) || die "$* failed: $output"
-}
-
 # expect SECONDS WHAT...: waits for a condition or a field of objects, as `kubectl wait --for=...` does.
 #   expect 10 condition=Ready vconn/my-vault-connection
 expect() {

@@ -22,7 +22,7 @@ own_openssh() {
 }
 
 gather_openssh() {
-  local folder=$1 libraries='' file
+  local folder=$1 libraries=''
   local -a files
   mkdir "$folder" || return 1
   if own_openssh >"$folder.files"; then
@@ -35,11 +35,17 @@ gather_openssh() {
     files=("${files[@]/#/\$here/}")
     libraries=$(library_folders)
   fi
-  for file in "${files[@]}"; do
+  place "$folder" "$libraries" "${files[@]}"
+}
+
+# place FOLDER LIBRARIES FILE...: a launcher for each program, and a link to each library.
+place() {
+  local folder=$1 file
+  for file in "${@:3}"; do
     if [[ $file == *.so ]]; then
       ln -s "${file#\$here/}" "$folder/${file##*/}"
     else
-      write_launcher "$file" "$libraries" >"$folder/${file##*/}"
+      write_launcher "$file" "$2" >"$folder/${file##*/}"
       chmod 755 "$folder/${file##*/}"
     fi
   done
@@ -105,7 +111,7 @@ openssh_runs() {
 own_containers() { PATH=$PATH:/usr/sbin:/sbin type -P runc && type -P buildah; }
 
 gather_containers() {
-  local folder=$1 libraries='' file
+  local folder=$1 libraries=''
   local -a files
   mkdir "$folder" || return 1
   if own_containers >"$folder.files"; then
@@ -117,10 +123,7 @@ gather_containers() {
     files=('$here/root/usr/sbin/runc' '$here/root/usr/bin/buildah')
     libraries=$(library_folders)
   fi
-  for file in "${files[@]}"; do
-    write_launcher "$file" "$libraries" >"$folder/${file##*/}"
-    chmod 755 "$folder/${file##*/}"
-  done
+  place "$folder" "$libraries" "${files[@]}"
 }
 
 # containers_run FOLDER: whether both start, and runc is new enough.
