@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, process::Command};
 
-use crate::sources::read;
+use crate::sources::{files, read};
 
 /// The crates of `Cargo.lock`, and how many versions of each there are.
 fn locked() -> BTreeMap<String, usize> {
@@ -74,5 +74,67 @@ fn a_base_image_without_a_digest_is_refused() {
         let outcome = Command::new("sh").args(["-c", guard]).env("RUST_IMAGE", &image).output();
         let outcome = outcome.expect("there is a shell");
         assert_eq!(outcome.status.success(), accepted, "{image:?}");
+    }
+}
+
+/// Whether `.dockerignore` leaves the file out: the last line that matches it decides. Its lines here are `/NAME`, `/FOLDER/*` and
+/// `/*ENDING`, and the same with an exclamation mark.
+fn left_out_of_the_image(ignored: &str, path: &str) -> bool {
+    let mut left_out = false;
+    for line in ignored.lines().filter(|line| !line.starts_with('#')) {
+        let (pattern, verdict) = line.strip_prefix('!').map_or((line, true), |pattern| (pattern, false));
+        let pattern =
+            pattern.strip_prefix('/').unwrap_or_else(|| panic!("{line:?} does not begin at the root"));
+        let below = |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        let matches = match pattern.split_once('*') {
+            Some(("", ending)) => !path.contains('/') && path.ends_with(ending),
+            Some((folder, _)) => path.starts_with(folder),
+            None => path == pattern || below(pattern),
+        };
+        if matches {
+            left_out = verdict;
+        }
+    }
+    left_out
+}
+
+/// The files outside `src` that are compiled into the program: what `include_str!` and `include_bytes!` name from their folders.
+fn included() -> Vec<String> {
+    let mut included = Vec::new();
+    for source in files("src", ".rs") {
+        for call in source.text.split("include_").skip(1) {
+            let Some((_, path)) = call.split_once('"').filter(|(before, _)| before.contains("!(")) else {
+                continue;
+            };
+            let path = path.split('"').next().unwrap_or_default();
+            let mut folders: Vec<_> = source.path.split('/').collect();
+            folders.pop();
+            for part in path.split('/') {
+                if part == ".." {
+                    folders.pop();
+                } else {
+                    folders.push(part);
+                }
+            }
+            included.push(folders.join("/"));
+        }
+    }
+    included.retain(|path| !path.starts_with("src/"));
+    included
+}
+
+#[test]
+fn the_context_of_the_image_has_what_it_is_built_from() {
+    let ignored = read(".dockerignore");
+    let mut needed = included();
+    assert!(needed.len() > 2, "the files were not found: {needed:?}");
+    needed.extend(["Cargo.toml", "Cargo.lock", "LICENSE", "src/main.rs"].map(str::to_owned));
+    for path in needed {
+        assert!(!left_out_of_the_image(&ignored, &path), ".dockerignore leaves {path} out");
+    }
+    for path in
+        [".git/config", "target/debug/x", "config/rbac/role.yaml", "docs/status.md", "README.md", "hack/test"]
+    {
+        assert!(left_out_of_the_image(&ignored, path), "{path} would only spoil the cache");
     }
 }
