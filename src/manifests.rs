@@ -10,7 +10,7 @@ use kube::CustomResourceExt;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-pub use self::rights::{lease_rules, rules};
+pub use self::rights::{lease_rules, rules, shard_rules};
 use crate::{
     api::{connection::VaultConnection, gateway::VaultGateway},
     cli,
@@ -94,7 +94,14 @@ pub fn generated() -> Vec<Generated> {
         Generated::whole("charts/vault-connection-operator/templates/_rules.tpl", chart::rules()),
         Generated::whole("charts/vault-connection-operator/templates/_references.tpl", references),
         Generated::whole("config/rbac/role.yaml", format!("{YAML_NOTE}{}", yaml(&cluster_role()))),
-        Generated::whole("config/rbac/lease_role.yaml", format!("{YAML_NOTE}{}", yaml(&lease_role()))),
+        Generated::whole(
+            "config/rbac/lease_role.yaml",
+            format!("{YAML_NOTE}{}", yaml(&own_role("lease", lease_rules(LEASE_OF_KUSTOMIZATION)))),
+        ),
+        Generated::whole(
+            "config/components/sharding/role.yaml",
+            format!("{YAML_NOTE}{}", yaml(&own_role("shards", shard_rules(LEASE_OF_KUSTOMIZATION)))),
+        ),
         Generated::whole(
             "config/rbac/view_role.yaml",
             user_role("view", &["view", "edit", "admin"], rights::view_rules()),
@@ -123,14 +130,15 @@ pub fn crd<K: CustomResourceExt>() -> Value {
     crd
 }
 
-fn lease_role() -> Role {
+/// A role in the operator's own namespace.
+fn own_role(name: &str, rules: Vec<PolicyRule>) -> Role {
     Role {
         metadata: ObjectMeta {
-            name: Some("vault-connection-operator-lease".to_owned()),
+            name: Some(format!("vault-connection-operator-{name}")),
             namespace: Some("vault-connection-operator-system".to_owned()),
             ..ObjectMeta::default()
         },
-        rules: Some(lease_rules(LEASE_OF_KUSTOMIZATION)),
+        rules: Some(rules),
     }
 }
 

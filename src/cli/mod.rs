@@ -19,7 +19,7 @@ use tracing::Level;
 
 use self::output::eprint_line;
 use crate::{
-    controller::lease::LeaseDuration,
+    controller::{lease::LeaseDuration, shards::view::MAX_SHARDS},
     network::{
         address_policy::{AddressPolicy, Contact},
         carried::Nat64Prefix,
@@ -94,6 +94,11 @@ struct RunArgs {
     /// duration needs fewer requests and tolerates longer failures of the API server.
     #[arg(long, default_value = "13s", value_parser = lease_duration, value_name = "DURATION")]
     lease_duration: LeaseDuration,
+    /// Share the namespaces between this many replicas, each of which holds one of the Leases NAME-0, NAME-1 and so on. More replicas
+    /// than that wait for a free one. Each works with its part of the login budgets, so the number must be less than
+    /// --lockout-threshold.
+    #[arg(long, value_name = "NUMBER", requires = "lease", value_parser = value_parser!(u8).range(2..=i64::from(MAX_SHARDS)))]
+    shards: Option<u8>,
     /// Format of log lines.
     #[arg(long, default_value = "json")]
     log_format: LogFormat,
@@ -169,6 +174,28 @@ struct AddressArgs {
     /// Allow http:// instance URLs, which send credentials unencrypted.
     #[arg(long)]
     allow_plain_http: bool,
+}
+
+/// The login budgets are too small to be shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum NoBudget {
+    /// Not every replica could cause one refused login.
+    #[error(
+        "--shards={shards} needs a --lockout-threshold of at least {least}: each replica may cause one rejected login, and together they \
+         must not lock a role. Use fewer shards, or raise the threshold in Vault and here"
+    )]
+    Refusals {
+        /// How many replicas share it.
+        shards: u32,
+        /// What would be enough.
+        least: u32,
+    },
+    /// Not every replica could log in once a second.
+    #[error("--shards={shards} needs --logins-per-second and --max-logins-per-second of at least {shards}")]
+    Pace {
+        /// How many replicas share it.
+        shards: u32,
+    },
 }
 
 /// How `check` prints.
@@ -264,7 +291,24 @@ fn runtime() -> io::Result<Runtime> {
 // === impl RunArgs ===
 
 impl RunArgs {
-    /// How fast logins may follow each other. Whoever gives one bound means it.
+    /// How fast logins of this process may follow each other, and how many refused ones lock a role as far as it is concerned: the
+    /// replicas that share the namespaces do not know of each other's logins, so that each has its part of what may be in all.
+    fn login_budget(&self) -> Result<(Bounds, u32), NoBudget> {
+        let shards = self.shards.map_or(1, u32::from);
+        let (pace, refusals) = (self.pace(), self.lockout_threshold.saturating_sub(1));
+        if shards > 1 && refusals < shards {
+            return Err(NoBudget::Refusals { shards, least: shards + 1 });
+        }
+        if pace.start < shards {
+            return Err(NoBudget::Pace { shards });
+        }
+        Ok((
+            Bounds::new(pace.start / shards, pace.max / shards),
+            if shards > 1 { refusals / shards + 1 } else { self.lockout_threshold },
+        ))
+    }
+
+    /// How fast logins may follow each other in all. Whoever gives one bound means it.
     fn pace(&self) -> Bounds {
         const START: u32 = 50;
         const MAX: u32 = 600;
@@ -325,6 +369,45 @@ mod tests {
     }
 
     #[test]
+    fn replicas_that_share_the_namespaces_never_exceed_a_budget_together() {
+        let budget = |args: &[&str]| {
+            let line =
+                ["vault-connection-operator", "run", "--lease=x"].into_iter().chain(args.iter().copied());
+            match Cli::try_parse_from(line).expect("good flags").command {
+                Command::Run(args) => args.login_budget(),
+                Command::Check(_) | Command::Vconn(_) => panic!("this is run"),
+            }
+        };
+        let bounds = |start, max| Bounds { start, max };
+        let table: &[(&[&str], _)] = &[
+            (&[], Ok((bounds(50, 600), 5))),
+            (&["--lockout-threshold=1"], Ok((bounds(50, 600), 1))),
+            (&["--shards=2"], Ok((bounds(25, 300), 3))),
+            (&["--shards=3"], Ok((bounds(16, 200), 2))),
+            (&["--shards=4"], Ok((bounds(12, 150), 2))),
+            (&["--shards=5"], Err(NoBudget::Refusals { shards: 5, least: 6 })),
+            (&["--shards=8", "--lockout-threshold=9"], Ok((bounds(6, 75), 2))),
+            (&["--shards=2", "--lockout-threshold=2"], Err(NoBudget::Refusals { shards: 2, least: 3 })),
+            (&["--shards=4", "--lockout-threshold=100"], Ok((bounds(12, 150), 25))),
+            (&["--shards=4", "--logins-per-second=3"], Err(NoBudget::Pace { shards: 4 })),
+            (&["--shards=4", "--max-logins-per-second=4"], Ok((bounds(1, 1), 2))),
+        ];
+        for (flags, expected) in table {
+            assert_eq!(budget(flags), *expected, "{flags:?}");
+        }
+        // Whatever the threshold is: all replicas together stay below it.
+        for threshold in 3..=40 {
+            for shards in 2..=u32::from(MAX_SHARDS) {
+                let flags = [format!("--shards={shards}"), format!("--lockout-threshold={threshold}")];
+                let Ok((_, own)) = budget(&flags.each_ref().map(String::as_str)) else { continue };
+                let limits = crate::session::account::Limits::below(own);
+                let most = limits.unproven.max(limits.proven).max(limits.changed);
+                assert!(u32::try_from(most).expect("it is small") * shards < threshold, "{flags:?}");
+            }
+        }
+    }
+
+    #[test]
     fn bad_flags_are_refused() {
         use clap::error::ErrorKind;
         let kind = |args: &[&str]| {
@@ -341,6 +424,10 @@ mod tests {
         assert_eq!(kind(&["run", "--shutdown-timeout=5s"]), None);
         assert_eq!(kind(&["run", "--shutdown-timeout=4s"]), Some(ErrorKind::ValueValidation));
         assert_eq!(kind(&["run", "--lease=x", "--lease-duration=30s"]), None);
+        assert_eq!(kind(&["run", "--lease=x", "--shards=8"]), None);
+        assert_eq!(kind(&["run", "--shards=2"]), Some(ErrorKind::MissingRequiredArgument));
+        assert_eq!(kind(&["run", "--lease=x", "--shards=1"]), Some(ErrorKind::ValueValidation));
+        assert_eq!(kind(&["run", "--lease=x", "--shards=9"]), Some(ErrorKind::ValueValidation));
         assert_eq!(kind(&["run", "--lease-duration=9s"]), Some(ErrorKind::ValueValidation));
         assert_eq!(kind(&["run", "--lease-duration=10500ms"]), Some(ErrorKind::ValueValidation));
         assert_eq!(kind(&["run", "--allow-address=https://x"]), Some(ErrorKind::ValueValidation));

@@ -6,7 +6,14 @@ use super::{RunArgs, stop};
 use crate::{
     check::Checker,
     cluster::{Cluster, ClusterError, FIELD_MANAGER},
-    controller::{self, Context, Settings, lease::Candidate},
+    controller::{
+        self, Context, Settings,
+        lease::{Candidate, Lost},
+        shards::{
+            Replica, Slots,
+            ownership::{self, Ownership},
+        },
+    },
     network::{connect::SystemNames, dial::Dialer, fence::Fence},
     session::{account::Limits, instances::Instances, logins::Logins},
     telemetry::{
@@ -28,15 +35,17 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
     let listener = serve::bind(args.listen_address)
         .await
         .with_context(|| format!("failed to listen on {} (--listen-address)", args.listen_address))?;
+    let (pace, lockout_threshold) = args.login_budget()?;
     let stop = stop::signal()?;
     stop::end_in_any_case(args.shutdown_timeout).context("failed to start a thread")?;
-    let fence = if args.lease.is_some() { Fence::closed() } else { Fence::open() };
+    // What is sent needs the right to work, and of several replicas that share the namespaces also a slot.
+    let outer_fence = if args.lease.is_some() { Fence::closed() } else { Fence::open() };
+    let fence = if args.shards.is_some() { outer_fence.inner() } else { outer_fence.clone() };
     let cluster = Cluster::infer(fence.clone())?;
     probe(&cluster, &args.watch_namespaces).await?;
 
     let metrics = Metrics::new(!args.no_object_metrics);
     let board = Board::new(args.status_page);
-    let pace = args.pace();
     let plain_http = args.addresses.allow_plain_http;
     let policy = args.addresses.policy(cluster.api_servers().await)?;
     let readiness = Readiness::default();
@@ -44,14 +53,31 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
         references: cluster.clone(),
         dialer: Dialer::behind(fence.clone(), policy.clone(), plain_http, Arc::new(SystemNames)),
         instances: Instances::default(),
-        logins: Logins::adaptive(pace, Limits::below(args.lockout_threshold)),
+        logins: Logins::adaptive(pace, Limits::below(lockout_threshold)),
         metrics: metrics.clone(),
     };
     let pod = env::var("POD_NAME").ok();
     let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: pod.clone() };
+    let lease_api = || Api::namespaced(cluster.unfenced(), cluster.own_namespace());
+    let (grantor, shared) = ownership::shared();
+    let replica = args.lease.clone().zip(args.shards).map(|(name, count)| {
+        let slots = Slots { api: lease_api(), name, count, duration: args.lease_duration };
+        Replica::new(
+            slots,
+            identity(pod.clone()),
+            fence.clone(),
+            grantor,
+            (readiness.clone(), metrics.clone()),
+        )
+    });
+    let ownerships =
+        if replica.is_some() { shared } else { [(); controller::KINDS].map(|()| Ownership::all()) };
     let candidate = args.lease.map(|name| {
-        let leases = Api::namespaced(cluster.unfenced(), cluster.own_namespace());
-        Candidate::new(leases, (name, args.lease_duration), identity(pod), fence, readiness.clone())
+        let (api, lease) = (lease_api(), (name, args.lease_duration));
+        match replica {
+            Some(_) => Candidate::shared(api, lease, outer_fence, readiness.clone()),
+            None => Candidate::new(api, lease, identity(pod), outer_fence, readiness.clone()),
+        }
     });
     let context = Arc::new(Context {
         recorder: Recorder::new(cluster.client(), reporter),
@@ -67,6 +93,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
         namespaces: args.watch_namespaces,
         concurrency: args.concurrency,
         shutdown_timeout: args.shutdown_timeout,
+        ownerships,
     };
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -75,7 +102,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
     );
     let served = serve::serve(listener, metrics, readiness.clone(), board);
     tokio::select! {
-        outcome = work(context, settings, readiness, candidate, stop) => outcome,
+        outcome = work(context, settings, readiness, (candidate, replica), stop) => outcome,
         never = served => match never {},
         never = followed => match never {},
     }
@@ -110,27 +137,35 @@ async fn probe(cluster: &Cluster, namespaces: &[String]) -> Result<(), ClusterEr
     Ok(())
 }
 
-/// Looks after connections until `stop`, as soon as the Lease is held if there is one.
+/// Looks after connections until `stop`, as soon as the Lease is held if there is one, and a slot if it is shared.
 async fn work(
     context: Arc<Context>,
     settings: Settings,
     readiness: Readiness,
-    candidate: Option<Candidate>,
+    (candidate, replica): (Option<Candidate>, Option<Replica>),
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    let metrics = context.checker.metrics.clone();
     let Some(candidate) = candidate else {
-        context.checker.metrics.leads(true);
+        metrics.leads(true);
         controller::run(context, settings, readiness, stop).await;
         return Ok(());
     };
-    let metrics = context.checker.metrics.clone();
     let lead = |end| {
         metrics.leads(true);
         controller::run(context, settings, readiness, end)
     };
-    let outcome = candidate.lead(stop, lead).await;
+    let share = async |end| match &replica {
+        Some(replica) => replica.share(end, lead).await,
+        None => {
+            lead(end).await;
+            Ok(())
+        }
+    };
+    let outcome = candidate.lead(stop, share).await;
     metrics.leads(false);
-    Ok(outcome?)
+    let ended: Result<(), Lost> = outcome?.unwrap_or(Ok(()));
+    Ok(ended?)
 }
 
 /// A name that no other process has.

@@ -24,7 +24,7 @@ use crate::{
 
 /// How often the others read the Lease, and how soon a renewal that failed is tried again. Who takes over from a holder that has
 /// stopped by itself works within two of these.
-const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a holder does after it stopped renewing takes up to 4.5 s, so that it must begin to stop this long before its Lease
 /// ends.
@@ -32,6 +32,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Before the end of a Lease, nothing is sent any more for this time: whoever takes over may have another clock rate.
 const SAFETY_MARGIN: Duration = Duration::from_millis(500);
+
+/// Shortest wait for a Lease: at the very end of its duration it is still held.
+const MIN_WAIT: Duration = Duration::from_millis(1);
 
 /// No answer of the API server is waited for longer, however long a Lease is valid.
 const MAX_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,15 +53,74 @@ pub struct Candidate {
     readiness: Readiness,
 }
 
+/// The holder of a Lease that several processes keep together, so that no process works that wants it alone.
+const SHARED: &str = "shared";
+
 /// The Lease is lost: another operator may be at work.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to keep the Lease {0}: another operator may be at work now")]
-pub struct Lost(String);
+pub struct Lost(pub(super) String);
 
 /// The last state of the Lease that was read, and when it was read first, by our own clock.
-struct Observed {
-    spec: LeaseSpec,
-    since: Instant,
+pub(super) struct Observed {
+    pub(super) spec: LeaseSpec,
+    pub(super) since: Instant,
+}
+
+/// The right to work, which ends when it is not renewed.
+pub(super) trait Tenure {
+    /// What has been acquired.
+    type Held;
+
+    /// Waits until it is ours.
+    fn acquire(&self) -> impl Future<Output = Self::Held>;
+
+    /// Renews it until it is lost.
+    fn renew(&self, held: Self::Held) -> impl Future<Output = ()>;
+
+    /// Gives it back, so that nobody has to wait for its end.
+    fn release(&self) -> impl Future<Output = ()>;
+
+    /// What is lost.
+    fn lost(&self) -> Lost;
+}
+
+/// Waits for the right to work, and works while it is held. `work` is given a future that resolves when it must end, and has
+/// until [`LeaseDuration::send_deadline`] to do so. None when it had to end before it began.
+pub(super) async fn work_while_held<T: Tenure, F: Future>(
+    tenure: &T,
+    stop: impl Future<Output = ()>,
+    work: impl FnOnce(BoxFuture<'static, ()>) -> F,
+) -> Result<Option<F::Output>, Lost> {
+    let mut stop = pin!(stop);
+    let held = tokio::select! {
+        held = tenure.acquire() => held,
+        () = &mut stop => return Ok(None),
+    };
+    let (end, ended) = oneshot::channel::<()>();
+    let mut work = pin!(work(ended.map(drop).boxed()));
+    let mut renewal = pin!(tenure.renew(held));
+    let lost = tokio::select! {
+        output = &mut work => {
+            tenure.release().await;
+            return Ok(Some(output));
+        }
+        () = stop => false,
+        () = &mut renewal => true,
+    };
+    drop(end);
+    if !lost {
+        // To revoke many sessions can take longer than a renewal lasts.
+        tokio::select! {
+            output = &mut work => {
+                tenure.release().await;
+                return Ok(Some(output));
+            }
+            () = &mut renewal => {}
+        }
+    }
+    work.await;
+    Err(tenure.lost())
 }
 
 // === impl LeaseDuration ===
@@ -73,23 +135,28 @@ impl LeaseDuration {
         is_valid.then_some(Self(duration))
     }
 
+    /// What is left of it after this time.
+    pub(super) fn checked_sub(self, age: Duration) -> Option<Duration> {
+        self.0.checked_sub(age).map(|rest| rest + MIN_WAIT)
+    }
+
     /// When the holder that could not renew it stops working.
-    fn renew_deadline(self) -> Duration {
+    pub(super) fn renew_deadline(self) -> Duration {
         self.0.saturating_sub(STOP_TIMEOUT)
     }
 
     /// After what time without a renewal nothing is sent any more, whatever is in flight: before anybody else may begin.
-    fn send_deadline(self) -> Duration {
+    pub(super) fn send_deadline(self) -> Duration {
         self.0.saturating_sub(SAFETY_MARGIN)
     }
 
     /// How often the holder renews it: every two seconds by default, as Kubernetes' own components do.
-    fn renew_interval(self) -> Duration {
+    pub(super) fn renew_interval(self) -> Duration {
         self.renew_deadline() / 4
     }
 
     /// Longest wait for one answer of the API server: two tries fit before the renew deadline.
-    fn answer_timeout(self) -> Duration {
+    pub(super) fn answer_timeout(self) -> Duration {
         (self.renew_deadline().saturating_sub(self.renew_interval()) / 2).min(MAX_ANSWER_TIMEOUT)
     }
 }
@@ -116,46 +183,33 @@ impl Candidate {
         Self { api, name, identity, duration, fence, readiness }
     }
 
-    /// Waits for the Lease and works while it is held. `work` is given a future that resolves when it must end, and has
-    /// until [`LeaseDuration::send_deadline`] to do so.
-    pub async fn lead<F: Future<Output = ()>>(
+    /// A claim to the Lease of this name that several processes make together: it keeps those out that want it alone.
+    pub fn shared(
+        api: Api<Lease>,
+        (name, duration): (String, LeaseDuration),
+        fence: Fence,
+        readiness: Readiness,
+    ) -> Self {
+        Self::new(api, (name, duration), SHARED.to_owned(), fence, readiness)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.identity == SHARED
+    }
+
+    /// Waits for the Lease and works while it is held. `work` is given a future that resolves when it must end. None when it had to
+    /// end before it began.
+    pub async fn lead<F: Future>(
         &self,
         stop: impl Future<Output = ()>,
         work: impl FnOnce(BoxFuture<'static, ()>) -> F,
-    ) -> Result<(), Lost> {
-        let mut stop = pin!(stop);
-        let claimed = tokio::select! {
-            claimed = self.acquire() => claimed,
-            () = &mut stop => return Ok(()),
-        };
-        tracing::info!(lease = self.name, identity = self.identity, "this replica leads");
-        let (end, ended) = oneshot::channel::<()>();
-        let mut work = pin!(work(ended.map(drop).boxed()));
-        let mut renewal = pin!(self.renew(claimed));
-        let lost = tokio::select! {
-            () = &mut work => {
-                self.release().await;
-                return Ok(());
-            }
-            () = stop => false,
-            () = &mut renewal => true,
-        };
-        drop(end);
-        if lost {
-            work.await;
-            return Err(Lost(self.name.clone()));
-        }
-        // To revoke many sessions can take longer than a renewal lasts.
-        tokio::select! {
-            () = &mut work => {}
-            () = &mut renewal => {
-                work.await;
-                return Err(Lost(self.name.clone()));
-            }
-        }
-        self.release().await;
-        Ok(())
+    ) -> Result<Option<F::Output>, Lost> {
+        work_while_held(self, stop, work).await
     }
+}
+
+impl Tenure for Candidate {
+    type Held = (Lease, Duration);
 
     /// Waits until the Lease is ours. Returns it, and when the claim began.
     async fn acquire(&self) -> (Lease, Duration) {
@@ -171,6 +225,13 @@ impl Candidate {
                         {
                             self.readiness.set(Stage::Starting);
                             self.fence.extend(began + self.duration.send_deadline());
+                            if !self.is_shared() {
+                                tracing::info!(
+                                    lease = self.name,
+                                    identity = self.identity,
+                                    "this replica leads"
+                                );
+                            }
                             return (lease, began);
                         }
                     }
@@ -190,41 +251,6 @@ impl Candidate {
                 }
             }
             sleep(RETRY_INTERVAL).await;
-        }
-    }
-
-    /// Reads the Lease, or makes an empty one that can be claimed.
-    async fn observe(&self, observed: &mut Option<Observed>) -> Result<Option<Lease>, kube::Error> {
-        let Ok(found) = timeout(self.duration.answer_timeout(), self.api.get_opt(&self.name)).await else {
-            return Ok(None);
-        };
-        let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
-        let lease = found?.unwrap_or(Lease { metadata, spec: None });
-        let spec = lease.spec.clone().unwrap_or_default();
-        if observed.as_ref().is_none_or(|observed| observed.spec != spec) {
-            *observed = Some(Observed { spec, since: Instant::now() });
-        }
-        Ok(Some(lease))
-    }
-
-    /// Writes our name into the Lease. The resource version of what was read lets one claim win.
-    async fn claim(&self, mut lease: Lease) -> Result<Lease, kube::Error> {
-        let before = lease.spec.take().unwrap_or_default();
-        let ours = before.holder_identity.as_ref() == Some(&self.identity);
-        let now = Some(MicroTime(Timestamp::now()));
-        lease.spec = Some(LeaseSpec {
-            holder_identity: Some(self.identity.clone()),
-            lease_duration_seconds: i32::try_from(self.duration.0.as_secs()).ok(),
-            acquire_time: if ours { before.acquire_time } else { now.clone() },
-            renew_time: now,
-            lease_transitions: Some(before.lease_transitions.unwrap_or_default() + i32::from(!ours)),
-            ..before
-        });
-        let params = PostParams::default();
-        if lease.metadata.resource_version.is_some() {
-            self.api.replace(&self.name, &params, &lease).await
-        } else {
-            self.api.create(&params, &lease).await
         }
     }
 
@@ -255,6 +281,10 @@ impl Candidate {
                             return;
                         }
                         lease = found;
+                        if self.is_shared() {
+                            // Another one that shares it was quicker; we need an answer of our own.
+                            wait = Duration::ZERO;
+                        }
                     }
                 }
                 Ok(Err(error)) => {
@@ -271,38 +301,93 @@ impl Candidate {
         }
     }
 
-    /// Gives the Lease back, so that nobody has to wait for its end.
+    /// One that is shared is left to the others.
     async fn release(&self) {
         self.fence.close();
-        let give_back = async {
-            let mut lease = self.api.get(&self.name).await?;
-            if let Some(spec) =
-                lease.spec.as_mut().filter(|spec| spec.holder_identity.as_ref() == Some(&self.identity))
-            {
-                spec.holder_identity = None;
-                self.api.replace(&self.name, &PostParams::default(), &lease).await?;
-            }
-            Ok::<_, kube::Error>(())
-        };
-        // It ends by itself otherwise.
-        let _ = timeout(self.duration.answer_timeout(), give_back).await;
+        if !self.is_shared() {
+            let given_back = give_back(&self.api, &self.name, &self.identity);
+            let _ = timeout(self.duration.answer_timeout(), given_back).await;
+        }
     }
+
+    fn lost(&self) -> Lost {
+        Lost(self.name.clone())
+    }
+}
+
+impl Candidate {
+    /// Reads the Lease, or makes an empty one that can be claimed.
+    async fn observe(&self, observed: &mut Option<Observed>) -> Result<Option<Lease>, kube::Error> {
+        let Ok(found) = timeout(self.duration.answer_timeout(), self.api.get_opt(&self.name)).await else {
+            return Ok(None);
+        };
+        let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
+        let lease = found?.unwrap_or(Lease { metadata, spec: None });
+        let spec = lease.spec.clone().unwrap_or_default();
+        if observed.as_ref().is_none_or(|observed| observed.spec != spec) {
+            *observed = Some(Observed { spec, since: Instant::now() });
+        }
+        Ok(Some(lease))
+    }
+
+    /// Writes our name into the Lease. The resource version of what was read lets one claim win.
+    async fn claim(&self, lease: Lease) -> Result<Lease, kube::Error> {
+        write(&self.api, &self.name, &held_by(lease, &self.identity, self.duration)).await
+    }
+}
+
+/// A Lease as its holder writes it.
+pub(super) fn held_by(mut lease: Lease, identity: &str, duration: LeaseDuration) -> Lease {
+    let before = lease.spec.take().unwrap_or_default();
+    let ours = before.holder_identity.as_deref() == Some(identity);
+    let now = Some(MicroTime(Timestamp::now()));
+    lease.spec = Some(LeaseSpec {
+        holder_identity: Some(identity.to_owned()),
+        lease_duration_seconds: i32::try_from(duration.0.as_secs()).ok(),
+        acquire_time: if ours { before.acquire_time } else { now.clone() },
+        renew_time: now,
+        lease_transitions: Some(before.lease_transitions.unwrap_or_default() + i32::from(!ours)),
+        ..before
+    });
+    lease
+}
+
+/// Writes a Lease, if it is still in the state that was read.
+pub(super) async fn write(api: &Api<Lease>, name: &str, lease: &Lease) -> Result<Lease, kube::Error> {
+    let params = PostParams::default();
+    if lease.metadata.resource_version.is_some() {
+        api.replace(name, &params, lease).await
+    } else {
+        api.create(&params, lease).await
+    }
+}
+
+/// Gives a Lease back, if it is still held by us. It ends by itself otherwise.
+pub(super) async fn give_back(api: &Api<Lease>, name: &str, identity: &str) -> Result<(), kube::Error> {
+    let mut lease = api.get(name).await?;
+    if let Some(spec) = lease.spec.as_mut().filter(|spec| spec.holder_identity.as_deref() == Some(identity)) {
+        spec.holder_identity = None;
+        api.replace(name, &PostParams::default(), &lease).await?;
+    }
+    Ok(())
 }
 
 /// How long until a Lease may be claimed, as far as can be known now. None: at once, since nobody holds it, we do, or it was
 /// not renewed for its whole duration.
-fn wait_until_free(lease: &Lease, observed: Option<&Observed>, identity: &str) -> Option<Duration> {
+pub(super) fn wait_until_free(
+    lease: &Lease,
+    observed: Option<&Observed>,
+    identity: &str,
+) -> Option<Duration> {
     let spec = lease.spec.as_ref();
     let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
     if holder.is_empty() || holder == identity {
         return None;
     }
     let seconds = spec.and_then(|spec| spec.lease_duration_seconds);
-    let valid = seconds
-        .and_then(|seconds| u64::try_from(seconds).ok())
-        .map_or(LeaseDuration::default().0, Duration::from_secs);
+    let seconds = seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
     let age = observed.map_or(Duration::ZERO, |observed| observed.since.elapsed());
-    valid.checked_sub(age).map(|rest| rest + Duration::from_millis(1))
+    seconds.map_or_else(LeaseDuration::default, LeaseDuration).checked_sub(age)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod engine;
 pub mod gateway;
 pub mod lease;
 pub mod policy;
+pub mod shards;
 pub mod shutdown;
 
 use std::{future::Future, panic, pin::pin, sync::Arc, time::Duration};
@@ -36,6 +37,7 @@ use self::{
         watch,
     },
     gateway::Gateways,
+    shards::ownership::Ownership,
 };
 use crate::{
     names::ObjectKind,
@@ -45,6 +47,9 @@ use crate::{
 /// How many gateways are checked at once. Each check waits for its slowest endpoint, and costs next to nothing else.
 const MAX_GATEWAY_CHECKS: u16 = 16;
 
+/// How many kinds there are. Each has an engine.
+pub const KINDS: usize = 2;
+
 /// How the controller works.
 pub struct Settings {
     /// The namespaces to watch; empty means all.
@@ -53,6 +58,8 @@ pub struct Settings {
     pub concurrency: u16,
     /// How long the shutdown may take.
     pub shutdown_timeout: Duration,
+    /// Which namespaces this replica works on, for each kind.
+    pub ownerships: [Ownership; KINDS],
 }
 
 /// Runs until `stop` resolves, then finishes or gives up what is under way and revokes every session of ours.
@@ -70,9 +77,10 @@ pub async fn run(
     let stopping = CancellationToken::new();
     let connections = Arc::new(Connections::new(Arc::clone(&context), &scopes));
     let gateways = Arc::new(Gateways::new(Arc::clone(&context)));
+    let [ownership, ownership_of_gateways] = settings.ownerships;
     let mut tasks = JoinSet::new();
-    reconcile(&mut tasks, Arc::clone(&connections), settings.concurrency, (&scopes, &stopping));
-    reconcile(&mut tasks, gateways, MAX_GATEWAY_CHECKS, (&scopes, &stopping));
+    reconcile(&mut tasks, Arc::clone(&connections), settings.concurrency, ownership, (&scopes, &stopping));
+    reconcile(&mut tasks, gateways, MAX_GATEWAY_CHECKS, ownership_of_gateways, (&scopes, &stopping));
     let reconciled = async {
         while let Some(ended) = tasks.join_next().await {
             if let Err(Ok(panicked)) = ended.map_err(tokio::task::JoinError::try_into_panic) {
@@ -112,10 +120,11 @@ fn reconcile<K: Kind>(
     tasks: &mut JoinSet<()>,
     kind: Arc<K>,
     workers: u16,
+    ownership: Ownership,
     (scopes, stopping): (&[Option<String>], &CancellationToken),
 ) {
     let changes = changes::<K>(kind.context(), scopes);
-    tasks.spawn(engine::run(kind, workers, changes, stopping.clone()));
+    tasks.spawn(engine::run(kind, workers, changes, ownership, stopping.clone()));
 }
 
 /// What the watches of all namespaces report of one kind.

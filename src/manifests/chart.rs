@@ -31,6 +31,7 @@ pub(super) fn rules() -> String {
     let templates = [
         ("rules", rights::rules()),
         ("leaseRules", rights::lease_rules(LEASE)),
+        ("shardRules", rights::shard_rules(LEASE)),
         ("viewRules", rights::view_rules()),
         ("editRules", rights::edit_rules()),
     ];

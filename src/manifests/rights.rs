@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 
-use crate::api::GROUP;
+use crate::{api::GROUP, controller::shards::view::MAX_SHARDS};
 
 /// The rights to one resource.
 struct Right {
@@ -133,6 +133,27 @@ const LEASE_RIGHT: NamedRight = NamedRight {
     },
 };
 
+/// What it may do there in addition, if several replicas share the namespaces: each holds one of the Leases NAME-0, NAME-1 and so on.
+const SHARD_RIGHT: NamedRight = NamedRight {
+    any_name: Right {
+        group: LEASE_GROUP,
+        resource: "leases",
+        verbs: &[Verb("list", "to see which replicas share the namespaces", "no replica works")],
+    },
+    own_name: Right {
+        group: LEASE_GROUP,
+        resource: "leases",
+        verbs: &[
+            Verb("get", "to see who holds the Lease of a replica", "no replica works"),
+            Verb(
+                "update",
+                "to take the Lease of a replica, renew it and release it, and to end that of one that failed",
+                "no replica works",
+            ),
+        ],
+    },
+};
+
 const LEASE_GROUP: &str = "coordination.k8s.io";
 
 /// What the operator may do in the cluster, or in each namespace that it watches.
@@ -144,6 +165,14 @@ pub fn rules() -> Vec<PolicyRule> {
 pub fn lease_rules(lease: &str) -> Vec<PolicyRule> {
     let NamedRight { any_name, own_name } = &LEASE_RIGHT;
     let named = PolicyRule { resource_names: Some(vec![lease.to_owned()]), ..own_name.rule() };
+    vec![any_name.rule(), named]
+}
+
+/// What it may do there in addition, if several replicas share the namespaces.
+pub fn shard_rules(lease: &str) -> Vec<PolicyRule> {
+    let NamedRight { any_name, own_name } = &SHARD_RIGHT;
+    let leases = (0..MAX_SHARDS).map(|slot| format!("{lease}-{slot}")).collect();
+    let named = PolicyRule { resource_names: Some(leases), ..own_name.rule() };
     vec![any_name.rule(), named]
 }
 
@@ -179,11 +208,14 @@ pub(super) fn table() -> String {
     let mut text = String::from(
         "| API group | Resource | Verb | What it is for | Without it |\n| --- | --- | --- | --- | --- |\n",
     );
-    let NamedRight { any_name, own_name } = &LEASE_RIGHT;
     let rights = RIGHTS.iter().map(|right| (right, ""));
-    for (Right { group, resource, verbs }, limit) in
-        rights.chain([(any_name, ""), (own_name, ", its own only")])
-    {
+    let in_own_namespace = [
+        (&LEASE_RIGHT.any_name, ""),
+        (&LEASE_RIGHT.own_name, ", its own only"),
+        (&SHARD_RIGHT.any_name, " of its namespace, only with sharding"),
+        (&SHARD_RIGHT.own_name, " of its replicas, only with sharding"),
+    ];
+    for (Right { group, resource, verbs }, limit) in rights.chain(in_own_namespace) {
         let group = if group.is_empty() { "core" } else { group };
         for Verb(verb, purpose, without) in *verbs {
             let _ = writeln!(text, "| {group} | `{resource}`{limit} | `{verb}` | {purpose} | {without} |");

@@ -36,6 +36,8 @@ const CLOCK: ClockId = ClockId::Monotonic;
 pub struct Fence {
     /// Milliseconds of the clock.
     until: Arc<AtomicU64>,
+    /// The same of the fence around it.
+    outer: Option<Arc<AtomicU64>>,
 }
 
 /// A connection over which nothing is sent once the fence is closed.
@@ -62,12 +64,18 @@ pub fn now() -> Duration {
 impl Fence {
     /// One that never closes: there is no Lease.
     pub fn open() -> Self {
-        Self { until: Arc::new(AtomicU64::new(u64::MAX)) }
+        Self { until: Arc::new(AtomicU64::new(u64::MAX)), outer: None }
     }
 
     /// One that is closed until it is extended.
     pub fn closed() -> Self {
-        Self { until: Arc::default() }
+        Self { until: Arc::default(), outer: None }
+    }
+
+    /// One that is closed until it is extended, and open only while this one is open, too.
+    #[must_use]
+    pub fn inner(&self) -> Self {
+        Self { until: Arc::default(), outer: Some(Arc::clone(&self.until)) }
     }
 
     /// Lets this process send until a time of the clock.
@@ -88,8 +96,12 @@ impl Fence {
 
     fn check_at(&self, now: Duration) -> Result<(), Closed> {
         let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        let until = self.until.load(Ordering::SeqCst);
-        if until == u64::MAX || now < until { Ok(()) } else { Err(Closed) }
+        let is_open = |until: &Arc<AtomicU64>| {
+            let until = until.load(Ordering::SeqCst);
+            until == u64::MAX || now < until
+        };
+        let are_open = is_open(&self.until) && self.outer.as_ref().is_none_or(is_open);
+        if are_open { Ok(()) } else { Err(Closed) }
     }
 }
 
@@ -169,6 +181,19 @@ mod tests {
         fence.close();
         assert_eq!(fence.check_at(at(1)), Err(Closed));
         assert_eq!(Fence::open().check_at(Duration::MAX), Ok(()));
+    }
+
+    #[test]
+    fn an_inner_fence_is_open_only_while_both_are() {
+        let (outer, at) = (Fence::closed(), Duration::from_secs);
+        let inner = outer.inner();
+        inner.extend(at(10));
+        assert_eq!(inner.check_at(at(1)), Err(Closed));
+        outer.extend(at(5));
+        assert_eq!((inner.check_at(at(4)), inner.check_at(at(5))), (Ok(()), Err(Closed)));
+        outer.extend(at(20));
+        assert_eq!((inner.check_at(at(9)), inner.check_at(at(10))), (Ok(()), Err(Closed)));
+        assert_eq!(outer.check_at(at(10)), Ok(()), "it does not depend on what is inside");
     }
 
     #[tokio::test]

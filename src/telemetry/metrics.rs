@@ -51,6 +51,7 @@ pub struct Metrics {
     unlisted: Arc<Mutex<BTreeSet<(&'static str, String)>>>,
     logins: Family<OutcomeLabel, Counter>,
     leader: Gauge<i64, AtomicI64>,
+    shards: Gauge<i64, AtomicI64>,
     queues: Arc<Mutex<BTreeMap<&'static str, Load>>>,
     objects: Objects,
     budgets: Budgets,
@@ -67,6 +68,8 @@ pub struct Load {
     pub busy: usize,
     /// How many can be.
     pub workers: usize,
+    /// Namespaces with objects that this replica looks after.
+    pub namespaces: usize,
 }
 
 /// What became of a login.
@@ -137,6 +140,7 @@ impl Metrics {
             unlisted: Arc::default(),
             logins: Family::default(),
             leader: Gauge::default(),
+            shards: Gauge::default(),
             queues: Arc::default(),
             objects: Objects::new(objects),
             budgets: Budgets::new(objects),
@@ -152,6 +156,7 @@ impl Metrics {
         register(&mut registry, &catalogue::CHECK_SECONDS, metrics.check_seconds.clone());
         register(&mut registry, &catalogue::LOGINS, metrics.logins.clone());
         register(&mut registry, &catalogue::LEADER, metrics.leader.clone());
+        register(&mut registry, &catalogue::SHARDS, metrics.shards.clone());
         register(&mut registry, &catalogue::STATUS_WRITES, metrics.status_writes.clone());
         register(&mut registry, &catalogue::CLUSTER_FAILURES, metrics.cluster_failures.clone());
         register(&mut registry, &catalogue::CONNECTIONS, metrics.connections.clone());
@@ -180,6 +185,11 @@ impl Metrics {
     /// Notes whether this process works, or stands by for another.
     pub fn leads(&self, leads: bool) {
         self.leader.set(leads.into());
+    }
+
+    /// Notes how many replicas share the namespaces.
+    pub fn shards(&self, count: usize) {
+        self.shards.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Notes how much work of a kind there is.
@@ -265,11 +275,12 @@ impl Metrics {
         let loads: Vec<_> = self.queues().iter().map(|(kind, load)| (*kind, *load)).collect();
         let age = |load: &Load| load.oldest.map_or(0.0, |since| since.elapsed().as_secs_f64());
         let number = |count: usize| count.to_string();
-        let families: [(&Description, Value<'_>); 4] = [
+        let families: [(&Description, Value<'_>); 5] = [
             (&catalogue::QUEUE_DEPTH, &|load| number(load.depth)),
             (&catalogue::QUEUE_OLDEST, &|load| age(load).to_string()),
             (&catalogue::WORKERS, &|load| number(load.workers)),
             (&catalogue::WORKERS_BUSY, &|load| number(load.busy)),
+            (&catalogue::NAMESPACES, &|load| number(load.namespaces)),
         ];
         for (metric, value) in families {
             metric.write_head(text);
@@ -349,7 +360,8 @@ mod tests {
         };
         metrics.budgets().note(role, || vec![Timestamp::MAX], Timestamp::now());
         metrics.leads(true);
-        let load = Load { depth: 3, oldest: None, busy: 2, workers: 64 };
+        metrics.shards(3);
+        let load = Load { depth: 3, oldest: None, busy: 2, workers: 64, namespaces: 5 };
         metrics.load("VaultConnection", load);
         metrics
     }
@@ -368,6 +380,8 @@ mod tests {
             r#"vault_connection_operator_listed{kind="VaultConnection",namespace=""} 1"#,
             r#"vault_connection_operator_logins_total{outcome="refused"} 1"#,
             "vault_connection_operator_leader 1",
+            "vault_connection_operator_shards 3",
+            r#"vault_connection_operator_namespaces{kind="VaultConnection"} 5"#,
             r#"vault_connection_operator_queue_depth{kind="VaultConnection"} 3"#,
             r#"vault_connection_operator_queue_oldest_seconds{kind="VaultConnection"} 0"#,
             r#"vault_connection_operator_workers{kind="VaultConnection"} 64"#,

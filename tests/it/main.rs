@@ -65,6 +65,7 @@ mod secrets;
 mod secrets_in_memory;
 mod security_table;
 mod settled;
+mod shards;
 mod start;
 mod status_page;
 mod support;

@@ -23,7 +23,7 @@ use tokio::{sync::oneshot, time::sleep};
 use vault_connection_operator::{
     check::Checker,
     cluster::Cluster,
-    controller::{self, Context, Settings},
+    controller::{self, Context, Settings, shards::ownership::Ownership},
     network::{
         address_policy::{AddressPolicy, Contact},
         connect::SystemNames,
@@ -56,7 +56,9 @@ async fn a_connection_at_rest_takes_no_more_memory_than_it_did() {
     let context = context(&api);
     let metrics = context.checker.metrics.clone();
     // One check at a time, so that there is one HTTP connection however many connections there are.
-    let settings = Settings { namespaces: Vec::new(), concurrency: 1, shutdown_timeout: Duration::ZERO };
+    let ownerships = std::array::from_fn(|_| Ownership::all());
+    let settings =
+        Settings { namespaces: Vec::new(), concurrency: 1, shutdown_timeout: Duration::ZERO, ownerships };
     let (stop, stopped) = oneshot::channel::<()>();
     let run = controller::run(context, settings, Readiness::default(), async {
         let _ = stopped.await;

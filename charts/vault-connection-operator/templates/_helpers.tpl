@@ -25,6 +25,19 @@
 {{ .Values.leaderElection.leaseName | default (include "vault-connection-operator.fullname" .) }}
 {{- end -}}
 
+{{/* How many replicas share the namespaces: a number or nothing. */}}
+{{- define "vault-connection-operator.shards" -}}
+{{- if and .Values.sharding.enabled (gt (int .Values.replicas) 1) -}}
+{{- if ge (int .Values.replicas) (int .Values.lockoutThreshold) -}}
+{{ fail "sharding: replicas must be less than lockoutThreshold, because each replica may cause one rejected login, and together they must not lock a role" }}
+{{- end -}}
+{{- if gt (int .Values.replicas) (int (min .Values.loginsPerSecond .Values.maxLoginsPerSecond)) -}}
+{{ fail "sharding: loginsPerSecond and maxLoginsPerSecond must not be less than replicas" }}
+{{- end -}}
+{{ int .Values.replicas }}
+{{- end -}}
+{{- end -}}
+
 {{/* The labels by which the Deployment and the Service select the pod; they can never change. */}}
 {{- define "vault-connection-operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "vault-connection-operator.name" . }}

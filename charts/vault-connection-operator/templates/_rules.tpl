@@ -68,6 +68,30 @@
   - get
   - update
 {{- end -}}
+{{- define "vault-connection-operator.shardRules" -}}
+- apiGroups:
+  - coordination.k8s.io
+  resources:
+  - leases
+  verbs:
+  - list
+- apiGroups:
+  - coordination.k8s.io
+  resourceNames:
+  - "{{ include `vault-connection-operator.leaseName` . }}-0"
+  - "{{ include `vault-connection-operator.leaseName` . }}-1"
+  - "{{ include `vault-connection-operator.leaseName` . }}-2"
+  - "{{ include `vault-connection-operator.leaseName` . }}-3"
+  - "{{ include `vault-connection-operator.leaseName` . }}-4"
+  - "{{ include `vault-connection-operator.leaseName` . }}-5"
+  - "{{ include `vault-connection-operator.leaseName` . }}-6"
+  - "{{ include `vault-connection-operator.leaseName` . }}-7"
+  resources:
+  - leases
+  verbs:
+  - get
+  - update
+{{- end -}}
 {{- define "vault-connection-operator.viewRules" -}}
 - apiGroups:
   - appconnections.dev

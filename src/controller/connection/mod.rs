@@ -237,6 +237,11 @@ impl Kind for Connections {
         }
     }
 
+    /// What another replica counted until now.
+    fn taken_over(&self, name: &ConnectionRef, status: &VaultConnectionStatus) {
+        self.context.checker.logins.restore(name, status);
+    }
+
     fn list_ended(&self, namespace: Option<&str>, listing: Listing) {
         if self.lists.end(namespace, listing) {
             self.context.checker.logins.listed();

@@ -214,6 +214,9 @@ pub trait Kind: Send + Sync + Sized + 'static {
     /// Is given the status of each object that the watch brings, before anything is done because of it.
     fn status_seen(&self, _: &Self::Name, _: &Self::Status) {}
 
+    /// Is given the status of each object that another replica has looked after until now, before anything is done because of it.
+    fn taken_over(&self, _: &Self::Name, _: &Self::Status) {}
+
     /// Is given what became of a list, after the objects in it.
     fn list_ended(&self, _namespace: Option<&str>, _: Listing) {}
 

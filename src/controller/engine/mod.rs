@@ -21,6 +21,7 @@ mod held;
 pub mod kind;
 pub mod last_write;
 pub mod object;
+mod objects;
 mod publish;
 pub mod published;
 pub mod queue;
@@ -56,6 +57,7 @@ use crate::{
     api::{ObjectStatus as _, condition::ConditionType},
     cluster::ClusterError,
     conditions,
+    controller::shards::ownership::Ownership,
     references::dependents::Owner,
 };
 
@@ -105,6 +107,13 @@ pub trait Reconciler: Send + Sync + 'static {
     /// is kept once.
     fn seen(&self, key: &Self::Key, object: &mut Self::Object, before: Option<&Self::Object>);
 
+    /// Takes in the state of an object that another replica looks after.
+    fn seen_elsewhere(&self, key: &Self::Key, object: &Self::Object);
+
+    /// Takes in an object that another replica has looked after until now, before it is reconciled. Whatever is known of it is that
+    /// replica's.
+    fn gained(&self, key: &Self::Key, object: &mut Arc<Self::Object>);
+
     /// Takes in what became of a list, after the objects in it.
     fn listed(&self, namespace: Option<&str>, listing: Listing);
 
@@ -137,6 +146,9 @@ pub trait Reconciler: Send + Sync + 'static {
 
     /// Forgets an object that is gone.
     fn forget(self: Arc<Self>, key: Self::Key) -> impl Future<Output = ()> + Send;
+
+    /// Forgets objects that another replica looks after from then on.
+    fn hand_over(self: Arc<Self>, keys: Vec<Self::Key>) -> impl Future<Output = ()> + Send;
 }
 
 /// Reconciles the objects of a kind until the operator stops, with at most `workers` at once.
@@ -144,14 +156,33 @@ pub async fn run<K: Kind>(
     kind: Arc<K>,
     workers: u16,
     changes: impl Stream<Item = Change<Object<K>>>,
+    ownership: Ownership,
     stopping: CancellationToken,
 ) {
     let metrics = kind.context().checker.metrics.clone();
     let (registry, settling) = (kind.registry(), kind.registry().changes());
-    let scheduler = Scheduler::new(Arc::clone(&kind), Limits::of(workers), metrics, stopping);
+    let scheduler = Scheduler::new(Arc::clone(&kind), Limits::of(workers), metrics, stopping, ownership);
     let reconciled = pin!(scheduler.run(changes, registry.queue(None)));
     // The latter never ends by itself; the reconciles end with the stop.
     future::select(reconciled, pin!(watch::settle(settling, registry))).await;
+}
+
+/// Takes in what the watch shows of an object.
+fn see<K: Kind>(kind: &K, name: &K::Name, object: &Object<K>) {
+    let status = object.shown();
+    let status = status.as_deref();
+    let shown = Shown {
+        version: &object.version,
+        generation: object.generation,
+        ready: status.is_some_and(|it| conditions::is_true(it.conditions(), ConditionType::Ready)),
+        digest: &|| status.map(published::digest),
+        interval: &|| reconcile::interval::<K>(object),
+    };
+    kind.registry().of(name).snapshot().saw(&shown, Instant::now());
+    kind.context().board.seen(K::NAME, name, || object.on_page());
+    if let Some(status) = status {
+        kind.status_seen(name, status);
+    }
 }
 
 impl<K: Kind> Reconciler for K {
@@ -181,19 +212,24 @@ impl<K: Kind> Reconciler for K {
 
     fn seen(&self, name: &K::Name, object: &mut Object<K>, before: Option<&Object<K>>) {
         object.read(before);
-        let status = object.shown();
-        let status = status.as_deref();
-        let shown = Shown {
-            version: &object.version,
-            generation: object.generation,
-            ready: status.is_some_and(|it| conditions::is_true(it.conditions(), ConditionType::Ready)),
-            digest: &|| status.map(published::digest),
-            interval: &|| reconcile::interval::<K>(object),
-        };
-        self.registry().of(name).snapshot().saw(&shown, Instant::now());
-        self.context().board.seen(<K as Kind>::NAME, name, || object.on_page());
-        if let Some(status) = status {
-            self.status_seen(name, status);
+        see(self, name, object);
+    }
+
+    fn seen_elsewhere(&self, name: &K::Name, object: &Object<K>) {
+        if let Some(status) = object.shown() {
+            self.status_seen(name, &status);
+        }
+    }
+
+    fn gained(&self, name: &K::Name, object: &mut Arc<Object<K>>) {
+        // One that somebody holds was ours before, and its spec was read then.
+        if let Some(object) = Arc::get_mut(object) {
+            object.read(None);
+        }
+        self.registry().of(name).snapshot().taken_over();
+        see(self, name, object);
+        if let Some(status) = object.shown() {
+            self.taken_over(name, &status);
         }
     }
 
@@ -230,5 +266,9 @@ impl<K: Kind> Reconciler for K {
     fn forget(self: Arc<Self>, name: K::Name) -> impl Future<Output = ()> + Send {
         self.context().board.forget(<K as Kind>::NAME, &name);
         async move { without_worker::forget(&*self, &name).await }
+    }
+
+    async fn hand_over(self: Arc<Self>, names: Vec<K::Name>) {
+        without_worker::hand_over(&*self, names).await;
     }
 }

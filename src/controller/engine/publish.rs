@@ -53,8 +53,11 @@ impl<K: Kind> Run<'_, K> {
         let age = published.written_at().map(|at| at.elapsed());
         let heartbeat = self.kind.context().heartbeat;
         let is_due = || status::needs_heartbeat(before.last_check_time(), self.around.now, heartbeat);
-        let next = next(before, age).filter(|next| K::Status::is_news(before, next) || is_due());
-        if let Some(next) = next {
+        let next = next(before, age);
+        if next.is_some() {
+            self.entry.snapshot().reported();
+        }
+        if let Some(next) = next.filter(|next| K::Status::is_news(before, next) || is_due()) {
             self.status_changed(Some(before), Some(&next));
             self.entry.snapshot().set_ready(conditions::is_true(next.conditions(), ConditionType::Ready));
             published.replace(next);
@@ -81,10 +84,12 @@ impl<K: Kind> Run<'_, K> {
             self.status_changed(None, Some(&status));
             Published::adopt(seen, status, &mut snapshot)
         });
-        if let Some(shown) = shown
-            && published.saw(seen, &shown, &mut snapshot, Instant::now()) == Shown::Ours
-        {
-            self.object.is_shown_as(published.status());
+        if let Some(shown) = shown {
+            match published.saw(seen, &shown, &mut snapshot, Instant::now()) {
+                Shown::Ours => self.object.is_shown_as(published.status()),
+                Shown::Another => {}
+                Shown::TakenOver(before) => self.status_changed(Some(&before), Some(&shown)),
+            }
         }
         published
     }

@@ -34,12 +34,14 @@ pub struct Published<S> {
 }
 
 /// Whose status the watch shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shown {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown<S> {
     /// It says what we wrote.
     Ours,
     /// It says something else: it is older, or somebody else has written it.
     Another,
+    /// The replica that looked after the object until now wrote it, so we go on with it. This is the one that we had until now.
+    TakenOver(Arc<S>),
 }
 
 // === impl Published ===
@@ -64,13 +66,17 @@ impl<S: Serialize> Published<S> {
 
     /// Takes in the status that the watch shows in the state `seen` of the object: if it is not ours, ours is to be written
     /// again, as soon as it may.
-    pub fn saw(&mut self, seen: &Version, shown: &Arc<S>, snapshot: &mut Snapshot, now: Instant) -> Shown {
+    pub fn saw(&mut self, seen: &Version, shown: &Arc<S>, snapshot: &mut Snapshot, now: Instant) -> Shown<S> {
         if self.pending.is_some() {
             return Shown::Another;
         }
         let is_ours = Arc::ptr_eq(shown, &self.written) || digest(&**shown) == digest(&*self.written);
         if is_ours || !self.last_write.is_older_than(seen) {
             snapshot.is_as_written();
+        } else if snapshot.is_taken_over() {
+            self.last_write = LastWrite::adopted(seen);
+            snapshot.wrote(&self.last_write, digest(&**shown));
+            return Shown::TakenOver(std::mem::replace(&mut self.written, Arc::clone(shown)));
         } else if snapshot.may_correct(now) {
             self.pending = Some(std::mem::replace(&mut self.written, Arc::clone(shown)));
         }
@@ -146,6 +152,20 @@ mod tests {
         assert_eq!(saw("12", "True"), None, "the watch does not know of the correction yet");
         assert_eq!(saw("20", "False"), None);
         assert_eq!(published.status(), &status("False"));
+    }
+
+    #[test]
+    fn what_another_replica_wrote_last_is_not_replaced_by_what_it_wrote_before() {
+        let (mut snapshot, now) = (Snapshot::default(), Instant::now());
+        snapshot.taken_over();
+        let mut published = Published::adopt(&state("10"), status("True"), &mut snapshot);
+        let late = published.saw(&state("12"), &status("False"), &mut snapshot, now);
+        assert_eq!(late, Shown::TakenOver(status("True")));
+        assert_eq!((published.to_write(&state("12")), published.status()), (None, &status("False")));
+        snapshot.reported();
+        assert_eq!(published.saw(&state("13"), &status("True"), &mut snapshot, now), Shown::Another);
+        let (_, correction) = published.to_write(&state("13")).expect("somebody else has written");
+        assert_eq!(correction, status("False"));
     }
 
     #[test]

@@ -3,16 +3,9 @@
 //! One task owns the queue and the objects, and does nothing that takes time. What must not wait for a worker has none:
 //! the end of an old Ready, the report of a panic, and what is done for an object that is gone.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
 use futures::{FutureExt, Stream, StreamExt};
-use k8s_openapi::jiff::Timestamp;
 use tokio::{
     task::{AbortHandle, JoinSet},
     time::{Instant, sleep_until, timeout_at},
@@ -20,15 +13,16 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Listing, Reconciler, Requeue,
+    Reconciler, Requeue,
     backoff::after_panic,
     expiries::Expiries,
-    feed::{Change, Failure},
+    feed::Change,
+    objects::Shard,
     queue::{Limits, Queue},
 };
 use crate::{
     cluster::ClusterError,
-    references::dependents::Owner as _,
+    controller::shards::ownership::Ownership,
     session::shutdown::Run,
     telemetry::{
         logs::chain,
@@ -47,26 +41,33 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(2500);
 
 /// Runs the reconciles of one kind.
 pub struct Scheduler<K: Reconciler> {
-    kind: Arc<K>,
-    metrics: Metrics,
+    pub(super) kind: Arc<K>,
+    pub(super) metrics: Metrics,
     stopping: CancellationToken,
-    queue: Queue<K::Key>,
+    pub(super) queue: Queue<K::Key>,
     workers: usize,
-    /// The objects, as the watch has them.
-    objects: HashMap<K::Key, Arc<K::Object>>,
-    running: HashMap<K::Key, Running>,
-    panicked: HashMap<K::Key, Panicked>,
-    expiries: Expiries<K::Key>,
+    pub(super) objects: HashMap<K::Key, Entry<K::Object>>,
+    pub(super) running: HashMap<K::Key, Running>,
+    pub(super) panicked: HashMap<K::Key, Panicked>,
+    pub(super) expiries: Expiries<K::Key>,
     tasks: JoinSet<Ended<K::Key>>,
+    pub(super) shard: Shard<K::Key>,
 }
 
-struct Running {
-    run: Arc<Run>,
+/// An object, as the watch has it.
+pub(super) struct Entry<O> {
+    pub(super) object: Arc<O>,
+    /// Whether this replica looks after it.
+    pub(super) is_own: bool,
+}
+
+pub(super) struct Running {
+    pub(super) run: Arc<Run>,
     task: AbortHandle,
 }
 
 /// An object whose last run panicked.
-struct Panicked {
+pub(super) struct Panicked {
     times: u32,
     until: Instant,
     revision: (String, i64),
@@ -81,14 +82,15 @@ struct Ended<K> {
 
 /// What a task is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Work {
+pub(super) enum Work {
     Reconcile,
     Expire,
     ReportPanic,
     Forget,
+    HandOver,
 }
 
-enum Outcome {
+pub(super) enum Outcome {
     Done(Requeue),
     Failed(ClusterError),
     Panicked,
@@ -98,7 +100,13 @@ enum Outcome {
 
 impl<K: Reconciler> Scheduler<K> {
     /// Nothing is known yet.
-    pub fn new(kind: Arc<K>, limits: Limits, metrics: Metrics, stopping: CancellationToken) -> Self {
+    pub fn new(
+        kind: Arc<K>,
+        limits: Limits,
+        metrics: Metrics,
+        stopping: CancellationToken,
+        ownership: Ownership,
+    ) -> Self {
         Self {
             kind,
             metrics,
@@ -110,6 +118,7 @@ impl<K: Reconciler> Scheduler<K> {
             panicked: HashMap::new(),
             expiries: Expiries::new(),
             tasks: JoinSet::new(),
+            shard: Shard::new(ownership),
         }
     }
 
@@ -130,6 +139,7 @@ impl<K: Reconciler> Scheduler<K> {
                 Some(change) = changes.next() => self.change(change),
                 Some(key) = triggers.next() => self.push(&key, Instant::now()),
                 Some(Ok(ended)) = self.tasks.join_next() => self.end(ended),
+                () = self.shard.changed() => self.regrant(),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
         }
@@ -139,12 +149,12 @@ impl<K: Reconciler> Scheduler<K> {
     fn start_due(&mut self) {
         let now = Instant::now();
         while let Some(key) = self.queue.pop(now.into_std()) {
-            let Some(object) = self.objects.get(&key) else {
+            let Some(entry) = self.own(&key) else {
                 self.queue.release(&key);
                 continue;
             };
             let run = Run::new(&self.stopping);
-            let reconcile = Arc::clone(&self.kind).reconcile(Arc::clone(object));
+            let reconcile = Arc::clone(&self.kind).reconcile(Arc::clone(&entry.object));
             let reconcile = Arc::clone(&run).scope(reconcile);
             let watched = Arc::clone(&run);
             let task = self.spawn(key.clone(), Work::Reconcile, async move {
@@ -167,22 +177,27 @@ impl<K: Reconciler> Scheduler<K> {
 
     fn report_load(&self) {
         let (depth, oldest) = self.queue.backlog();
-        let load = Load { depth, oldest, busy: self.queue.running(), workers: self.workers };
+        let (busy, namespaces) = (self.queue.running(), self.shard.namespaces());
+        let load = Load { depth, oldest, busy, workers: self.workers, namespaces };
         self.metrics.load(K::NAME, load);
     }
 
     /// Starts what needs no worker and is about an object that is there.
-    fn start<F>(&mut self, key: &K::Key, work: Work, start: impl FnOnce(Arc<K>, Arc<K::Object>) -> F)
-    where
+    pub(super) fn start<F>(
+        &mut self,
+        key: &K::Key,
+        work: Work,
+        start: impl FnOnce(Arc<K>, Arc<K::Object>) -> F,
+    ) where
         F: Future<Output = Result<(), ClusterError>> + Send + 'static,
     {
-        if let Some(object) = self.objects.get(key) {
-            let started = start(Arc::clone(&self.kind), Arc::clone(object));
+        if let Some(entry) = self.own(key) {
+            let started = start(Arc::clone(&self.kind), Arc::clone(&entry.object));
             self.spawn(key.clone(), work, async move { started.await.map(|()| Requeue::OnChange) });
         }
     }
 
-    fn forget(&mut self, key: &K::Key) {
+    pub(super) fn forget(&mut self, key: &K::Key) {
         let forget = Arc::clone(&self.kind).forget(key.clone());
         self.spawn(key.clone(), Work::Forget, async move {
             forget.await;
@@ -190,10 +205,11 @@ impl<K: Reconciler> Scheduler<K> {
         });
     }
 
-    fn spawn<F>(&mut self, key: K::Key, work: Work, run: F) -> AbortHandle
+    pub(super) fn spawn<F>(&mut self, key: K::Key, work: Work, run: F) -> AbortHandle
     where
         F: Future<Output = Result<Requeue, ClusterError>> + Send + 'static,
     {
+        self.shard.begin(&key);
         self.tasks.spawn(async move {
             let outcome = match AssertUnwindSafe(run).catch_unwind().await {
                 Ok(Ok(requeue)) => Outcome::Done(requeue),
@@ -210,88 +226,17 @@ impl<K: Reconciler> Scheduler<K> {
     }
 
     /// Asks for a run of an object that is there. One whose last run panicked is left alone for a while.
-    fn push(&mut self, key: &K::Key, due: Instant) {
-        let Some(object) = self.objects.get(key) else { return };
-        let barred = self.panicked.get(key).filter(|it| it.revision == K::revision(object));
+    pub(super) fn push(&mut self, key: &K::Key, due: Instant) {
+        let Some(entry) = self.own(key) else { return };
+        let lane = K::lane(&entry.object);
+        let barred = self.panicked.get(key).filter(|it| it.revision == K::revision(&entry.object));
         let due = barred.map_or(due, |panicked| due.max(panicked.until));
         let priority = self.kind.priority(key);
-        self.queue.push(key.clone(), K::lane(object), priority, due.into_std());
-    }
-
-    fn change(&mut self, change: Change<K::Object>) {
-        match change {
-            Change::Listed { namespace, objects } => self.list(namespace.as_deref(), objects),
-            Change::Applied(object) => self.apply(object, Instant::now()),
-            Change::Deleted(object) => self.delete(&K::key(&object)),
-            Change::Failed { namespace, failure, message } => {
-                let kind = K::NAME;
-                tracing::warn!(error = message, kind, namespace, "the watch failed; it is tried again");
-                if failure != Failure::Watch {
-                    self.metrics.listed(K::NAME, namespace.as_deref(), false);
-                }
-                if failure == Failure::Forbidden {
-                    self.kind.listed(namespace.as_deref(), Listing::Forbidden);
-                }
-            }
-        }
-    }
-
-    fn list(&mut self, namespace: Option<&str>, mut objects: Vec<K::Object>) {
-        let listed: BTreeSet<_> = objects.iter().map(K::key).collect();
-        let is_gone = |key: &&K::Key| {
-            namespace.is_none_or(|namespace| namespace == key.namespace()) && !listed.contains(*key)
-        };
-        let gone: Vec<_> = self.objects.keys().filter(is_gone).cloned().collect();
-        // What a new list does not hold has gone while no watch was open.
-        for key in &gone {
-            self.delete(key);
-        }
-        // The oldest Ready is earned anew first. A time to come, which we did not write, lets nobody wait for all others.
-        let today = Timestamp::now();
-        objects.sort_by_key(|object| K::last_check(object).filter(|last| *last <= today));
-        let (now, mut places) = (Instant::now(), (0..objects.len() as u64).rev());
-        for object in objects {
-            let earlier = Duration::from_nanos(places.next().unwrap_or_default());
-            self.apply(object, now.checked_sub(earlier).unwrap_or(now));
-        }
-        self.metrics.listed(K::NAME, namespace, true);
-        self.kind.listed(namespace, Listing::Complete);
-    }
-
-    fn apply(&mut self, mut object: K::Object, due: Instant) {
-        let key = K::key(&object);
-        let before = self.objects.get(&key).map(Arc::clone);
-        // This is the engine's own task: an object that makes us panic here must not end it.
-        let seen = AssertUnwindSafe(|| self.kind.seen(&key, &mut object, before.as_deref()));
-        let is_sound = catch_unwind(seen).is_ok();
-        let was_ending = before.is_some_and(|before| K::is_ending(&before));
-        let is_ending = K::is_ending(&object);
-        self.objects.insert(key.clone(), Arc::new(object));
-        // What is then done for its end must not be ended by its next change.
-        if let Some(running) = self.running.get(&key).filter(|_| is_ending && !was_ending) {
-            running.run.end();
-        }
-        if !is_sound {
-            self.note_failure(&key, &Outcome::Panicked);
-            self.panic(&key);
-        }
-        self.expiries.set(key.clone(), self.kind.expires(&key).map(Instant::from_std));
-        self.push(&key, due);
-    }
-
-    fn delete(&mut self, key: &K::Key) {
-        self.objects.remove(key);
-        self.queue.remove(key);
-        self.panicked.remove(key);
-        self.expiries.set(key.clone(), None);
-        match self.running.get(key) {
-            // Its end leads to what is done for an object that is gone.
-            Some(running) => running.run.end(),
-            None => self.forget(key),
-        }
+        self.queue.push(key.clone(), lane, priority, due.into_std());
     }
 
     fn end(&mut self, Ended { key, work, outcome }: Ended<K::Key>) {
+        self.shard.end(&key);
         match work {
             Work::Reconcile => self.end_reconcile(&key, &outcome),
             Work::Expire => {
@@ -301,20 +246,22 @@ impl<K: Reconciler> Scheduler<K> {
                         Outcome::Done(_) => EXPIRE_RETRY_INTERVAL,
                         Outcome::Failed(_) | Outcome::Panicked => RETRY_INTERVAL,
                     };
-                let expires = self.kind.expires(&key).filter(|_| self.objects.contains_key(&key));
+                let expires = self.kind.expires(&key).filter(|_| self.own(&key).is_some());
                 self.expiries.set(key, expires.map(|expires| Instant::from_std(expires).max(again)));
             }
-            Work::ReportPanic | Work::Forget => self.note_failure(&key, &outcome),
+            Work::ReportPanic | Work::Forget | Work::HandOver => self.note_failure(&key, &outcome),
         }
+        self.hand_over();
     }
 
     fn end_reconcile(&mut self, key: &K::Key, outcome: &Outcome) {
         self.running.remove(key);
         let again = self.queue.release(key);
         self.note_failure(key, outcome);
-        if !self.objects.contains_key(key) {
-            self.forget(key);
-            return;
+        match self.objects.get(key) {
+            None => return self.forget(key),
+            Some(entry) if !entry.is_own => return,
+            Some(_) => {}
         }
         match outcome {
             Outcome::Done(requeue) => {
@@ -333,7 +280,7 @@ impl<K: Reconciler> Scheduler<K> {
     }
 
     /// Logs and counts what went wrong, if something did.
-    fn note_failure(&self, key: &K::Key, outcome: &Outcome) {
+    pub(super) fn note_failure(&self, key: &K::Key, outcome: &Outcome) {
         let kind = K::NAME;
         match outcome {
             Outcome::Done(_) => {}
@@ -349,9 +296,9 @@ impl<K: Reconciler> Scheduler<K> {
     }
 
     /// Leaves an object alone for a while, and says so in its status.
-    fn panic(&mut self, key: &K::Key) {
-        let Some(object) = self.objects.get(key) else { return };
-        let revision = K::revision(object);
+    pub(super) fn panic(&mut self, key: &K::Key) {
+        let Some(entry) = self.own(key) else { return };
+        let revision = K::revision(&entry.object);
         let before = self.panicked.get(key).filter(|before| before.revision == revision);
         let times = before.map_or(0, |before| before.times).saturating_add(1);
         let wait = after_panic(times);
@@ -403,7 +350,17 @@ mod tests {
 
     use super::*;
     use crate::{
-        controller::engine::queue::{Lane, Priority},
+        controller::{
+            engine::{
+                Listing,
+                queue::{Lane, Priority},
+            },
+            shards::{
+                member::Member,
+                ownership::{self, Grantor},
+                view::{Claim, Slot, View},
+            },
+        },
         names::ConnectionRef,
         session::shutdown::{self, Stake},
         telemetry::metrics::exposition::Format,
@@ -417,6 +374,7 @@ mod tests {
         done: UnboundedSender<(&'static str, &'static str)>,
         expires: Mutex<HashMap<String, std::time::Instant>>,
         go_on: Notify,
+        held: Mutex<Vec<Arc<Thing>>>,
     }
 
     struct Scene {
@@ -473,6 +431,15 @@ mod tests {
             assert!(*name != "panics when seen", "a test");
         }
 
+        fn seen_elsewhere(&self, _: &ConnectionRef, (name, _): &Thing) {
+            self.note("elsewhere", name);
+        }
+
+        fn gained(&self, _: &ConnectionRef, object: &mut Arc<Thing>) {
+            let shared = Arc::get_mut(object).is_none();
+            self.note(if shared { "gained, held by somebody" } else { "gained" }, object.0);
+        }
+
         fn listed(&self, _: Option<&str>, _: Listing) {}
 
         fn priority(&self, _: &ConnectionRef) -> Priority {
@@ -492,12 +459,17 @@ mod tests {
                 "hangs with a token" => {
                     shutdown::answer(Stake::EndsToken, pending::<()>()).await;
                 }
+                "ends its token" => {
+                    shutdown::answer(Stake::EndsToken, self.go_on.notified()).await;
+                    self.note("end", name);
+                }
                 "goes on" => {
                     self.go_on.notified().await;
                     self.note("end", name);
                 }
                 "fails" => return Err(ClusterError::TimedOut),
                 "again" => return Ok(Requeue::After(Duration::from_secs(60))),
+                "is held" => self.held.lock().unwrap_or_else(PoisonError::into_inner).push(object),
                 _ => {}
             }
             Ok(Requeue::OnChange)
@@ -521,17 +493,65 @@ mod tests {
             };
             self.note("forget", name);
         }
+
+        async fn hand_over(self: Arc<Self>, keys: Vec<ConnectionRef>) {
+            for _ in keys {
+                self.note("hand over", "an object");
+            }
+        }
+    }
+
+    /// A replica, and another one that has the namespace of all objects while it is there.
+    struct Sharing {
+        grantor: Grantor,
+        member: Member,
+        other: Slot,
+    }
+
+    impl Sharing {
+        /// Nothing is granted yet.
+        fn new() -> (Self, Scene) {
+            let other = View::of([0, 1]).owner("ns").expect("somebody owns it");
+            let (grantor, [ownership]) = ownership::shared();
+            (Self { grantor, member: Member::new(1 - other), other }, Scene::owning(8, ownership))
+        }
+
+        /// It is alone.
+        async fn begin(&mut self) {
+            self.list(false);
+            self.member.adopt(self.grantor.adopted(0).await);
+            let view = self.member.publish();
+            self.member.published(view);
+            self.list(false);
+        }
+
+        /// The Leases are listed.
+        fn list(&mut self, is_other_there: bool) {
+            let others = is_other_there.then_some((self.other, Claim::Of(View::EMPTY)));
+            self.member.listed(&others.into_iter().collect(), self.member.publications());
+            self.grantor.grant(self.member.grant());
+        }
     }
 
     impl Scene {
         fn new(workers: u16) -> Self {
+            Self::owning(workers, Ownership::all())
+        }
+
+        fn owning(workers: u16, ownership: Ownership) -> Self {
             let (sender, done) = unbounded_channel();
             let (changes, feed) = unbounded_channel();
             let (triggers, receiver) = unbounded_channel();
-            let fake = Arc::new(Fake { done: sender, expires: Mutex::default(), go_on: Notify::new() });
+            let fake = Arc::new(Fake {
+                done: sender,
+                expires: Mutex::default(),
+                go_on: Notify::new(),
+                held: Mutex::default(),
+            });
             let (metrics, stopping) = (Metrics::new(true), CancellationToken::new());
+            let limits = Limits::of(workers);
             let scheduler =
-                Scheduler::new(Arc::clone(&fake), Limits::of(workers), metrics.clone(), stopping.clone());
+                Scheduler::new(Arc::clone(&fake), limits, metrics.clone(), stopping.clone(), ownership);
             let stream = |receiver| {
                 futures::stream::unfold(receiver, |mut receiver: UnboundedReceiver<_>| async {
                     receiver.recv().await.map(|item| (item, receiver))
@@ -570,6 +590,52 @@ mod tests {
         fn panics(&self) -> bool {
             self.metrics.text(Format::Classic).contains("vault_connection_operator_panics_total 0")
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_is_handed_over_when_nothing_is_under_way_for_it_and_comes_back_when_the_other_replica_goes()
+     {
+        const NAME: &str = "ends its token";
+        let (mut sharing, mut scene) = Sharing::new();
+        scene.list(&[NAME]);
+        assert_eq!(scene.at_once().await, [("elsewhere", NAME)], "nothing is granted yet");
+        sharing.begin().await;
+        assert_eq!(scene.at_once().await, [("gained", NAME), ("reconcile", NAME)]);
+        let before = sharing.grantor.adopted(0).await;
+
+        sharing.list(true);
+        assert_eq!(scene.at_once().await, []);
+        scene.expire(NAME, Duration::ZERO);
+        scene.changes.send(Change::Applied((NAME, 2))).expect("it listens");
+        scene.triggers.send(key(NAME)).expect("it listens");
+        assert_eq!(scene.at_once().await, [("elsewhere", NAME)], "nothing is begun");
+        assert_eq!(sharing.grantor.adopted(before).now_or_never(), None, "it still revokes its token");
+        scene.fake.go_on.notify_one();
+        assert_eq!(scene.at_once().await, [("end", NAME), ("hand over", "an object")]);
+        assert_eq!(sharing.grantor.adopted(before).await, sharing.member.grant().number);
+
+        scene.fake.expires.lock().expect("nobody panicked").clear();
+        sharing.list(false);
+        assert_eq!(scene.at_once().await, [("gained", NAME), ("reconcile", NAME)]);
+        scene.changes.send(Change::Deleted((NAME, 2))).expect("it listens");
+        scene.fake.go_on.notify_one();
+        assert_eq!(scene.at_once().await, [("end", NAME), ("forget", "another")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_that_somebody_still_holds_is_taken_in_when_it_comes_back() {
+        let (mut sharing, mut scene) = Sharing::new();
+        scene.list(&["is held"]);
+        sharing.begin().await;
+        assert_eq!(
+            scene.at_once().await,
+            [("elsewhere", "is held"), ("gained", "is held"), ("reconcile", "is held")]
+        );
+        sharing.list(true);
+        assert_eq!(scene.at_once().await, [("hand over", "an object")]);
+        sharing.list(false);
+        let back = [("gained, held by somebody", "is held"), ("reconcile", "is held")];
+        assert_eq!(scene.at_once().await, back);
     }
 
     #[tokio::test(start_paused = true)]

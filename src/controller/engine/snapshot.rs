@@ -25,6 +25,9 @@ pub struct Snapshot {
     correct_at: Option<Instant>,
     /// When that was done last.
     corrected: Option<Instant>,
+    /// Another replica looked after the object until now, and we have reported nothing of it yet. What that replica wrote last, the
+    /// watch may show only now.
+    is_taken_over: bool,
 }
 
 /// A state of an object, as the watch shows it.
@@ -48,7 +51,7 @@ impl Snapshot {
     /// the first sight of it.
     pub fn saw(&mut self, shown: &Shown<'_>, now: Instant) {
         let Version { uid, .. } = shown.version;
-        if self.uid == *uid {
+        if self.uid == *uid && !self.is_taken_over {
             self.compare(shown, now);
             if self.generation == shown.generation {
                 return;
@@ -59,6 +62,10 @@ impl Snapshot {
         if self.uid == *uid {
             // The present spec may ask for more checks than the one that the Ready is about.
             self.expires = self.expires.map(|expires| expires.min(latest));
+            if self.is_taken_over {
+                self.ready = shown.ready;
+                self.expires = self.expires.or(Some(latest)).filter(|_| shown.ready);
+            }
         } else {
             self.ready = shown.ready;
             self.expires = self.ready.then_some(latest);
@@ -75,6 +82,21 @@ impl Snapshot {
             return;
         }
         self.correct_at = (shown.digest)().filter(|shown| shown != digest).map(|_| self.next_correction(now));
+    }
+
+    /// Notes that another replica looked after the object until now.
+    pub fn taken_over(&mut self) {
+        self.is_taken_over = true;
+    }
+
+    /// Whether what the watch shows may be the last write of the replica that looked after it.
+    pub(super) fn is_taken_over(&self) -> bool {
+        self.is_taken_over
+    }
+
+    /// Notes that we know what is true of the object.
+    pub(super) fn reported(&mut self) {
+        self.is_taken_over = false;
     }
 
     /// Notes what we wrote.
@@ -182,6 +204,31 @@ mod tests {
         assert_eq!(seconds(&snapshot, start), Some(59));
         show(&mut snapshot, ("another", 1), Some(INTERVAL), start);
         assert!(!snapshot.is_ready(), "another object of this name");
+    }
+
+    #[test]
+    fn what_another_replica_wrote_last_counts_until_we_report_something() {
+        let (mut snapshot, start) = (Snapshot::default(), Instant::now());
+        let later = start + Duration::from_secs(20);
+        let show = |snapshot: &mut Snapshot, ready: bool, now: Instant| {
+            let version = Version { uid: "u".to_owned(), resource_version: "1".to_owned() };
+            let (digest, interval) = (|| None, || Some(INTERVAL));
+            let shown =
+                Shown { version: &version, generation: 1, ready, digest: &digest, interval: &interval };
+            snapshot.saw(&shown, now);
+        };
+        snapshot.taken_over();
+        show(&mut snapshot, true, start);
+        assert_eq!(seconds(&snapshot, start), Some(59));
+        show(&mut snapshot, true, later);
+        assert_eq!(seconds(&snapshot, start), Some(59), "nobody has checked it since");
+        show(&mut snapshot, false, later);
+        assert_eq!((snapshot.is_ready(), seconds(&snapshot, start)), (false, None));
+        show(&mut snapshot, true, later);
+        assert_eq!((snapshot.is_ready(), seconds(&snapshot, start)), (true, Some(79)));
+        snapshot.reported();
+        show(&mut snapshot, false, later);
+        assert!(snapshot.is_ready(), "from now on, only what we write counts");
     }
 
     #[test]

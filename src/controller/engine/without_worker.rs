@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use futures::{StreamExt as _, stream};
+
 use super::{
     events,
     kind::{Kind, Unchecked},
@@ -14,6 +16,12 @@ use crate::{
     cluster::ClusterError,
     conditions,
 };
+
+/// How long what was opened for objects may take to end before another replica looks after them.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many of them are ended at once: enough to keep an instance busy, few enough to leave it room for others.
+const HANDED_OVER_AT_ONCE: usize = 32;
 
 /// Ends a Ready that was not earned anew in time, by what the spec says without a check. A check may be under way.
 pub(super) async fn expire<K: Kind>(kind: &K, object: &Object<K>) -> Result<(), ClusterError> {
@@ -65,5 +73,30 @@ pub(super) async fn forget<K: Kind>(kind: &K, name: &K::Name) {
     if let Some(event) = event {
         let object = reference::<K>(name, &published.uid);
         events::publish(&kind.context().recorder, &object, event).await;
+    }
+}
+
+/// Forgets objects that another replica looks after from now on, and ends what was opened for them, as far as time allows: nobody may
+/// act on them meanwhile.
+pub(super) async fn hand_over<K: Kind>(kind: &K, names: Vec<K::Name>) {
+    let count = names.len();
+    let mut released = Vec::with_capacity(count);
+    for name in &names {
+        kind.context().board.forget(K::NAME, name);
+        let Some((entry, _)) = kind.registry().forget(name) else { continue };
+        drop(entry.state.lock().await.take());
+        released.push(kind.discard(name, &entry.memory()));
+        if let Some(published) = entry.published.lock().await.take() {
+            kind.status_changed(name, Some(published.status()), None);
+        }
+    }
+    let released = stream::iter(released).for_each_concurrent(HANDED_OVER_AT_ONCE, |released| released);
+    if tokio::time::timeout(HAND_OVER_TIMEOUT, released).await.is_err() {
+        let kind = K::NAME;
+        tracing::warn!(
+            kind,
+            objects = count,
+            "not every session was revoked before its connection was handed over; the others end by their TTL"
+        );
     }
 }

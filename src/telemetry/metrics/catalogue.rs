@@ -86,6 +86,8 @@ catalogue! {
         "Failed logins of a role that count against its budget now; the operator stops at two, or at four once the credential was changed, so that Vault does not lock the role. Only the 100 roles with most, and only while any count; role is a short hash of the role ID";
     LEADER: Gauge "vault_connection_operator_leader" []
         "Whether this process works (1) or stands by (0)";
+    SHARDS: Gauge "vault_connection_operator_shards" []
+        "How many replicas share the namespaces, as this one sees it; 0 without sharding";
     STATUS_WRITES: Counter "vault_connection_operator_status_writes_total" []
         "Statuses written to the API server";
     CLUSTER_FAILURES: Counter "vault_connection_operator_cluster_failures_total" []
@@ -100,6 +102,8 @@ catalogue! {
         "How many objects can be reconciled at the same time";
     WORKERS_BUSY: Gauge "vault_connection_operator_workers_busy" ["kind"]
         "How many objects are being reconciled";
+    NAMESPACES: Gauge "vault_connection_operator_namespaces" ["kind"]
+        "Namespaces with objects that this replica works on";
     POLICY_FILE_OK: Gauge "vault_connection_operator_address_policy_file_ok" []
         "Whether the address policy file was valid when it was last read (0: an older policy applies)";
     PANICS: Counter "vault_connection_operator_panics_total" []
