@@ -13,6 +13,9 @@ pub(in crate::cli) const PARAGRAPH_WIDTH: usize = 100;
 /// Below this, wrapping makes paragraphs harder to read.
 const MIN_WIDTH: usize = 40;
 
+/// What is between two columns of a table.
+const GAP: &str = "   ";
+
 /// A colour, by what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum Colour {
@@ -49,9 +52,8 @@ impl Style {
             return Self::PLAIN;
         }
         let forbidden = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
         let (columns, _) = terminal_size();
-        Self { colours: !forbidden && !dumb, width: columns.clamp(MIN_WIDTH, PARAGRAPH_WIDTH) }
+        Self { colours: !forbidden && !is_dumb(), width: columns.clamp(MIN_WIDTH, PARAGRAPH_WIDTH) }
     }
 
     /// The text in a colour, if there are any.
@@ -72,6 +74,21 @@ impl Style {
     }
 }
 
+/// Whether the terminal takes no escape sequences.
+fn is_dumb() -> bool {
+    env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
+/// Whether what is on standard output can be drawn over.
+pub(in crate::cli) fn can_redraw() -> bool {
+    io::stdout().is_terminal() && !is_dumb()
+}
+
+/// Columns of the terminal on standard output, if that is one.
+pub(in crate::cli) fn terminal_columns() -> Option<usize> {
+    io::stdout().is_terminal().then(|| terminal_size().0)
+}
+
 /// Columns and lines of the terminal on standard output.
 pub(in crate::cli) fn terminal_size() -> (usize, usize) {
     match rustix::termios::tcgetwinsize(io::stdout()) {
@@ -90,6 +107,9 @@ pub(in crate::cli) fn in_lines(lines: impl IntoIterator<Item = String>) -> Strin
     text
 }
 
+/// Stands for a blank at which no line ends, until [`wrap`] has made lines: a character that no text of ours has.
+pub(in crate::cli) const UNBROKEN_BLANK: char = '\u{e000}';
+
 /// A text in lines of a width, each after an indentation. A word that is longer has a line of its own.
 pub(in crate::cli) fn wrap(text: &str, width: usize, indent: &str) -> String {
     let room = width.saturating_sub(indent.len());
@@ -103,7 +123,24 @@ pub(in crate::cli) fn wrap(text: &str, width: usize, indent: &str) -> String {
             Some(_) | None => lines.push(word.to_owned()),
         }
     }
-    in_lines(lines.iter().map(|line| format!("{indent}{line}")))
+    in_lines(lines.iter().map(|line| format!("{indent}{}", line.replace(UNBROKEN_BLANK, " "))))
+}
+
+/// The width of each column of a table.
+fn widths(head: Option<&[&str]>, rows: &[Vec<String>]) -> Vec<usize> {
+    let columns = head.map_or(0, <[_]>::len).max(rows.iter().map(Vec::len).max().unwrap_or_default());
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        let heading = head.and_then(|head| head.get(column)).map(|cell| cell.len());
+        cells.chain(heading).max().unwrap_or_default()
+    };
+    (0..columns).map(width).collect()
+}
+
+/// How wide a table is.
+pub(in crate::cli) fn table_width(head: Option<&[&str]>, rows: &[Vec<String>]) -> usize {
+    let widths = widths(head, rows);
+    widths.iter().sum::<usize>() + GAP.len() * widths.len().saturating_sub(1)
 }
 
 /// Rows as a table with three blanks between its columns. `paint` colours a padded cell: row, column, text.
@@ -112,13 +149,7 @@ pub(in crate::cli) fn table(
     rows: &[Vec<String>],
     paint: impl Fn(usize, usize, String) -> String,
 ) -> String {
-    let columns = head.map_or(0, <[_]>::len).max(rows.iter().map(Vec::len).max().unwrap_or_default());
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        let heading = head.and_then(|head| head.get(column)).map(|cell| cell.len());
-        cells.chain(heading).max().unwrap_or_default()
-    };
-    let widths: Vec<_> = (0..columns).map(width).collect();
+    let widths = widths(head, rows);
     let padded = |column: usize, cell: &str, is_last: bool| match widths.get(column) {
         Some(width) if !is_last => format!("{cell:<width$}"),
         Some(_) | None => cell.to_owned(),
@@ -130,7 +161,7 @@ pub(in crate::cli) fn table(
             .enumerate()
             .map(|(column, cell)| padded(column, cell, column + 1 == head.len()))
             .collect();
-        text.push_str(&cells.join("   "));
+        text.push_str(&cells.join(GAP));
         text.push('\n');
     }
     for (number, row) in rows.iter().enumerate() {
@@ -138,7 +169,7 @@ pub(in crate::cli) fn table(
         let cells = row.iter().take(last + 1).enumerate();
         let cells: Vec<_> =
             cells.map(|(column, cell)| paint(number, column, padded(column, cell, column == last))).collect();
-        text.push_str(&cells.join("   "));
+        text.push_str(&cells.join(GAP));
         text.push('\n');
     }
     text
@@ -179,6 +210,7 @@ mod tests {
         assert_eq!(wrap("one two three", 10, "  "), "  one two\n  three\n");
         assert_eq!(wrap("a-word-that-is-longer x", 8, "  "), "  a-word-that-is-longer\n  x\n");
         assert_eq!(wrap("", 10, "  "), "");
+        assert_eq!(wrap("run one\u{e000}two\u{e000}three now", 8, ""), "run\none two three\nnow\n");
         assert_eq!(wrap("a\u{1b}[2Jb", 80, ""), "a\\u{1b}[2Jb\n");
     }
 

@@ -2,6 +2,7 @@
 //! does on demand.
 
 mod api;
+mod completion;
 
 use std::{
     fs,

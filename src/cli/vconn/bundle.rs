@@ -88,7 +88,7 @@ impl Bundle<'_> {
     async fn connections(&mut self, scope: &Scope, now: Timestamp) -> anyhow::Result<()> {
         let mut entries = self.access.list(scope, None).await?;
         list::worst_first(&mut entries);
-        let columns = Columns { namespace: true, wide: true, headers: true };
+        let columns = Columns { namespace: true, wide: true, headers: true, room: None };
         self.text("list.txt", &list::render(&entries, columns, now, Style::PLAIN));
         for kind in Kind::ALL {
             let objects = entries.iter().filter(|entry| entry.kind == kind).map(Entry::value).collect();

@@ -23,6 +23,16 @@ pub(super) struct Entry {
     object: DynamicObject,
 }
 
+/// The address of an instance, as commands need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    /// With the port, and without a slash at its end.
+    pub(super) url: String,
+    /// Host and port.
+    pub(super) authority: String,
+    pub(super) host: String,
+}
+
 // === impl Urgency ===
 
 impl Urgency {
@@ -104,6 +114,11 @@ impl Entry {
         self.text(&format!("/{field}"))?.parse().ok()
     }
 
+    /// When it is checked next, if that is still to come: checks whose result is the same are not written.
+    pub(super) fn next_check(&self, now: Timestamp) -> Option<Timestamp> {
+        self.time("nextCheckTime").filter(|time| *time > now)
+    }
+
     pub(super) fn created(&self) -> Option<Timestamp> {
         self.object.metadata.creation_timestamp.as_ref().map(|time| time.0)
     }
@@ -165,6 +180,22 @@ impl Entry {
         let direct = method["secretRef"]["name"].as_str();
         let mut parts = ["password", "secretId", "roleId"].iter();
         direct.or_else(|| parts.find_map(|part| method[part]["secretRef"]["name"].as_str()))
+    }
+
+    /// The address of the instance, if it can stand in a command: nothing in it means something to a shell.
+    pub(super) fn address(&self) -> Option<Address> {
+        let url: http::Uri = self.spec()["instanceUrl"].as_str()?.parse().ok()?;
+        let (scheme, default_port) = match url.scheme_str()? {
+            "https" => ("https", 443),
+            "http" => ("http", 80),
+            _ => return None,
+        };
+        let is_harmless =
+            |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "-._~:/[]".contains(c));
+        let host = url.host().filter(|host| !host.is_empty() && is_harmless(host))?.to_owned();
+        let authority = format!("{host}:{}", url.port_u16().unwrap_or(default_port));
+        let path = url.path().trim_end_matches('/');
+        is_harmless(path).then(|| Address { url: format!("{scheme}://{authority}{path}"), authority, host })
     }
 
     /// What needs attention beside Ready.

@@ -45,6 +45,11 @@ pub(super) fn render(entry: &Entry, now: Timestamp, style: Style) -> String {
 fn facts(entry: &Entry, now: Timestamp) -> Vec<(&'static str, String)> {
     let text = |pointer: &str| entry.text(pointer).map(str::to_owned);
     let time = |field: &str| entry.time(field).map(|time| format!("{time:.0} ({})", distance(time, now)));
+    let last_check = entry.time("lastCheckTime").map(|time| {
+        let has_next = entry.next_check(now).is_some() || entry.is_suspended();
+        let note = if has_next { String::new() } else { format!("; {UNWRITTEN_CHECKS}") };
+        format!("{time:.0} ({}{note})", distance(time, now))
+    });
     let joined = |parts: [Option<String>; 2], between: &str| {
         let parts: Vec<_> = parts.into_iter().flatten().collect();
         (!parts.is_empty()).then(|| parts.join(between))
@@ -69,8 +74,8 @@ fn facts(entry: &Entry, now: Timestamp) -> Vec<(&'static str, String)> {
         ("Token expires", time("session/expireTime")),
         ("Cert expires", time("server/certificateExpireTime")),
         ("Connections", entry.status()["connections"].as_u64().map(|count| count.to_string())),
-        ("Last check", time("lastCheckTime")),
-        ("Next check", time("nextCheckTime")),
+        ("Last check", last_check),
+        ("Next check", entry.next_check(now).map(|time| format!("{time:.0} ({})", distance(time, now)))),
         ("Next login", time("nextLoginTime").map(|time| format!("not before {time}"))),
         ("Warnings", Some(entry.warnings().join(", "))),
     ];
@@ -84,6 +89,9 @@ fn facts(entry: &Entry, now: Timestamp) -> Vec<(&'static str, String)> {
     let facts = all.into_iter().filter_map(|(label, value)| Some((label, value?)));
     facts.chain(endpoints).filter(|(_, value)| !value.is_empty()).collect()
 }
+
+/// Why the time of the last check that was written may be long past.
+const UNWRITTEN_CHECKS: &str = "later checks with the same result are recorded every 30m by default";
 
 /// What the reader must know before reading the conditions.
 fn notes(entry: &Entry, now: Timestamp) -> Vec<String> {
@@ -153,13 +161,14 @@ fn advice(text: &mut String, entry: &Entry, style: Style) {
         text.push_str(&wrap(&condition.message, style.width, "  "));
         let Some(reason) = reason(condition) else { continue };
         let secret = named_secret(&condition.message).or_else(|| entry.credential());
-        let gateway = entry.gateway();
+        let (gateway, address) = (entry.gateway(), entry.address());
         let object = Example {
             kind: entry.kind,
             namespace: &namespace,
             name: &name,
             secret,
             gateway: gateway.as_deref(),
+            address: address.as_ref(),
         };
         if let Some(advice) = guide::advice(reason, object, style.width) {
             let _ = write!(text, "\n{advice}");
@@ -254,6 +263,46 @@ Sealed
             object["status"]["lastCheckTime"] = at(NOW - 3 * 3600).to_string().into();
         });
         assert!(explained(&old).contains("The last check was more than 45 minutes ago"));
+    }
+
+    #[test]
+    fn a_check_whose_time_is_past_was_not_written_because_nothing_changed() {
+        let settled = named(&connection("a", Some("Connected")), |object| {
+            object["status"]["lastCheckTime"] = at(NOW - 1500).to_string().into();
+            object["status"]["nextCheckTime"] = at(NOW - 1440).to_string().into();
+        });
+        let text = explained(&settled);
+        assert!(
+            text.contains(
+                "Z (25m ago; later checks with the same result are recorded every 30m by default)\n"
+            ),
+            "{text}"
+        );
+        assert!(!text.contains("Next check") && !text.contains("24m"), "{text}");
+    }
+
+    #[test]
+    fn commands_have_the_address_of_the_connection_and_stay_on_one_line() {
+        let at_address = |url: &str| {
+            explained(&named(&connection("a", Some("ConnectionRefused")), |object| {
+                object["spec"]["instanceUrl"] = url.into();
+            }))
+        };
+        let text = at_address("https://vault.team-a.svc/base");
+        let command =
+            "curl -sS -o /dev/null -w '%{http_code}\\n' https://vault.team-a.svc:443/base/v1/sys/health;";
+        assert!(text.contains(command), "{text}");
+        let text = at_address("http://my-vault.example.com:8200");
+        assert!(text.contains(" http://my-vault.example.com:8200/v1/sys/health"), "{text}");
+        // What a shell would obey is not put into a command.
+        for hostile in
+            ["https://$(reboot).example.com", "https://a;b", "https://a/$(reboot)", "no url", "ftp://a"]
+        {
+            assert!(
+                at_address(hostile).contains("https://vault.example.com:8200/v1/sys/health"),
+                "{hostile}"
+            );
+        }
     }
 
     #[test]

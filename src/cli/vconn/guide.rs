@@ -2,10 +2,10 @@
 //!
 //! There is no second list: an entry that is missing there is missing here, and a test of the documentation says so.
 
-use super::kinds::Kind;
+use super::{entry::Address, kinds::Kind};
 use crate::{
     api::condition::Reason,
-    cli::style::{in_lines, wrap},
+    cli::style::{UNBROKEN_BLANK, in_lines, wrap},
     names::text::printable,
 };
 
@@ -19,7 +19,12 @@ const EXAMPLE: Example<'static> = Example {
     name: "my-vault-connection",
     secret: Some("vault-approle"),
     gateway: Some("private-network"),
+    address: None,
 };
+
+/// The address of the instance on the page.
+const ADDRESS_EXAMPLE: (&str, &str, &str) =
+    ("https://vault.example.com:8200", "vault.example.com:8200", "vault.example.com");
 
 /// Other names of the page, in entries that are about a token.
 const TOKEN_EXAMPLE: (&str, &str) = ("my-vault-token", "vault-token");
@@ -33,6 +38,8 @@ pub(super) struct Example<'a> {
     /// The Secret that it is about, if one is known.
     pub(super) secret: Option<&'a str>,
     pub(super) gateway: Option<&'a str>,
+    /// The address of the instance, if it can stand in a command.
+    pub(super) address: Option<&'a Address>,
 }
 
 /// Where the page has the entry of a reason.
@@ -45,7 +52,7 @@ pub(super) fn advice(reason: Reason, object: Example<'_>, width: usize) -> Optio
     let mut text = String::new();
     for paragraph in paragraphs(entry(reason)?) {
         match paragraph {
-            Paragraph::Text(words) => text.push_str(&hanging(&named(&plain(&words), object), width)),
+            Paragraph::Text(words) => text.push_str(&hanging(&plain(&named(&words, object)), width)),
             Paragraph::Code(line) => {
                 let line = named(line, object);
                 text.push_str(format!("      {}", printable(&line)).trim_end());
@@ -108,6 +115,8 @@ fn plain(markdown: &str) -> String {
         let width = if !in_code && rest.starts_with("**") { 2 } else { character.len_utf8() };
         match character {
             '`' => in_code = !in_code,
+            // So that a command can be copied as one line.
+            ' ' if in_code => text.push(UNBROKEN_BLANK),
             '*' if !in_code => {}
             other => text.push(other),
         }
@@ -124,7 +133,7 @@ fn link(markdown: &str) -> Option<(&str, &str)> {
 }
 
 /// The names of the example replaced by those of the object.
-fn named(text: &str, Example { kind, namespace, name, secret, gateway }: Example<'_>) -> String {
+fn named(text: &str, Example { kind, namespace, name, secret, gateway, address }: Example<'_>) -> String {
     let (token_connection, token_secret) = TOKEN_EXAMPLE;
     let mut text = text.replace(token_connection, EXAMPLE.name);
     if let (Some(own), Some(secret)) = (EXAMPLE.secret, secret) {
@@ -136,12 +145,28 @@ fn named(text: &str, Example { kind, namespace, name, secret, gateway }: Example
     if kind == Kind::Gateway {
         text = text.replace(&format!("vconn {}", EXAMPLE.name), &format!("vgw {name}"));
     }
-    text.replace(EXAMPLE.name, name).replace(EXAMPLE.namespace, namespace)
+    at_address(&text, address, |text| text.replace(EXAMPLE.name, name).replace(EXAMPLE.namespace, namespace))
+}
+
+/// The address of the page replaced by another, beside what else is replaced. Neither may change what the other has put in.
+fn at_address(text: &str, address: Option<&Address>, others: impl FnOnce(String) -> String) -> String {
+    let Some(Address { url, authority, host }) = address else { return others(text.to_owned()) };
+    let (own_url, own_authority, own_host) = ADDRESS_EXAMPLE;
+    let places =
+        [(own_url, '\u{e001}', url), (own_authority, '\u{e002}', authority), (own_host, '\u{e003}', host)];
+    let marked =
+        places.iter().fold(text.to_owned(), |text, (own, mark, _)| text.replace(own, &mark.to_string()));
+    places.iter().fold(others(marked), |text, (_, mark, new)| text.replace(*mark, new))
 }
 
 /// A paragraph whose later lines are indented further.
 fn hanging(text: &str, width: usize) -> String {
-    let wrapped = wrap(text, width.saturating_sub(2), "  ");
+    // What begins with a label has something beside it.
+    let text = match text.split_once(": ").filter(|(label, _)| !label.contains(' ')) {
+        Some((label, rest)) => format!("{label}:{UNBROKEN_BLANK}{rest}"),
+        None => text.to_owned(),
+    };
+    let wrapped = wrap(&text, width.saturating_sub(2), "  ");
     let mut lines = wrapped.lines();
     let first = lines.next().map(|line| format!("{line}\n")).unwrap_or_default();
     first + &in_lines(lines.map(|line| format!("  {line}")))
@@ -169,6 +194,7 @@ mod tests {
 
     #[test]
     fn marks_go_and_words_stay() {
+        let plain = |markdown: &str| plain(markdown).replace(UNBROKEN_BLANK, " ");
         let table = [
             ("**Fix:** run `a * b`", "Fix: run a * b"),
             ("see [the page](#x) and [`Code`](y.md)", "see the page and Code"),
@@ -188,6 +214,7 @@ mod tests {
             name: "orders",
             secret: Some("login"),
             gateway: None,
+            address: None,
         };
         let text = advice(Reason::Suspended, object, 400).expect("it has an entry");
         assert!(text.contains("kubectl -n shop get vconn orders -o jsonpath='{.spec.suspend}'"), "{text}");

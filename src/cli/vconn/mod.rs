@@ -51,7 +51,7 @@ use crate::{
     api::connection::VaultConnection,
     cli::{
         output::{eprint_line, print, say, write},
-        style::Style,
+        style::{Style, terminal_columns},
     },
     cluster::config,
     names::text::printable,
@@ -63,6 +63,9 @@ const PLUGIN: &str = "kubectl-vconn";
 
 /// Longest wait for names from the cluster while a command line is being written.
 const COMPLETION_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The argument by which a script of a shell asks for completions.
+const COMPLETE: &str = "__complete";
 
 /// The name under which kubectl asks for completions.
 const COMPLETER: &str = "kubectl_complete-vconn";
@@ -93,7 +96,10 @@ pub(super) fn started() -> Started {
     let mut arguments = std::env::args_os();
     let name = arguments.next().map(PathBuf::from);
     match name.as_deref().and_then(|path| path.file_stem()).and_then(|stem| stem.to_str()) {
-        Some(PLUGIN) => Started::Plugin(Box::new(Plugin::parse().vconn)),
+        Some(PLUGIN) => match arguments.next() {
+            Some(argument) if argument == COMPLETE => Started::Completer(arguments.collect()),
+            Some(_) | None => Started::Plugin(Box::new(Plugin::parse().vconn)),
+        },
         Some(COMPLETER) => Started::Completer(arguments.collect()),
         Some(_) | None => Started::Operator,
     }
@@ -176,8 +182,12 @@ async fn list(access: &Access, args: &ListArgs, style: Style) -> anyhow::Result<
     let count = entries.len();
     entries.retain(|entry| !args.not_ready || !entry.is_ready());
     list::worst_first(&mut entries);
-    let columns =
-        |wide| Columns { namespace: !matches!(scope, Scope::Namespace(_)), wide, headers: !args.no_headers };
+    let columns = |wide| Columns {
+        namespace: !matches!(scope, Scope::Namespace(_)),
+        wide,
+        headers: !args.no_headers,
+        room: terminal_columns().filter(|_| !wide),
+    };
     let values = || document(entries.iter().map(Entry::value).collect(), true);
     let text = match args.output {
         Some(ListOutput::Json) => json_text(&values()),

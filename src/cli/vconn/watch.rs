@@ -1,10 +1,6 @@
-//! The live list: what the API server tells of changes, drawn anew on a terminal, or line by line.
+//! The live list: what the API server reports of changes, redrawn on a terminal, or line by line.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, IsTerminal as _},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::jiff::Timestamp;
@@ -27,7 +23,7 @@ use super::{
     print,
 };
 use crate::{
-    cli::style::{Style, fit, terminal_size},
+    cli::style::{Style, can_redraw, fit, terminal_columns, terminal_size},
     names::text::printable,
 };
 
@@ -53,11 +49,12 @@ pub(super) async fn run(access: &Access, args: &WatchArgs, style: Style) -> anyh
     let scope = access.allowed(access.scope_of_list()).await?;
     // What cannot be listed at all is an error, and nothing to wait for.
     access.list(&scope, args.selector.as_deref()).await?;
-    let columns = Columns { namespace: !matches!(scope, Scope::Namespace(_)), wide: false, headers: true };
+    let namespace = !matches!(scope, Scope::Namespace(_));
+    let columns = Columns { namespace, wide: false, headers: true, room: terminal_columns() };
     let changes = Kind::ALL.map(|kind| changes(access, kind, &scope, args));
     let mut changes = stream::select_all(changes);
     let mut table = Table::default();
-    if io::stdout().is_terminal() {
+    if can_redraw() {
         let mut ticks = interval(DRAW_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -156,10 +153,21 @@ impl Table {
             None => format!("{now:.0}  {summary}\n\n"),
         };
         let (width, lines) = terminal_size();
+        let columns = Columns { room: Some(width), ..columns };
         let text = head + &list::render(&entries, columns, now, style);
         // The last line of a terminal stays free for the cursor.
-        format!("{CLEAR}{}", fit(&text, (width, lines.saturating_sub(1))))
+        format!("{CLEAR}{}", screenful(&text, (width, lines.saturating_sub(1))))
     }
+}
+
+/// What fits of a text, and how much does not.
+fn screenful(text: &str, (width, lines): (usize, usize)) -> String {
+    let hidden = text.lines().count().saturating_sub(lines);
+    if hidden == 0 {
+        return fit(text, (width, lines));
+    }
+    let more = format!("... and {} more; --not-ready or -n shows fewer\n", hidden + 1);
+    fit(text, (width, lines.saturating_sub(1))) + &fit(&more, (width, 1))
 }
 
 fn key(entry: &Entry) -> (Kind, String, String) {
@@ -173,6 +181,16 @@ mod tests {
 
     fn object(entry: &Entry) -> DynamicObject {
         serde_json::from_value(entry.value()).expect("an object")
+    }
+
+    #[test]
+    fn a_screen_says_how_much_it_does_not_show() {
+        assert_eq!(screenful("a\nb\n", (80, 2)), "a\nb\n");
+        assert_eq!(
+            screenful("a\nb\nc\nd\n", (80, 3)),
+            "a\nb\n... and 2 more; --not-ready or -n shows fewer\n"
+        );
+        assert_eq!(screenful("a\nb\nc\n", (7, 2)), "a\n... and\n");
     }
 
     #[test]
