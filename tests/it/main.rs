@@ -43,6 +43,7 @@ mod hostile;
 mod hostile_load;
 mod kube_busy;
 mod kube_faults;
+mod kube_proxy;
 mod kube_rights;
 mod kube_watch;
 mod leases;

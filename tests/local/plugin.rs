@@ -17,7 +17,11 @@ use axum::response::IntoResponse as _;
 use serde_json::json;
 
 use self::api::{Api, NAMESPACE, connection, failure, kubeconfig, list, written};
-use crate::support::{check::text, fakes::gateway::FakeGateway, operator::run_to_end};
+use crate::support::{
+    check::text,
+    fakes::{gateway::FakeGateway, pki::Ca},
+    operator::run_to_end,
+};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_vault-connection-operator");
 
@@ -273,6 +277,28 @@ async fn the_api_server_is_reached_through_the_proxy_that_is_configured() {
         let told = all(&run_to_end(command.arg(&path).env("HTTP_PROXY", "http://127.0.0.1:9"), ""));
         assert!(told.contains("orders"), "{told}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_behind_tls_is_verified_with_the_authorities_of_the_cluster_as_kubectl_does() {
+    let (api, ca, password) = (api().await, Ca::new(), "canary-5d41");
+    let gateway = FakeGateway::https(ca.serving()).await;
+    gateway.resolve("api.example.com", api.address);
+    gateway.demand("me", password);
+    let url = format!("https://me:{password}@{}", gateway.address);
+    let listed = |authorities: &str| {
+        let server = format!("http://api.example.com:{}", api.address.port());
+        let authorities = written(authorities);
+        let cluster = json!({"server": server, "proxy-url": url, "certificate-authority": authorities});
+        said(&kubeconfig(&cluster, &json!({"token": "t"})), &["list"])
+    };
+    let (code, told) = listed(&ca.pem);
+    assert!(code == Some(0) && told.contains("orders"), "{told}");
+    assert_eq!(gateway.targets().len(), gateway.connections(), "each went on to the API server");
+    let before = gateway.targets().len();
+    let (code, told) = listed(&Ca::new().pem);
+    assert!(code == Some(2) && told.contains("certificate") && !told.contains(password), "{told}");
+    assert_eq!(gateway.targets().len(), before, "nothing is sent to a proxy that is not verified");
 }
 
 #[tokio::test(flavor = "multi_thread")]

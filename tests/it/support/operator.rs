@@ -59,12 +59,27 @@ impl Operator {
         Self::launch(cluster, &operator_kubeconfig(), "debug", flags).await
     }
 
+    /// One with these variables.
+    pub async fn start_with_environment(
+        cluster: &Cluster,
+        kubeconfig: &Path,
+        variables: &[(&str, String)],
+    ) -> Self {
+        let mut command = bare_command(kubeconfig);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        Self::launch_as(command, cluster, "debug", OPEN).await
+    }
+
     async fn launch(cluster: &Cluster, kubeconfig: &Path, level: &str, flags: &[&str]) -> Self {
+        Self::launch_as(bare_command(kubeconfig), cluster, level, flags).await
+    }
+
+    async fn launch_as(mut command: Command, cluster: &Cluster, level: &str, flags: &[&str]) -> Self {
         let address = free_address();
         let log = bed::folder("logs").join(format!("{}.{}.log", test_name(), unique("operator")));
         let file = File::create(&log).expect("the bed's folder can be written");
         let stdout = file.try_clone().expect("a file has a second handle");
-        let child = bare_command(kubeconfig)
+        let child = command
             .args(["run", "--watch-namespace", &cluster.namespace, "--listen-address", &address])
             .args(["--log-format", "text", "--log-level", level])
             .args(flags)
