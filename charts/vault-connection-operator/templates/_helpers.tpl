@@ -112,6 +112,43 @@ annotations:
 {{ toYaml $own }}
 {{- end -}}
 
+{{/*
+Refuses extra arguments and variables that the chart sets itself: the operator takes no flag twice, and a second POD_NAME
+would replace the first. The flags that can be repeated are not here.
+*/}}
+{{- define "vault-connection-operator.checkExtras" -}}
+{{- $values := dict
+  "listen-address" "port"
+  "shards" "sharding.enabled"
+  "lease" "leaderElection.leaseName"
+  "lease-duration" "leaderElection.leaseDurationSeconds"
+  "concurrency" "concurrency"
+  "logins-per-second" "loginsPerSecond"
+  "max-logins-per-second" "maxLoginsPerSecond"
+  "lockout-threshold" "lockoutThreshold"
+  "heartbeat" "heartbeat"
+  "shutdown-timeout" "terminationGracePeriodSeconds"
+  "log-format" "log.format"
+  "log-level" "log.level"
+  "no-object-metrics" "metrics.objects"
+  "status-page" "statusPage.enabled"
+  "address-policy-file" "addressPolicy.rules"
+  "address-policy-contact" "addressPolicy.contact"
+  "allow-plain-http" "addressPolicy.allowPlainHttp"
+-}}
+{{- range .Values.extraArgs }}
+{{- $flag := trimPrefix "--" (first (splitList "=" (toString .))) -}}
+{{- if and (hasPrefix "--" (toString .)) (hasKey $values $flag) }}
+{{- fail (printf "extraArgs: --%s is a flag that the chart sets: use the value %s instead" $flag (get $values $flag)) }}
+{{- end }}
+{{- end }}
+{{- range .Values.extraEnv }}
+{{- if eq .name "POD_NAME" }}
+{{- fail "extraEnv: POD_NAME is a variable that the chart sets" }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* Flags that say which addresses are allowed: the same for the operator and for `helm test`. */}}
 {{- define "vault-connection-operator.addressArgs" -}}
 {{- range .Values.addressPolicy.allow }}
