@@ -261,7 +261,7 @@ impl Cluster {
             Ok(object) => Ok(version(&object.metadata)),
             Err(_) => {
                 // Whoever has changed the object meanwhile leads to another event, and that to another write.
-                tracing::debug!(name, "a status holds what is not ours");
+                tracing::debug!(name, "failed to remove foreign fields from a status");
                 Ok(version(state))
             }
         }

@@ -32,7 +32,7 @@ PAGES = [
 SKIPPED = [
     (r"^docker |RUST_IMAGE=", "there is no container engine"),
     (r"^helm test|kubectl .*\b(rollout|logs|port-forward)\b|kubectl .* run look|^curl ", "there is no node, so no pod runs"),
-    (r"^kubectl wait|^kubectl get lease", "no operator runs"),
+    (r"^kubectl wait|^kubectl get lease|^kubectl vconn status", "no operator runs"),
     (r"^helm push|oci://", "there is no registry"),
     (r"^helm install NEW-NAME", "hack/installs does it"),
     (r"^journalctl", "there is no second machine"),

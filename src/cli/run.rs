@@ -131,7 +131,7 @@ async fn probe(cluster: &Cluster, namespaces: &[String]) -> Result<(), ClusterEr
         tracing::error!(
             namespace,
             error = chain(&error),
-            "this namespace cannot be watched; grant the operator access to it, or remove it from the list"
+            "not permitted to watch this namespace; grant the operator access to it, or remove it from the list"
         );
     }
     Ok(())

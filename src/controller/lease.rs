@@ -229,7 +229,7 @@ impl Tenure for Candidate {
                                 tracing::info!(
                                     lease = self.name,
                                     identity = self.identity,
-                                    "this replica leads"
+                                    "acquired the Lease; this replica is active"
                                 );
                             }
                             return (lease, began);
@@ -245,7 +245,7 @@ impl Tenure for Candidate {
                 Err(error) => {
                     let error = chain(&error);
                     if reported.as_ref() != Some(&error) {
-                        tracing::warn!(error, lease = self.name, "the Lease could not be read; trying again");
+                        tracing::warn!(error, lease = self.name, "failed to read the Lease; retrying");
                         reported = Some(error);
                     }
                 }
@@ -291,11 +291,11 @@ impl Tenure for Candidate {
                     tracing::warn!(
                         error = chain(&error),
                         lease = self.name,
-                        "the Lease could not be renewed; trying again"
+                        "failed to renew the Lease; retrying"
                     );
                 }
                 Err(_) => {
-                    tracing::warn!(lease = self.name, "the Lease could not be renewed in time; trying again");
+                    tracing::warn!(lease = self.name, "timed out renewing the Lease; retrying");
                 }
             }
         }

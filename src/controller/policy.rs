@@ -35,13 +35,16 @@ pub async fn follow(
             Reload::Unchanged => {}
             Reload::Failed(error) => {
                 metrics.address_policy_file(false);
-                tracing::error!(error = chain(&error), "the address policy is not changed");
+                tracing::error!(
+                    error = chain(&error),
+                    "failed to reload the address policy; the previous one stays in effect"
+                );
             }
             Reload::Changed(before) => {
                 metrics.address_policy_file(true);
                 let is_meant = |namespace: &str| before.rules_for(namespace) != policy.rules_for(namespace);
                 let objects: usize = registries.iter().map(|it| it.trigger_in(&is_meant)).sum();
-                tracing::info!(objects, "the address policy was read anew");
+                tracing::info!(objects, "reloaded the address policy");
             }
         }
     }

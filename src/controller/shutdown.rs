@@ -71,10 +71,10 @@ pub async fn revoke_all(context: &Context, budget: Duration) -> Revoked {
         tracing::warn!(
             revoked,
             left,
-            "stopped before every session was revoked; the others end by their TTL"
+            "stopped before every session was revoked; the remaining tokens stay valid until their TTL"
         );
     } else if revoked > 0 {
-        tracing::info!(revoked, "every session was revoked");
+        tracing::info!(revoked, "revoked all sessions");
     }
     all
 }

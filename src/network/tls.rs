@@ -54,7 +54,7 @@ struct Verifier {
 pub fn system_anchors() -> Arc<Anchors> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
-        tracing::warn!(%error, "some CA certificates of the system could not be read");
+        tracing::warn!(%error, "failed to read some CA certificates of the system");
     }
     let anchors = Anchors::of(found.certs);
     tracing::debug!(certificates = anchors.len(), "system CA certificates read");

@@ -143,16 +143,16 @@ impl<R: References> Sessions<'_, R> {
             match self.revoke_one(namespace, token, deadline).await {
                 Ok(()) => {}
                 Err(NotRevoked::NotAllowed) => tracing::warn!(
-                    "a token of ours is not revoked, since the address policy changed; it ends by its TTL"
+                    "did not revoke a token, because the address policy no longer allows its address; it stays valid until its TTL"
                 ),
                 Err(NotRevoked::Fault(fault)) => tracing::warn!(
                     fault = fault.as_str(),
-                    "a token of ours could not be revoked; it ends by its TTL"
+                    "failed to revoke a token; it stays valid until its TTL"
                 ),
                 Err(NotRevoked::GivenUp) => {
                     tracing::warn!(
                         fault = "GivenUp",
-                        "a token of ours could not be revoked; it ends by its TTL"
+                        "failed to revoke a token; it stays valid until its TTL"
                     );
                 }
             }

@@ -42,7 +42,7 @@ pub fn start(format: LogFormat, level: Level) {
     // What a panic says may hold anything that was worked on: only its place is told.
     panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string);
-        tracing::error!(place, "a defect of the operator; report it with this place");
+        tracing::error!(place, "bug in the operator; please report it with this place");
     }));
 }
 

@@ -43,6 +43,7 @@ pub struct Metrics {
     checks: Family<ReasonLabel, Counter>,
     check_seconds: Histogram,
     status_writes: Counter,
+    status_overwritten: Counter,
     cluster_failures: Counter,
     connections: Family<StateLabel, Gauge<i64, AtomicI64>>,
     address_policy_file_ok: Gauge<i64, AtomicI64>,
@@ -132,6 +133,7 @@ impl Metrics {
             checks: Family::default(),
             check_seconds: seconds(),
             status_writes: Counter::default(),
+            status_overwritten: Counter::default(),
             cluster_failures: Counter::default(),
             connections: Family::default(),
             address_policy_file_ok: Gauge::default(),
@@ -158,6 +160,7 @@ impl Metrics {
         register(&mut registry, &catalogue::LEADER, metrics.leader.clone());
         register(&mut registry, &catalogue::SHARDS, metrics.shards.clone());
         register(&mut registry, &catalogue::STATUS_WRITES, metrics.status_writes.clone());
+        register(&mut registry, &catalogue::STATUS_OVERWRITTEN, metrics.status_overwritten.clone());
         register(&mut registry, &catalogue::CLUSTER_FAILURES, metrics.cluster_failures.clone());
         register(&mut registry, &catalogue::CONNECTIONS, metrics.connections.clone());
         register(&mut registry, &catalogue::POLICY_FILE_OK, metrics.address_policy_file_ok.clone());
@@ -214,6 +217,11 @@ impl Metrics {
     /// Counts a status that was written.
     pub fn status_written(&self) {
         self.status_writes.inc();
+    }
+
+    /// Counts a status that somebody else had overwritten.
+    pub fn status_overwritten(&self) {
+        self.status_overwritten.inc();
     }
 
     /// Counts a failure of the API server.

@@ -105,7 +105,7 @@ pub async fn serve(
         match listener.accept().await {
             Ok((stream, peer)) => open.admit(peer.ip().to_canonical(), stream, &pages),
             Err(error) => {
-                tracing::warn!(%error, "no connection could be accepted");
+                tracing::warn!(%error, "failed to accept a connection to the port of metrics and probes");
                 sleep(ACCEPT_RETRY_INTERVAL).await;
             }
         }
@@ -280,7 +280,7 @@ mod tests {
                 page.contains("200 OK") && page.contains("content-security-policy: default-src 'none'"),
                 "{page}"
             );
-            assert_eq!(page.contains("This replica stands by"), stage == Stage::Standby, "{page}");
+            assert_eq!(page.contains("This replica is on standby"), stage == Stage::Standby, "{page}");
         }
     }
 

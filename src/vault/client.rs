@@ -86,7 +86,7 @@ impl Client {
             status = outcome.as_ref().ok().map(|answer| answer.status),
             fault = ?outcome.as_ref().err().map(TransportFault::without_texts),
             milliseconds = started.elapsed().as_millis(),
-            "vault asked"
+            "request to Vault"
         );
         outcome
     }

@@ -155,7 +155,7 @@ async fn a_time_to_come_in_a_status_of_before_the_start_proves_nothing_and_does_
 #[tokio::test(flavor = "multi_thread")]
 async fn two_that_correct_one_another_write_rarely() {
     let (cluster, fake) = (Cluster::new("forged-fight").await, FakeVault::new().await);
-    let _operator = Operator::start(&cluster).await;
+    let operator = Operator::start(&cluster).await;
     refused(&cluster, &fake).await;
     let begin = Instant::now();
     for _ in 0..CORRECTIONS {
@@ -164,6 +164,10 @@ async fn two_that_correct_one_another_write_rarely() {
     }
     let took = begin.elapsed();
     assert!(took > BETWEEN * (CORRECTIONS - 1), "{CORRECTIONS} corrections within {took:?}");
+    assert!(operator.count("status_overwritten_total").await >= u64::from(CORRECTIONS), "each is counted");
+    let log = operator.said_at_end();
+    let lines = String::from_utf8_lossy(&log).matches("the status was overwritten; restoring it").count();
+    assert_eq!(lines, 1, "a line for each object, not for each correction");
 }
 
 #[tokio::test(flavor = "multi_thread")]

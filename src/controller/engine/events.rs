@@ -26,8 +26,8 @@ pub async fn publish(recorder: &Recorder, object: &ObjectReference, transition: 
     };
     match tokio::time::timeout(PUBLISH_TIMEOUT, recorder.publish(&event, object)).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(kind, object = subject, %error, "an event could not be published"),
-        Err(_) => tracing::warn!(kind, object = subject, "an event took too long to be published"),
+        Ok(Err(error)) => tracing::warn!(kind, object = subject, %error, "failed to publish an event"),
+        Err(_) => tracing::warn!(kind, object = subject, "timed out publishing an event"),
     }
 }
 

@@ -107,7 +107,7 @@ impl<K: Reconciler> Scheduler<K> {
             Change::Deleted(object) => self.delete(&K::key(&object)),
             Change::Failed { namespace, failure, message } => {
                 let kind = K::NAME;
-                tracing::warn!(error = message, kind, namespace, "the watch failed; it is tried again");
+                tracing::warn!(error = message, kind, namespace, "the watch failed; retrying");
                 if failure != Failure::Watch {
                     self.metrics.listed(K::NAME, namespace.as_deref(), false);
                 }
@@ -207,7 +207,7 @@ impl<K: Reconciler> Scheduler<K> {
         }
         if !(gained.is_empty() && lost.is_empty()) {
             let (kind, gained, lost) = (K::NAME, gained.len(), lost.len());
-            tracing::info!(kind, gained, lost, "other objects are this replica's now");
+            tracing::info!(kind, gained, lost, "objects moved to or from this replica");
         }
         for key in lost {
             self.lose(key);

@@ -84,14 +84,21 @@ impl<K: Kind> Run<'_, K> {
             self.status_changed(None, Some(&status));
             Published::adopt(seen, status, &mut snapshot)
         });
-        if let Some(shown) = shown {
-            match published.saw(seen, &shown, &mut snapshot, Instant::now()) {
-                Shown::Ours => self.object.is_shown_as(published.status()),
-                Shown::Another => {}
-                Shown::TakenOver(before) => self.status_changed(Some(&before), Some(&shown)),
-            }
+        match shown.as_ref().map(|shown| published.saw(seen, shown, &mut snapshot, Instant::now())) {
+            Some(Shown::Ours) => self.object.is_shown_as(published.status()),
+            Some(Shown::TakenOver(before)) => self.status_changed(Some(&before), shown.as_deref()),
+            Some(Shown::Overwritten { again }) => self.overwritten(again),
+            Some(Shown::Another) | None => {}
         }
         published
+    }
+
+    /// Counts a status that somebody else has written over ours, and logs it if that is new.
+    fn overwritten(&self, again: bool) {
+        self.kind.context().checker.metrics.status_overwritten();
+        if !again {
+            tracing::warn!(kind = K::NAME, object = %self.name, "the status was overwritten; restoring it");
+        }
     }
 
     /// Tells whoever counts or shows statuses that another one is true.
@@ -110,7 +117,7 @@ impl<K: Kind> Run<'_, K> {
             Written::Applied(after) => after,
             Written::Conflict => {
                 // The watch will show what has changed, and then it is written, or replaced by a newer verdict.
-                tracing::debug!(kind = K::NAME, object = %self.name, "changed before its status was written");
+                tracing::debug!(kind = K::NAME, object = %self.name, "the object changed before its status was written");
                 return Ok(None);
             }
             Written::NotFound => {

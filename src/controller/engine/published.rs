@@ -19,6 +19,10 @@ use crate::{api::condition::ConditionType, references::Version};
 /// Shortest time between two corrections of the status of one object.
 pub const CORRECTION_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How long after a correction another one is not worth a line in the log: of two that correct one another, one line for each object
+/// tells enough, and a metric counts them.
+const CORRECTION_MEMORY: Duration = Duration::from_mins(10);
+
 /// The status of one object. Held while it is written.
 pub struct Published<S> {
     /// The `metadata.uid` that it is about.
@@ -42,6 +46,11 @@ pub enum Shown<S> {
     Another,
     /// The replica that looked after the object until now wrote it, so we go on with it. This is the one that we had until now.
     TakenOver(Arc<S>),
+    /// Somebody else has written it, and ours is to be written again.
+    Overwritten {
+        /// Whether that happened a short time ago, too.
+        again: bool,
+    },
 }
 
 // === impl Published ===
@@ -73,14 +82,19 @@ impl<S: Serialize> Published<S> {
         let is_ours = Arc::ptr_eq(shown, &self.written) || digest(&**shown) == digest(&*self.written);
         if is_ours || !self.last_write.is_older_than(seen) {
             snapshot.is_as_written();
-        } else if snapshot.is_taken_over() {
+            return if is_ours { Shown::Ours } else { Shown::Another };
+        }
+        if snapshot.is_taken_over() {
             self.last_write = LastWrite::adopted(seen);
             snapshot.wrote(&self.last_write, digest(&**shown));
             return Shown::TakenOver(std::mem::replace(&mut self.written, Arc::clone(shown)));
-        } else if snapshot.may_correct(now) {
-            self.pending = Some(std::mem::replace(&mut self.written, Arc::clone(shown)));
         }
-        if is_ours { Shown::Ours } else { Shown::Another }
+        let again = snapshot.has_corrected_within(CORRECTION_MEMORY, now);
+        if !snapshot.may_correct(now) {
+            return Shown::Another;
+        }
+        self.pending = Some(std::mem::replace(&mut self.written, Arc::clone(shown)));
+        Shown::Overwritten { again }
     }
 
     /// Makes another status true.
@@ -163,7 +177,8 @@ mod tests {
         assert_eq!(late, Shown::TakenOver(status("True")));
         assert_eq!((published.to_write(&state("12")), published.status()), (None, &status("False")));
         snapshot.reported();
-        assert_eq!(published.saw(&state("13"), &status("True"), &mut snapshot, now), Shown::Another);
+        let other = published.saw(&state("13"), &status("True"), &mut snapshot, now);
+        assert_eq!(other, Shown::Overwritten { again: false });
         let (_, correction) = published.to_write(&state("13")).expect("somebody else has written");
         assert_eq!(correction, status("False"));
     }
@@ -172,14 +187,16 @@ mod tests {
     fn two_that_correct_one_another_do_so_rarely() {
         let (mut snapshot, begin) = (Snapshot::default(), Instant::now());
         let mut published = Published::adopt(&state("1"), status("False"), &mut snapshot);
-        let mut corrections = 0;
+        let (mut corrections, mut first) = (0, 0);
         for step in 0..600_u64 {
             let now = begin + Duration::from_millis(step * 100);
             let (seen, after) = (state(&(step * 2 + 2).to_string()), state(&(step * 2 + 3).to_string()));
-            published.saw(&seen, &status("True"), &mut snapshot, now);
+            let shown = published.saw(&seen, &status("True"), &mut snapshot, now);
+            first += usize::from(shown == Shown::Overwritten { again: false });
             corrections += usize::from(published.wrote(&seen, after, &mut snapshot).is_some());
         }
         assert_eq!(corrections, 12, "in a minute");
+        assert_eq!(first, 1, "of which the log has one");
         assert!(snapshot.wake().is_some(), "the next one needs no event");
     }
 

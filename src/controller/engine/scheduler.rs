@@ -286,11 +286,11 @@ impl<K: Reconciler> Scheduler<K> {
             Outcome::Done(_) => {}
             Outcome::Failed(error) => {
                 self.metrics.cluster_failed();
-                tracing::warn!(error = chain(error), kind, object = %key, "the API server failed; trying again");
+                tracing::warn!(error = chain(error), kind, object = %key, "a request to the Kubernetes API failed; retrying");
             }
             Outcome::Panicked => {
                 self.metrics.panicked();
-                tracing::error!(kind, object = %key, "the operator has a defect that this object shows; report it");
+                tracing::error!(kind, object = %key, "bug in the operator, triggered by this object; please report it");
             }
         }
     }
@@ -318,7 +318,11 @@ impl<K: Reconciler> Scheduler<K> {
         while let Ok(Some(_)) = timeout_at(deadline, self.tasks.join_next()).await {}
         if !self.tasks.is_empty() {
             let kind = K::NAME;
-            tracing::warn!(kind, runs = self.tasks.len(), "some runs did not end in time and are given up");
+            tracing::warn!(
+                kind,
+                runs = self.tasks.len(),
+                "some reconciles did not finish in time and were aborted"
+            );
             self.tasks.abort_all();
         }
     }

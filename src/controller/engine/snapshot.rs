@@ -121,6 +121,11 @@ impl Snapshot {
         true
     }
 
+    /// Whether our status was written again over that of somebody else within this time.
+    pub(super) fn has_corrected_within(&self, time: Duration, now: Instant) -> bool {
+        self.corrected.is_some_and(|corrected| now < corrected + time)
+    }
+
     fn next_correction(&self, now: Instant) -> Instant {
         self.corrected.map_or(now, |corrected| now.max(corrected + CORRECTION_INTERVAL))
     }

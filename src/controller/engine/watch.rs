@@ -111,7 +111,7 @@ pub async fn follow<K>(
                     error = chain(&error),
                     kind = kind.as_str(),
                     namespace,
-                    "the watch of labelled objects failed; it is tried again"
+                    "the watch of labelled objects failed; retrying"
                 );
                 continue;
             }

@@ -96,7 +96,7 @@ pub(super) async fn hand_over<K: Kind>(kind: &K, names: Vec<K::Name>) {
         tracing::warn!(
             kind,
             objects = count,
-            "not every session was revoked before its connection was handed over; the others end by their TTL"
+            "did not revoke every session before its connection moved to another replica; the remaining tokens stay valid until their TTL"
         );
     }
 }

@@ -148,7 +148,7 @@ impl Replica {
         held.member.listed(&claims, publications);
         let shared_by = held.member.target();
         if before != shared_by {
-            tracing::info!(replicas = %shared_by, slot = held.slot, "the namespaces are shared anew");
+            tracing::info!(replicas = %shared_by, slot = held.slot, "the replicas that share the namespaces changed");
             self.metrics.shards(shared_by.slots().count());
         }
         if put_out.contains(&true) { Duration::ZERO } else { wait }
@@ -202,11 +202,11 @@ impl Replica {
             }
             Ok(Err(error)) => {
                 let error = chain(&error);
-                tracing::warn!(error, lease, "the Lease could not be renewed; trying again");
+                tracing::warn!(error, lease, "failed to renew the Lease; retrying");
                 Renewal::Failed
             }
             Err(_) => {
-                tracing::warn!(lease, "the Lease could not be renewed in time; trying again");
+                tracing::warn!(lease, "timed out renewing the Lease; retrying");
                 Renewal::Failed
             }
         }
@@ -226,7 +226,11 @@ impl Tenure for Replica {
                         self.readiness.set(Stage::Starting);
                         self.fence.extend(held.renewed + self.slots.duration.send_deadline());
                         let lease = self.slots.name_of(held.slot);
-                        tracing::info!(lease, identity = self.identity, "this replica shares the namespaces");
+                        tracing::info!(
+                            lease,
+                            identity = self.identity,
+                            "acquired a Lease; this replica shares the namespaces"
+                        );
                         let _ = self.slot.set(held.slot);
                         // How long the others have not renewed theirs goes on counting.
                         return Held { sightings, ..held };
@@ -234,7 +238,7 @@ impl Tenure for Replica {
                     self.readiness.set(Stage::Standby);
                 }
                 Err(error) if reported.as_ref() != Some(&error) => {
-                    tracing::warn!(error, "the Leases could not be listed; trying again");
+                    tracing::warn!(error, "failed to list the Leases; retrying");
                     reported = Some(error);
                 }
                 Err(_) => {}
@@ -263,7 +267,7 @@ impl Tenure for Replica {
                         Ok(leases) => self.take_in(&mut held, &leases, publications).await,
                         Err(error) => {
                             if reported.as_ref() != Some(&error) {
-                                tracing::warn!(error, "the Leases could not be listed; trying again");
+                                tracing::warn!(error, "failed to list the Leases; retrying");
                                 reported = Some(error);
                             }
                             RETRY_INTERVAL

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 /// What a metric is, as Prometheus names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only goes up, and begins anew with the process.
+    /// Only goes up, and starts at zero with the process.
     Counter,
     /// Goes up and down.
     Gauge,
@@ -47,7 +47,7 @@ catalogue! {
     CONNECTION_READY: Gauge "vault_connection_ready" ["namespace", "name"]
         "Whether the VaultConnection is Ready (1) or not (0)";
     CONNECTION_STATE: Gauge "vault_connection_state" ["namespace", "name", "state"]
-        "The state of the VaultConnection: 1 with the label of its present state";
+        "The state of the VaultConnection: 1 for its current state";
     CONNECTION_TRANSITION: Gauge "vault_connection_transition_timestamp_seconds" ["namespace", "name"]
         "When Ready of the VaultConnection last changed";
     CONNECTION_CHECKED: Gauge "vault_connection_last_check_timestamp_seconds" ["namespace", "name"]
@@ -55,11 +55,11 @@ catalogue! {
     CONNECTION_NEXT: Gauge "vault_connection_next_check_timestamp_seconds" ["namespace", "name"]
         "When the next check of the VaultConnection is due; absent while it is not checked";
     CONNECTION_TOKEN: Gauge "vault_connection_token_expiry_timestamp_seconds" ["namespace", "name"]
-        "When the token that the last check used ends, if nobody renews it; the operator renews what it can";
+        "When the token that the last check used expires unless it is renewed; the operator renews it if possible";
     CONNECTION_CREDENTIAL: Gauge "vault_connection_credential_expiry_timestamp_seconds" ["namespace", "name"]
-        "When the token or secret ID of the VaultConnection ends and must be replaced by a person, as soon as the operator warns of it";
+        "When the token or secret ID of the VaultConnection expires and someone must have replaced it; present as soon as the operator warns about it";
     CONNECTION_CERTIFICATE: Gauge "vault_connection_certificate_expiry_timestamp_seconds" ["namespace", "name"]
-        "When the TLS certificate of the Vault instance ends";
+        "When the TLS certificate of the Vault instance expires";
     GATEWAY_READY: Gauge "vault_gateway_ready" ["namespace", "name"]
         "Whether the VaultGateway is Ready (1) or not (0)";
     GATEWAY_TRANSITION: Gauge "vault_gateway_transition_timestamp_seconds" ["namespace", "name"]
@@ -67,49 +67,51 @@ catalogue! {
     GATEWAY_CHECKED: Gauge "vault_gateway_last_check_timestamp_seconds" ["namespace", "name"]
         "When the VaultGateway was last checked";
     GATEWAY_CONNECTIONS: Gauge "vault_gateway_connections" ["namespace", "name"]
-        "How many VaultConnections name the VaultGateway";
+        "Number of VaultConnections that name the VaultGateway";
     OMITTED: Gauge "vault_connection_operator_object_series_omitted" []
-        "Series of single objects that were left out to bound the size of this scrape";
+        "Number of series of single objects omitted to limit the size of this scrape";
     CONNECTIONS: Gauge "vault_connection_operator_connections" ["state"]
-        "VaultConnections, by state";
+        "Number of VaultConnections, by state";
     CHECKS: Counter "vault_connection_operator_checks_total" ["reason"]
-        "Checks, by the reason that they gave to Ready";
+        "Number of checks, by the resulting reason of Ready";
     CHECK_SECONDS: Histogram "vault_connection_operator_check_seconds" []
-        "Time that a check took, including the reading of Secrets and ConfigMaps";
+        "Duration of a check, including reading Secrets and ConfigMaps";
     VAULT_REQUESTS: Counter "vault_connection_operator_vault_requests_total" ["operation", "answer"]
-        "Requests to Vault, by operation and class of the answer (none: no answer came)";
+        "Number of requests to Vault, by operation and class of the response (none: there was no response)";
     VAULT_SECONDS: Histogram "vault_connection_operator_vault_request_seconds" ["operation"]
-        "Time until Vault answered or was given up, by operation";
+        "Time until Vault responded or the request timed out, by operation";
     LOGINS: Counter "vault_connection_operator_logins_total" ["outcome"]
-        "AppRole logins, by outcome: accepted, refused (Vault counts it for its lockout), uncounted, unanswered, or held (not sent, because the budget of the role is spent or the credential was refused before)";
+        "Number of logins, by outcome: accepted, refused (counts towards Vault's lockout), uncounted (failed without counting), unanswered, or held (not sent, because the login budget of the role is used up or the credential was already rejected)";
     FAILED_LOGINS: Gauge "vault_connection_operator_role_failed_logins" ["instance_url", "vault_namespace", "mount", "role"]
-        "Failed logins of a role that count against its budget now; the operator stops at two, or at four once the credential was changed, so that Vault does not lock the role. Only the 100 roles with most, and only while any count; role is a short hash of the role ID";
+        "Number of recent failed logins of a role. The operator stops at two, or at four after the credential was changed, so that Vault does not lock the role. Only roles with such logins, and at most the 100 with the most; role is a short hash of the role ID";
     LEADER: Gauge "vault_connection_operator_leader" []
-        "Whether this process works (1) or stands by (0)";
+        "Whether this replica is active (1) or on standby (0)";
     SHARDS: Gauge "vault_connection_operator_shards" []
-        "How many replicas share the namespaces, as this one sees it; 0 without sharding";
+        "Number of replicas that share the namespaces, as seen by this one; 0 without sharding";
     STATUS_WRITES: Counter "vault_connection_operator_status_writes_total" []
-        "Statuses written to the API server";
+        "Number of statuses written to the API server";
+    STATUS_OVERWRITTEN: Counter "vault_connection_operator_status_overwritten_total" []
+        "Number of times that something else had overwritten a status and the operator restored it";
     CLUSTER_FAILURES: Counter "vault_connection_operator_cluster_failures_total" []
-        "Reconciles that failed because the API server did";
+        "Number of reconciles that failed because of the Kubernetes API";
     LISTED: Gauge "vault_connection_operator_listed" ["kind", "namespace"]
-        "Whether objects could be listed the last time (0: they are not watched), by kind and namespace (empty: all)";
+        "Whether the last attempt to list the objects of a kind succeeded (0: they are not watched), by kind and namespace (empty: all)";
     QUEUE_DEPTH: Gauge "vault_connection_operator_queue_depth" ["kind"]
-        "Objects that are due and wait for a worker";
+        "Number of objects that are due and wait for a worker";
     QUEUE_OLDEST: Gauge "vault_connection_operator_queue_oldest_seconds" ["kind"]
-        "How long the object that waits longest for a worker has been due; 0 if none waits";
+        "How long the object that has waited longest for a worker has been due; 0 if none waits";
     WORKERS: Gauge "vault_connection_operator_workers" ["kind"]
-        "How many objects can be reconciled at the same time";
+        "Maximum number of objects reconciled at the same time";
     WORKERS_BUSY: Gauge "vault_connection_operator_workers_busy" ["kind"]
-        "How many objects are being reconciled";
+        "Number of objects being reconciled";
     NAMESPACES: Gauge "vault_connection_operator_namespaces" ["kind"]
-        "Namespaces with objects that this replica works on";
+        "Number of namespaces with objects that this replica works on";
     POLICY_FILE_OK: Gauge "vault_connection_operator_address_policy_file_ok" []
-        "Whether the address policy file was valid when it was last read (0: an older policy applies)";
+        "Whether the address policy file was valid when it was last read (0: the previous policy stays in effect)";
     PANICS: Counter "vault_connection_operator_panics_total" []
-        "Defects of the operator that an object revealed; its status says InternalError, and the others go on";
+        "Number of bugs in the operator that an object triggered; its status says InternalError, and other objects are not affected";
     BUILD: Info "vault_connection_operator_build_info" ["version"]
-        "The running version";
+        "Version of the operator";
     PROCESS_CPU: Counter "process_cpu_seconds_total" []
         "Total user and system CPU time spent in seconds";
     PROCESS_FDS: Gauge "process_open_fds" []

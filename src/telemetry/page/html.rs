@@ -61,7 +61,7 @@ pub(super) fn page(around: &Around, query: &Query, selection: &Selection) -> Str
 pub(super) fn standby(around: &Around, query: &Query) -> String {
     let main = html! {
         div .notice #objects tabindex="-1" {
-            p { strong { "This replica stands by." } }
+            p { strong { "This replica is on standby." } }
             p {
                 "Another replica holds the Lease and checks the connections. This one knows nothing of them: open the page of \
                  the pod that the Lease names as its holder ("
@@ -360,7 +360,7 @@ mod tests {
     fn a_page_says_what_it_does_not_know() {
         let query = Query::default();
         let standby = standby(&around(Stage::Standby), &query);
-        assert!(standby.contains("This replica stands by") && !standby.contains("<table"), "{standby}");
+        assert!(standby.contains("This replica is on standby") && !standby.contains("<table"), "{standby}");
         let starting = page(&around(Stage::Starting), &query, &select(Vec::new(), &query));
         assert!(
             starting.contains("Starting.") && starting.contains("There are no connections"),
