@@ -4,6 +4,7 @@
 
 pub mod config;
 mod foreign;
+mod grouped;
 mod metadata;
 mod proxy;
 mod service_account;
@@ -39,8 +40,8 @@ use crate::{
     references::{Lookup, Object, References, TokenAnswer, Version, gateway},
 };
 
-use self::config::ConfigError;
 pub use self::metadata::{is_labelled, spec_version, version};
+use self::{config::ConfigError, grouped::Grouped};
 
 /// The owner of the fields that we write: <https://kubernetes.io/docs/reference/using-api/server-side-apply/>.
 pub const FIELD_MANAGER: &str = "vault-connection-operator";
@@ -103,6 +104,9 @@ pub enum ClusterError {
     /// No answer came in time.
     #[error("the API server did not respond within {} s", DEADLINE.as_secs())]
     TimedOut,
+    /// A read failed that was made for several.
+    #[error(transparent)]
+    Shared(Arc<ClusterError>),
 }
 
 /// Why a read gave nothing.
@@ -132,6 +136,8 @@ pub struct Cluster {
     url: http::Uri,
     own_namespace: String,
     own_audiences: Arc<[String]>,
+    /// The reads that several wait for.
+    reads: Arc<Grouped>,
 }
 
 // === impl Cluster ===
@@ -153,14 +159,15 @@ impl Cluster {
         let unfenced = config::client(config.clone())?;
         let builder = ClientBuilder::try_from(config).map_err(ConfigError::Credentials)?;
         let client = builder.with_layer(&FilterLayer::new(permit)).build();
-        Ok(Self { client, unfenced, url, own_namespace, own_audiences })
+        Ok(Self { client, unfenced, url, own_namespace, own_audiences, reads: Arc::default() })
     }
 
     /// A cluster that is reached by a client of the caller's own, without a fence.
     pub fn with_client(client: Client, url: http::Uri) -> Self {
         let own_namespace = client.default_namespace().to_owned();
         let own_audiences: [String; 0] = [];
-        Self { unfenced: client.clone(), client, url, own_namespace, own_audiences: Arc::new(own_audiences) }
+        let own_audiences = Arc::new(own_audiences);
+        Self { unfenced: client.clone(), client, url, own_namespace, own_audiences, reads: Arc::default() }
     }
 
     /// The client, for watches and events.
@@ -317,6 +324,23 @@ impl Cluster {
             data: text.chain(binary).map(|(key, value)| (key, Zeroizing::new(value))).collect(),
         }))
     }
+
+    /// Reads an object.
+    async fn read_once(&self, namespace: &str, object: &ObjectName) -> Result<Lookup, ClusterError> {
+        let outcome = match object.kind {
+            ObjectKind::Secret => within_deadline(self.read_secret(namespace, &object.name)).await?,
+            ObjectKind::ConfigMap => within_deadline(self.read_config_map(namespace, &object.name)).await?,
+            ObjectKind::VaultGateway => within_deadline(self.read_gateway(namespace, &object.name)).await?,
+            ObjectKind::ServiceAccount => {
+                within_deadline(self.read_service_account(namespace, &object.name)).await?
+            }
+        };
+        match outcome {
+            Ok(lookup) => Ok(lookup),
+            Err(ReadFault::Refused(kube::Error::Api(status))) if status.code == 403 => Ok(Lookup::Forbidden),
+            Err(fault) => Err(fault.of(object.clone(), namespace)),
+        }
+    }
 }
 
 // === impl ClusterError ===
@@ -331,20 +355,10 @@ impl ClusterError {
 impl References for Cluster {
     type Error = ClusterError;
 
+    /// One read serves all who asked for the object before it was sent.
     async fn read(&self, namespace: &str, object: &ObjectName) -> Result<Lookup, ClusterError> {
-        let outcome = match object.kind {
-            ObjectKind::Secret => within_deadline(self.read_secret(namespace, &object.name)).await?,
-            ObjectKind::ConfigMap => within_deadline(self.read_config_map(namespace, &object.name)).await?,
-            ObjectKind::VaultGateway => within_deadline(self.read_gateway(namespace, &object.name)).await?,
-            ObjectKind::ServiceAccount => {
-                within_deadline(self.read_service_account(namespace, &object.name)).await?
-            }
-        };
-        match outcome {
-            Ok(lookup) => Ok(lookup),
-            Err(ReadFault::Refused(kube::Error::Api(status))) if status.code == 403 => Ok(Lookup::Forbidden),
-            Err(fault) => Err(fault.of(object.clone(), namespace)),
-        }
+        let key = (namespace.to_owned(), object.clone());
+        self.reads.read(key, || self.read_once(namespace, object)).await
     }
 
     async fn request_token(

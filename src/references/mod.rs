@@ -61,8 +61,8 @@ pub enum TokenAnswer {
     AudienceOfApiServer(String),
 }
 
-/// What reading one object gave.
-#[derive(Debug)]
+/// What reading one object gave. A copy wipes itself as the original does.
+#[derive(Clone, Debug)]
 pub enum Lookup {
     /// It is there and may be used.
     Found(Object),
@@ -75,6 +75,7 @@ pub enum Lookup {
 }
 
 /// An object that was read.
+#[derive(Clone)]
 pub struct Object {
     /// Which state of the object this is.
     pub version: Version,
