@@ -238,7 +238,8 @@ impl Cluster {
             "metadata": { "resourceVersion": seen.resource_version },
             "status": status,
         });
-        let params = PatchParams::apply(FIELD_MANAGER).force();
+        // Otherwise the API server parses the patch a second time, to warn of fields that it does not know.
+        let params = PatchParams::apply(FIELD_MANAGER).force().validation_ignore();
         match within_deadline(api.patch_status(name, &params, &Patch::Apply(&patch))).await? {
             Ok(object) => {
                 Ok(Written::Applied(match foreign::removal(&patch["status"], &object.data["status"]) {
