@@ -63,9 +63,15 @@ impl<K: Kind> Run<'_, K> {
             published.replace(next);
         }
         if let Some(transition) = self.write(published).await? {
-            events::publish(&self.kind.context().recorder, &self.object.reference(), transition).await;
+            self.report(transition).await;
         }
         Ok(())
+    }
+
+    /// Publishes an event, at once or soon.
+    pub(super) async fn report(&self, transition: Transition) {
+        let (row, recorder) = (self.kind.registry().events(), &self.kind.context().recorder);
+        events::publish(row, recorder, &self.object.reference(), transition).await;
     }
 
     /// The status, as far as this object goes: that of one which was deleted and created again begins anew.

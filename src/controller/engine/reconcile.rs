@@ -22,7 +22,7 @@ use std::{
 use k8s_openapi::jiff::Timestamp;
 
 use super::{
-    Requeue, events,
+    Requeue,
     kind::{Check, Kind, Refresh, Unchecked},
     object::{Intent, Object},
     registry::Entry,
@@ -320,7 +320,7 @@ impl<'a, K: Kind> Run<'a, K> {
             return;
         }
         state.too_long_reported = true;
-        events::publish(&self.kind.context().recorder, &self.object.reference(), request_too_long()).await;
+        self.report(request_too_long()).await;
     }
 
     /// The status without a check.

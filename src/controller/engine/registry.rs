@@ -12,7 +12,7 @@ use std::{
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::{kind::Kind, published::Published, snapshot::Snapshot, state::State};
+use super::{events::Row, kind::Kind, published::Published, snapshot::Snapshot, state::State};
 use crate::{
     names::{ObjectKind, ObjectName},
     references::{
@@ -25,6 +25,7 @@ use crate::{
 /// The registry of one kind.
 pub struct Registry<K: Kind> {
     inner: Mutex<Inner<K>>,
+    events: Row,
 }
 
 struct Inner<K: Kind> {
@@ -84,11 +85,16 @@ impl<K: Kind> Default for Registry<K> {
             queues: Vec::new(),
             changed: None,
         };
-        Self { inner: Mutex::new(inner) }
+        Self { inner: Mutex::new(inner), events: Row::default() }
     }
 }
 
 impl<K: Kind> Registry<K> {
+    /// The events of the objects that are to be published.
+    pub fn events(&self) -> &Row {
+        &self.events
+    }
+
     /// The entry of an object, new if there is none.
     pub fn of(&self, name: &K::Name) -> Arc<Entry<K>> {
         Arc::clone(self.lock().entries.entry(name.clone()).or_default())
