@@ -61,8 +61,7 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
     O: Send,
 {
-    let config = watcher::Config::default().timeout(watch::WATCH_SECONDS);
-    let events = watch::announced_with_content(watcher(api, config)).default_backoff();
+    let events = watch::announced_with_content(watcher(api, watch::config())).default_backoff();
     let mut listed = Vec::new();
     events.filter_map(move |event| {
         let namespace = || namespace.clone();

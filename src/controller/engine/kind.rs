@@ -102,7 +102,7 @@ pub trait Kind: Send + Sync + Sized + 'static {
     /// What is remembered of its objects.
     fn registry(&self) -> &Registry<Self>;
 
-    /// Pure: the spec, parsed; or what is invalid about it.
+    /// Pure: the spec, parsed; or what is invalid about it. The manifest has no metadata any more.
     fn parse(resource: &Self::Resource) -> Result<Self::Desired, String>;
 
     /// Pure: what its user wrote about it.

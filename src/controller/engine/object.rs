@@ -13,7 +13,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Resource, ResourceExt,
     core::{DeserializeGuard, object::HasStatus},
@@ -66,7 +66,7 @@ pub(super) enum Intent<D> {
 
 /// The spec of an object.
 enum Spec<K: Kind> {
-    /// As the watch brought it: the manifest, or why it cannot be read.
+    /// As the watch brought it: the manifest without its metadata, or why it cannot be read.
     Unread(Box<Result<K::Resource, String>>),
     Read(Arc<Intent<K::Desired>>),
 }
@@ -108,7 +108,11 @@ impl<K: Kind> Object<K> {
         };
         let DeserializeGuard(found) = watched;
         let mut found = found.map_err(|error| error.to_string());
-        let status = found.as_mut().ok().and_then(|resource| mem::take(resource.status_mut()));
+        let status = found.as_mut().ok().and_then(|resource| {
+            // Above all its `managedFields`, which take more memory than everything else of an object.
+            *resource.meta_mut() = ObjectMeta::default();
+            mem::take(resource.status_mut())
+        });
         Self { spec: Spec::Unread(Box::new(found)), shown: Mutex::new(status.map(Arc::new)), ..object }
     }
 
@@ -232,6 +236,17 @@ mod tests {
             change(&mut manifest);
             assert!(matches!(*read(manifest, Some(&next)).intent(), Intent::Suspend(_)));
         }
+    }
+
+    #[test]
+    fn the_metadata_of_the_manifest_is_not_kept_until_the_list_ends() {
+        let mut manifest = manifest();
+        manifest["metadata"]["managedFields"] = json!([{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}]);
+        let object = Object::<Connections>::new(serde_json::from_value(manifest).expect("it has metadata"));
+        let Spec::Unread(found) = &object.spec else { panic!("nobody has read it") };
+        let kept = found.as_ref().as_ref().expect("it can be read");
+        assert_eq!(kept.metadata, ObjectMeta::default());
+        assert_eq!((object.name.to_string().as_str(), object.generation), ("ns/a", 1));
     }
 
     #[test]

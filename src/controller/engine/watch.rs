@@ -44,8 +44,17 @@ use crate::{
 /// How long one watch lasts. kube notices a connection that died silently only after this time.
 pub const WATCH_SECONDS: u32 = 190;
 
+/// How many objects a list brings at once. Each takes up to 30 KiB until it was read, most of it for `managedFields` that nobody
+/// needs.
+const PAGE_SIZE: u32 = 100;
+
 /// How long a change may be followed by another that belongs to it, such as a role id and a secret id in two Secrets.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How every watch asks for its objects.
+pub fn config() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE_SIZE)
+}
 
 /// Holds the announcement of a list back until something of the list is there. Every event but an error resets the
 /// back-off of a watch, so that it would never grow while lists are announced and then refused.
@@ -75,9 +84,7 @@ pub async fn follow<K>(
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    let config = watcher::Config::default()
-        .labels(&format!("{CREDENTIALS_LABEL}={CREDENTIALS_LABEL_VALUE}"))
-        .timeout(WATCH_SECONDS);
+    let config = config().labels(&format!("{CREDENTIALS_LABEL}={CREDENTIALS_LABEL_VALUE}"));
     let events = announced_with_content(watcher(api, config)).default_backoff();
     pin_mut!(events);
     let mut listed = BTreeSet::new();
