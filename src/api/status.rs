@@ -91,7 +91,7 @@ pub enum State {
 }
 
 /// The effective settings of the connection.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResolvedConnection {
     /// Kind of application, for software that reads connections of several kinds.
@@ -115,7 +115,7 @@ pub struct ResolvedConnection {
 }
 
 /// What the instance reports about itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Server {
     /// Version of Vault or OpenBao.
@@ -142,7 +142,7 @@ pub struct Server {
 }
 
 /// Role of the node in its Vault cluster: <https://developer.hashicorp.com/vault/api-docs/system/health>.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum ServerRole {
     /// It serves requests.
     Active,
@@ -153,7 +153,7 @@ pub enum ServerRole {
 }
 
 /// The login that the last check used.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Session {
     /// Type of the token: `service` or `batch`.
@@ -195,7 +195,7 @@ pub struct Session {
 }
 
 /// Version of an object that the last check used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CredentialVersion {
     /// `Secret`, `ConfigMap` or `VaultGateway`.

@@ -158,7 +158,7 @@ mod tests {
             self.asked.fetch_add(1, Ordering::Relaxed);
             let read_at = format!("{:?}", Instant::now());
             sleep(after).await;
-            let version = Version { uid: "u".to_owned(), resource_version: read_at };
+            let version = Version { uid: "u".into(), resource_version: read_at };
             let data = BTreeMap::from([("key".to_owned(), b"value".to_vec().into())]);
             Ok(Lookup::Found(Object { version, labelled: true, data }))
         }
@@ -284,7 +284,7 @@ mod tests {
                                 sent.len() - 1
                             };
                             sleep(Duration::from_millis(answer)).await;
-                            let version = Version { uid: String::new(), resource_version: number.to_string() };
+                            let version = Version { uid: "".into(), resource_version: number.to_string() };
                             Ok(Lookup::Found(Object { version, labelled: true, data: BTreeMap::new() }))
                         };
                         let outcome =

@@ -16,7 +16,7 @@ pub fn is_labelled(metadata: &ObjectMeta) -> bool {
 /// The state of an object.
 pub fn version(metadata: &ObjectMeta) -> Version {
     Version {
-        uid: metadata.uid.clone().unwrap_or_default(),
+        uid: metadata.uid.as_deref().unwrap_or_default().into(),
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
     }
 }

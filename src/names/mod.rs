@@ -4,6 +4,7 @@
 
 mod endpoint;
 pub mod path;
+pub mod pool;
 pub mod text;
 pub mod written;
 

@@ -57,7 +57,7 @@ impl<O> Default for Dependents<O> {
 
 impl<O: Owner> Dependents<O> {
     /// Remembers what an owner names, in place of what it named before, which is returned.
-    pub fn register(&mut self, owner: &O, objects: Vec<ObjectName>) -> Vec<ObjectName> {
+    pub fn register(&mut self, owner: &O, mut objects: Vec<ObjectName>) -> Vec<ObjectName> {
         if self.by_owner.get(owner) == Some(&objects) {
             return objects;
         }
@@ -66,6 +66,7 @@ impl<O: Owner> Dependents<O> {
             let key = (owner.namespace().to_owned(), object.clone());
             self.by_object.entry(key).or_default().insert(owner.clone());
         }
+        objects.shrink_to_fit();
         self.by_owner.insert(owner.clone(), objects);
         before
     }

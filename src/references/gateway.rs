@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     fn version() -> Version {
-        Version { uid: "u".to_owned(), resource_version: "1".to_owned() }
+        Version { uid: "u".into(), resource_version: "1".to_owned() }
     }
 
     fn objects(spec: &Value) -> Lookups {

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     fn version(resource_version: &str) -> Version {
-        Version { uid: "u".to_owned(), resource_version: resource_version.to_owned() }
+        Version { uid: "u".into(), resource_version: resource_version.to_owned() }
     }
 
     fn secret() -> ObjectName {

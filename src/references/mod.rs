@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn an_object_prints_its_keys_and_no_value() {
-        let version = Version { uid: "u".to_owned(), resource_version: "1".to_owned() };
+        let version = Version { uid: "u".into(), resource_version: "1".to_owned() };
         let data = BTreeMap::from([("token".to_owned(), b"canary".to_vec().into())]);
         let text = format!("{:?}", Lookup::Found(Object { version, labelled: true, data }));
         assert!(text.contains("token"), "{text}");

@@ -330,7 +330,7 @@ mod tests {
 
     fn secret(data: &[(&str, &[u8])]) -> Lookup {
         Lookup::Found(Object {
-            version: Version { uid: "u".to_owned(), resource_version: "1".to_owned() },
+            version: Version { uid: "u".into(), resource_version: "1".to_owned() },
             labelled: true,
             data: data.iter().map(|(key, value)| ((*key).to_owned(), value.to_vec().into())).collect(),
         })
@@ -433,7 +433,7 @@ mod tests {
             resolve(&TargetFields { tls, ..target() }.into(), &objects)
         };
         for source in [
-            CaSource::Inline(text.clone()),
+            CaSource::Inline(text.as_str().into()),
             CaSource::Secret(key("approle", "ca")),
             CaSource::ConfigMap(config_map),
         ] {
@@ -442,7 +442,7 @@ mod tests {
             assert_eq!((found.anchors.len(), found.trust), (1, Trust::WithSystem));
             assert!(route.rests_on.is_empty(), "certificates are compared by what they hold");
         }
-        for source in [CaSource::Inline("no".to_owned()), CaSource::Secret(key("approle", "key"))] {
+        for source in [CaSource::Inline("no".into()), CaSource::Secret(key("approle", "key"))] {
             assert_eq!(
                 resolved(source).expect_err("no PEM").problem,
                 Problem::InvalidCertificate(BundleFault::Empty)

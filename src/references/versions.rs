@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use crate::names::ObjectName;
+use crate::names::{ObjectName, pool::Pool};
 
 /// One state of an object.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Version {
-    /// Its `metadata.uid`.
-    pub uid: String,
+    /// Its `metadata.uid`, which many parts remember.
+    pub uid: Arc<str>,
     /// Its `metadata.resourceVersion`; of a gateway, whose status changes that, its `metadata.generation`.
     pub resource_version: String,
 }
@@ -20,6 +20,9 @@ pub struct Version {
 /// of their names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Versions(Arc<[(ObjectName, Option<Version>)]>);
+
+/// The lists that somebody has: connections that name the same objects have the same one.
+static LISTS: Pool<[(ObjectName, Option<Version>)]> = Pool::new();
 
 // === impl Versions ===
 
@@ -72,7 +75,7 @@ impl FromIterator<(ObjectName, Option<Version>)> for Versions {
             }
             is_same
         });
-        Self(all.into())
+        Self(LISTS.share(all))
     }
 }
 
@@ -87,7 +90,7 @@ mod tests {
     use super::*;
 
     fn version(resource_version: &str) -> Version {
-        Version { uid: "u".to_owned(), resource_version: resource_version.to_owned() }
+        Version { uid: "u".into(), resource_version: resource_version.to_owned() }
     }
 
     fn secret(name: &str) -> ObjectName {

@@ -29,8 +29,8 @@ pub type Shared = Arc<Mutex<Session>>;
 #[derive(Default)]
 pub struct Lending {
     cached: Option<Lent>,
-    /// One that was made just now. Nobody has proved it yet, or it is not worth keeping.
-    new: Option<Lent>,
+    /// One that was made just now. Nobody has proved it yet, or it is not worth keeping. Most of the time there is none.
+    new: Option<Box<Lent>>,
     /// Those that were replaced while somebody held them.
     retired: Vec<Lent>,
     to_revoke: Vec<TokenToRevoke>,
@@ -74,21 +74,23 @@ impl Lending {
     /// One that was made just now and that others may share, if it lives.
     pub fn new_one(&self, now: Timestamp) -> Option<&Shared> {
         let lives = |lent: &&Lent| lock(&lent.session).plan(now) != Plan::LogIn;
-        self.new.as_ref().filter(lives).map(|lent| &lent.session)
+        self.new.as_deref().filter(lives).map(|lent| &lent.session)
     }
 
     /// Takes in a new session.
     pub fn add(&mut self, session: Session, route: Route) -> Shared {
         let session = Arc::new(Mutex::new(session));
         let lent = Lent { session: Arc::clone(&session), route, leases: Vec::new() };
-        let former = self.new.replace(lent);
-        self.retired.extend(former);
+        let former = self.new.replace(Box::new(lent));
+        self.retired.extend(former.map(|lent| *lent));
         session
     }
 
     /// Lends a session until a deadline.
     pub fn lend(&mut self, session: &Shared, deadline: Instant) -> Option<Route> {
         let lent = self.find(session)?;
+        // Most are lent to one check at a time, by and by.
+        lent.leases.reserve_exact(1);
         lent.leases.push(deadline);
         Some(lent.route.clone())
     }
@@ -100,7 +102,7 @@ impl Lending {
         {
             lent.leases.swap_remove(index);
         }
-        self.retired.extend(self.new.take_if(|lent| lent.leases.is_empty()));
+        self.retired.extend(self.new.take_if(|lent| lent.leases.is_empty()).map(|lent| *lent));
     }
 
     /// The new session was proved: it takes the place of the one that is cached, and its place only if it is worth keeping.
@@ -108,7 +110,7 @@ impl Lending {
         let Some(lent) = self.new.take_if(|lent| Arc::ptr_eq(&lent.session, session)) else { return };
         self.retired.extend(self.cached.take());
         if is_worth_keeping {
-            self.cached = Some(lent);
+            self.cached = Some(*lent);
         } else {
             self.new = Some(lent);
         }
@@ -118,19 +120,20 @@ impl Lending {
     pub fn retire(&mut self, session: &Shared) {
         let is_it = |lent: &mut Lent| Arc::ptr_eq(&lent.session, session);
         self.retired.extend(self.cached.take_if(is_it));
-        self.retired.extend(self.new.take_if(is_it));
+        self.retired.extend(self.new.take_if(|lent| is_it(lent)).map(|lent| *lent));
     }
 
     /// The same for every session.
     pub fn retire_all(&mut self) {
-        self.retired.extend(self.cached.take().into_iter().chain(self.new.take()));
+        self.retired.extend(self.cached.take());
+        self.retired.extend(self.new.take().map(|lent| *lent));
     }
 
     /// Drops a session that Vault has ended.
     pub fn forget(&mut self, session: &Shared) {
         let is_it = |lent: &mut Lent| Arc::ptr_eq(&lent.session, session);
         drop(self.cached.take_if(is_it));
-        drop(self.new.take_if(is_it));
+        drop(self.new.take_if(|lent| is_it(lent)));
     }
 
     /// Drops the sessions that are lent without an end: nothing may be sent to where they were made. Those that were retired at another
@@ -165,7 +168,7 @@ impl Lending {
     }
 
     fn find(&mut self, session: &Shared) -> Option<&mut Lent> {
-        let all = self.cached.iter_mut().chain(&mut self.new).chain(&mut self.retired);
+        let all = self.cached.iter_mut().chain(self.new.as_deref_mut()).chain(&mut self.retired);
         all.into_iter().find(|lent| Arc::ptr_eq(&lent.session, session))
     }
 }

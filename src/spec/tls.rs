@@ -1,10 +1,12 @@
 //! How a server's certificate is verified, and which one it is shown, parsed.
 
+use std::sync::Arc;
+
 use super::SpecError;
 use crate::{
     api::tls::{CaBundle, ConfigMapKeyRef, Tls, Trust},
     auth::SecretKeyRef,
-    names::{ObjectName, ServerName},
+    names::{ObjectName, ServerName, pool::Pool},
     schema::text::{bounded, object_name, reference},
 };
 
@@ -35,9 +37,12 @@ pub enum CaSource {
     ConfigMap(ConfigMapKeyRef),
     /// In a Secret.
     Secret(SecretKeyRef),
-    /// In the spec.
-    Inline(String),
+    /// In the spec. A bundle that many connections have is held once.
+    Inline(Arc<str>),
 }
+
+/// CA certificates that stand in specs.
+static BUNDLES: Pool<str> = Pool::new();
 
 /// The names of the fields, for messages: the same type stands in two kinds.
 pub(super) struct Fields {
@@ -109,7 +114,7 @@ impl Ca {
             }
             (None, None, Some(pem)) => {
                 bounded(field, pem, 1, 65536)?;
-                CaSource::Inline(pem.clone())
+                CaSource::Inline(BUNDLES.share(pem.as_str()))
             }
             _ => return Err(SpecError::CaSource { field }),
         };

@@ -242,6 +242,8 @@ impl<'de> Visitor<'de> for PoliciesVisitor {
                 None => policies.cut = true,
             }
         }
+        // Those of each session are kept.
+        policies.names.shrink_to_fit();
         Ok(policies)
     }
 }

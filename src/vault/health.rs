@@ -10,7 +10,7 @@ use super::{
 use crate::api::status::ServerRole;
 
 /// What a usable instance tells of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Health {
     /// The part that the node plays; none if something keeps `sys/health` from us.
     pub role: Option<ServerRole>,

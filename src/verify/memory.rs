@@ -17,7 +17,7 @@ use crate::{
     },
     auth::LoginFault,
     conditions,
-    names::{ObjectKind, ObjectName},
+    names::{ObjectKind, ObjectName, pool::Pool},
     references::{Version, Versions},
     spec::{Desired, Target},
     vault::{
@@ -34,6 +34,9 @@ pub const LOCKOUT_WINDOW: Duration = Duration::from_mins(15);
 /// How many settled checks go by between two looks at the server's health, which tell its version and role.
 pub(super) const CHECKS_BETWEEN_HEALTH: u32 = 10;
 
+/// What instances told of themselves: the same to all their connections.
+static HEALTH: Pool<Health> = Pool::new();
+
 /// What the operator remembers of a connection between two checks. There is one for each connection, so what is seldom there
 /// has a place of its own, and what is the same is shared.
 #[derive(Debug, Default)]
@@ -41,7 +44,7 @@ pub struct Memory {
     /// What the checks amount to.
     pub stability: Stability,
     /// What the instance told of itself. None when it must be asked again.
-    health: Option<Health>,
+    health: Option<Arc<Health>>,
     checks_since_health: u32,
     /// What Vault accepted last.
     proven: Option<Arc<Basis>>,
@@ -61,7 +64,7 @@ pub struct Memory {
     limited: Option<Box<(Basis, TokenInfo, Option<Timestamp>)>>,
     /// A user's token that had too few uses for a check: there is nothing left to look at.
     spent: Option<Box<Basis>>,
-    opened: Option<Opened>,
+    opened: Option<Box<Opened>>,
     /// The objects that were read last. None when they must be read again.
     read: Option<Versions>,
 }
@@ -191,7 +194,7 @@ impl Memory {
 
     /// What is known of the instance.
     pub fn health(&self) -> Option<&Health> {
-        self.health.as_ref()
+        self.health.as_deref()
     }
 
     /// Whether to ask for the server's health: when it is not known, and from time to time.
@@ -201,7 +204,7 @@ impl Memory {
 
     /// Notes what the instance told of itself. Its clock is worth something only at the moment of the answer.
     pub fn saw_health(&mut self, health: Health) {
-        self.health = Some(Health { server_time: None, ..health });
+        self.health = Some(HEALTH.share(Health { server_time: None, ..health }));
         self.checks_since_health = 0;
     }
 
@@ -314,13 +317,14 @@ impl Memory {
 
     /// Keeps what a wrapping token held, until another one is opened.
     pub fn keep_unwrapped(&mut self, wrapping_token: SecretString, unwrapped: Unwrapped, now: Timestamp) {
-        self.opened = Some(Opened { wrapping_token, unwrapped, since: now });
+        self.opened = Some(Box::new(Opened { wrapping_token, unwrapped, since: now }));
     }
 
     /// The secret id that this wrapping token held.
     pub fn unwrapped(&self, wrapping_token: &SecretString) -> Option<&SecretString> {
-        let same = |opened: &&Opened| opened.wrapping_token.expose_secret() == wrapping_token.expose_secret();
-        self.opened.as_ref().filter(same).map(|opened| &opened.unwrapped.secret_id)
+        let opened = self.opened.as_deref()?;
+        let is_same = opened.wrapping_token.expose_secret() == wrapping_token.expose_secret();
+        is_same.then_some(&opened.unwrapped.secret_id)
     }
 
     /// The end of the secret id that was unwrapped last, if it is near.
@@ -366,7 +370,7 @@ fn versions(credentials: &[CredentialVersion]) -> Versions {
     let entry = |c: &CredentialVersion| {
         let kind =
             ObjectKind::ALL.into_iter().find(|kind| kind.as_str() == c.kind).unwrap_or(ObjectKind::Secret);
-        let version = Version { uid: c.uid.clone(), resource_version: c.resource_version.clone() };
+        let version = Version { uid: c.uid.as_str().into(), resource_version: c.resource_version.clone() };
         (ObjectName { kind, name: c.name.clone() }, Some(version))
     };
     credentials.iter().map(entry).collect()

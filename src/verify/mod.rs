@@ -14,6 +14,7 @@ pub mod engine;
 pub mod events;
 pub mod gateway;
 pub mod judge;
+pub mod kept;
 pub mod memory;
 mod messages;
 pub mod observation;

@@ -347,7 +347,7 @@ mod tests {
         for (target, secret) in [(app_role().target, "vault"), (certificate.into(), "client")] {
             let state = |credential: &str, ca: &str| {
                 let version = |resource_version: &str| {
-                    Some(Version { uid: "u".to_owned(), resource_version: resource_version.to_owned() })
+                    Some(Version { uid: "u".into(), resource_version: resource_version.to_owned() })
                 };
                 let ca = (ObjectName::config_map("ca"), version(ca));
                 Versions::from([(ObjectName::secret(secret), version(credential)), ca])

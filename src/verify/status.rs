@@ -124,7 +124,7 @@ pub(super) fn credentials(versions: &Versions) -> Vec<CredentialVersion> {
         Some(CredentialVersion {
             kind: object.kind.as_str().to_owned(),
             name: object.name.clone(),
-            uid: version.uid.clone(),
+            uid: version.uid.as_ref().to_owned(),
             resource_version: version.resource_version.clone(),
         })
     });

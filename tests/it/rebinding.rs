@@ -100,7 +100,7 @@ impl References for Pair {
     async fn read(&self, _: &str, _: &ObjectName) -> Result<Lookup, Infallible> {
         let value = |(key, text): (&str, &str)| (key.to_owned(), Zeroizing::new(text.as_bytes().to_vec()));
         Ok(Lookup::Found(Object {
-            version: Version { uid: "u".to_owned(), resource_version: "1".to_owned() },
+            version: Version { uid: "u".into(), resource_version: "1".to_owned() },
             labelled: true,
             data: [("roleId", ROLE_ID), ("secretId", SECRET_ID)].map(value).into(),
         }))

@@ -29,7 +29,7 @@ pub(crate) fn app_role() -> Desired {
 
 /// The one Secret of it in a state.
 pub(crate) fn versions(resource_version: &str) -> Versions {
-    let version = Version { uid: "u".to_owned(), resource_version: resource_version.to_owned() };
+    let version = Version { uid: "u".into(), resource_version: resource_version.to_owned() };
     Versions::from([(ObjectName::secret("vault"), Some(version))])
 }
 

@@ -129,7 +129,7 @@ impl Stage {
     /// Writes the Secret, and lets the operator see that it has settled.
     fn rotate(&self, secret_id: &str) {
         let resource_version = self.api.write_secret(SECRET, &[("roleId", ROLE_ID), ("secretId", secret_id)]);
-        let version = Version { uid: format!("uid-of-{SECRET}"), resource_version };
+        let version = Version { uid: format!("uid-of-{SECRET}").into(), resource_version };
         let registry = &self.context.connections;
         let changes = registry.saw(NAMESPACE, &ObjectName::secret(SECRET), Some(&version));
         assert_eq!(changes.len(), 1, "the connection was registered for it");

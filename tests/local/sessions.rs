@@ -59,7 +59,7 @@ impl References for Pair {
         let (version, secret_id) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let value = |(key, text): (&str, &str)| (key.to_owned(), Zeroizing::new(text.as_bytes().to_vec()));
         Ok(Lookup::Found(Object {
-            version: Version { uid: "u".to_owned(), resource_version: version.to_string() },
+            version: Version { uid: "u".into(), resource_version: version.to_string() },
             labelled: true,
             data: [("roleId", ROLE_ID), ("secretId", secret_id)].map(value).into(),
         }))

@@ -47,7 +47,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const CONNECTIONS: usize = 400;
 
 /// How many bytes one takes. See `docs/performance.md`.
-const EXPECTED_BYTES: usize = 7_370;
+const EXPECTED_BYTES: usize = 4_600;
 
 #[tokio::test]
 async fn a_connection_at_rest_takes_no_more_memory_than_it_did() {

@@ -295,7 +295,7 @@ impl References for Manifests {
             Some(Held { labelled: false, .. }) if object.kind == ObjectKind::Secret => Lookup::NotLabelled,
             Some(Held { labelled, data }) => Lookup::Found(Object {
                 // A file has no versions, and nothing in it changes during a check.
-                version: Version { uid: String::new(), resource_version: String::new() },
+                version: Version { uid: "".into(), resource_version: String::new() },
                 labelled: *labelled,
                 data: data.iter().map(|(key, value)| (key.clone(), Zeroizing::new(value.clone()))).collect(),
             }),

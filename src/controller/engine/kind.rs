@@ -28,6 +28,7 @@ use crate::{
     telemetry::page::board::Summary,
     verify::{
         events::Transition,
+        kept::Keep,
         schedule::Cause,
         stability::Timing,
         status::{Circumstances, Judged},
@@ -85,7 +86,7 @@ pub trait Kind: Send + Sync + Sized + 'static {
     /// Names one object.
     type Name: Owner + Debug + Display + Send + Sync + 'static;
     /// What is written.
-    type Status: Judged + Serialize + Send + Sync + 'static;
+    type Status: Judged + Keep + Serialize + Send + Sync + 'static;
     /// The spec, parsed.
     type Desired: Send + Sync;
     /// What one check leaves for the next. Others may read it at any time, also while a check is under way: it has whatever

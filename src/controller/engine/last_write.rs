@@ -36,7 +36,10 @@ impl LastWrite {
     }
 
     /// Notes a write that was applied over an object that the watch showed in `seen`.
-    pub fn wrote(&mut self, seen: Version, after: Version) {
+    pub fn wrote(&mut self, seen: Version, mut after: Version) {
+        if after.uid == seen.uid {
+            after.uid = Arc::clone(&seen.uid);
+        }
         self.0 = Some(Arc::new((seen, after)));
     }
 }
@@ -48,7 +51,7 @@ mod tests {
     #[test]
     fn what_is_later_than_our_last_write_is_somebody_elses() {
         let state = |resource_version: &str| Version {
-            uid: "u".to_owned(),
+            uid: "u".into(),
             resource_version: resource_version.to_owned(),
         };
         let mut last = LastWrite::default();
@@ -67,7 +70,7 @@ mod tests {
     #[test]
     fn a_write_goes_to_the_state_that_the_last_one_left_until_the_watch_shows_another() {
         let state = |resource_version: &str| Version {
-            uid: "u".to_owned(),
+            uid: "u".into(),
             resource_version: resource_version.to_owned(),
         };
         let mut last = LastWrite::default();

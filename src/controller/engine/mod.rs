@@ -199,11 +199,11 @@ impl<K: Kind> Reconciler for K {
     }
 
     fn revision(object: &Object<K>) -> (String, i64) {
-        (object.version.uid.clone(), object.generation)
+        (object.version.uid.as_ref().to_owned(), object.generation)
     }
 
     fn last_check(object: &Object<K>) -> Option<Timestamp> {
-        object.shown()?.last_check_time().map(|time| time.0)
+        object.last_check()
     }
 
     fn is_ending(object: &Object<K>) -> bool {

@@ -13,7 +13,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::{
+    api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::ObjectMeta, jiff::Timestamp,
+};
 use kube::{
     Resource, ResourceExt,
     core::{DeserializeGuard, object::HasStatus},
@@ -28,7 +30,7 @@ use crate::{
     cluster,
     references::{Version, dependents::Owner as _},
     telemetry::page::board::Seen,
-    verify::schedule,
+    verify::{kept::Keep, schedule},
 };
 
 /// One state of an object, as the watch shows it.
@@ -53,8 +55,11 @@ pub struct Object<K: Kind> {
     description: Arc<str>,
     spec: Spec<K>,
     /// The status, if it can be read.
-    shown: Mutex<Option<Arc<K::Status>>>,
+    shown: Mutex<Option<Kept<K>>>,
 }
+
+/// A status as it is kept. One that says the same as the one that we wrote is that one.
+type Kept<K> = Arc<<<K as Kind>::Status as Keep>::Kept>;
 
 /// What a spec asks for.
 pub(super) enum Intent<D> {
@@ -113,7 +118,11 @@ impl<K: Kind> Object<K> {
             *resource.meta_mut() = ObjectMeta::default();
             mem::take(resource.status_mut())
         });
-        Self { spec: Spec::Unread(Box::new(found)), shown: Mutex::new(status.map(Arc::new)), ..object }
+        Self {
+            spec: Spec::Unread(Box::new(found)),
+            shown: Mutex::new(status.map(|status| Arc::new(status.keep()))),
+            ..object
+        }
     }
 
     /// Reads the spec, unless it is that of the state `before`. It may panic; then it is read again by whoever wants it.
@@ -127,6 +136,7 @@ impl<K: Kind> Object<K> {
             self.instance.clone_from(&before.instance);
             self.description = Arc::clone(&before.description);
             self.namespace = Arc::clone(&before.namespace);
+            self.version.uid = Arc::clone(&before.version.uid);
             return;
         }
         if let Spec::Unread(found) = &self.spec {
@@ -157,11 +167,21 @@ impl<K: Kind> Object<K> {
 
     /// The status, if it can be read.
     pub(super) fn shown(&self) -> Option<Arc<K::Status>> {
+        self.kept().map(|kept| Arc::new(K::Status::restored(&kept)))
+    }
+
+    /// When the last check was, as far as the status says.
+    pub(super) fn last_check(&self) -> Option<Timestamp> {
+        K::Status::last_check(self.lock().as_ref()?)
+    }
+
+    /// The status as it is kept.
+    pub(super) fn kept(&self) -> Option<Kept<K>> {
         self.lock().clone()
     }
 
     /// Shares a status that says the same as the one that the watch shows.
-    pub(super) fn is_shown_as(&self, status: &Arc<K::Status>) {
+    pub(super) fn is_shown_as(&self, status: &Kept<K>) {
         *self.lock() = Some(Arc::clone(status));
     }
 
@@ -176,7 +196,7 @@ impl<K: Kind> Object<K> {
         reference::<K>(&self.name, &self.version.uid)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<K::Status>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Kept<K>>> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -263,8 +283,8 @@ mod tests {
     fn a_status_that_says_the_same_is_held_once() {
         let object = read(manifest(), None);
         assert_eq!(object.shown().and_then(|status| status.observed_generation), Some(1));
-        let ours = Arc::new(VaultConnectionStatus::default());
+        let ours = Arc::new(VaultConnectionStatus::default().keep());
         object.is_shown_as(&ours);
-        assert!(object.shown().is_some_and(|shown| Arc::ptr_eq(&shown, &ours)));
+        assert!(object.kept().is_some_and(|kept| Arc::ptr_eq(&kept, &ours)));
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     conditions,
     verify::{
         events::{Transition, transition},
+        kept::Keep as _,
         status::{self, Judged as _},
     },
 };
@@ -30,7 +31,7 @@ impl<K: Kind> Run<'_, K> {
     /// The status that is true now.
     pub(super) async fn status(&self) -> Arc<K::Status> {
         let mut published = self.entry.published.lock().await;
-        Arc::clone(self.begin_status(&mut published).status())
+        self.begin_status(&mut published).status()
     }
 
     /// Makes another status true, if it says something new or the times in this one are too old, and publishes the event
@@ -53,12 +54,12 @@ impl<K: Kind> Run<'_, K> {
         let age = published.written_at().map(|at| at.elapsed());
         let heartbeat = self.kind.context().heartbeat;
         let is_due = || status::needs_heartbeat(before.last_check_time(), self.around.now, heartbeat);
-        let next = next(before, age);
+        let next = next(&before, age);
         if next.is_some() {
             self.entry.snapshot().reported();
         }
-        if let Some(next) = next.filter(|next| K::Status::is_news(before, next) || is_due()) {
-            self.status_changed(Some(before), Some(&next));
+        if let Some(next) = next.filter(|next| K::Status::is_news(&before, next) || is_due()) {
+            self.status_changed(Some(&before), Some(&next));
             self.entry.snapshot().set_ready(conditions::is_true(next.conditions(), ConditionType::Ready));
             published.replace(next);
         }
@@ -81,18 +82,21 @@ impl<K: Kind> Run<'_, K> {
     ) -> &'p mut Published<K::Status> {
         let seen = &self.object.version;
         if let Some(former) = published.take_if(|published| published.uid != seen.uid) {
-            self.status_changed(Some(former.status()), None);
+            self.status_changed(Some(&former.status()), None);
         }
-        let shown = self.object.shown();
+        let shown = self.object.kept();
         let mut snapshot = self.entry.snapshot();
         let published = published.get_or_insert_with(|| {
-            let status = shown.clone().unwrap_or_default();
-            self.status_changed(None, Some(&status));
-            Published::adopt(seen, status, &mut snapshot)
+            let kept = shown.clone().unwrap_or_else(|| Arc::new(K::Status::default().keep()));
+            self.status_changed(None, Some(&K::Status::restored(&kept)));
+            Published::adopt(seen, kept, &mut snapshot)
         });
         match shown.as_ref().map(|shown| published.saw(seen, shown, &mut snapshot, Instant::now())) {
-            Some(Shown::Ours) => self.object.is_shown_as(published.status()),
-            Some(Shown::TakenOver(before)) => self.status_changed(Some(&before), shown.as_deref()),
+            Some(Shown::Ours) => self.object.is_shown_as(published.written()),
+            Some(Shown::TakenOver(before)) => {
+                let now = shown.as_deref().map(K::Status::restored);
+                self.status_changed(Some(&before), now.as_ref());
+            }
             Some(Shown::Overwritten { again }) => self.overwritten(again),
             Some(Shown::Another) | None => {}
         }
@@ -128,7 +132,7 @@ impl<K: Kind> Run<'_, K> {
             }
             Written::NotFound => {
                 published.gone();
-                self.status_changed(Some(&status), Some(published.status()));
+                self.status_changed(Some(&status), Some(&published.status()));
                 return Ok(None);
             }
         };

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{last_write::LastWrite, snapshot::Snapshot};
-use crate::{api::condition::ConditionType, references::Version};
+use crate::{api::condition::ConditionType, references::Version, verify::kept::Keep};
 
 /// Shortest time between two corrections of the status of one object.
 pub const CORRECTION_INTERVAL: Duration = Duration::from_secs(5);
@@ -24,11 +24,11 @@ pub const CORRECTION_INTERVAL: Duration = Duration::from_secs(5);
 const CORRECTION_MEMORY: Duration = Duration::from_mins(10);
 
 /// The status of one object. Held while it is written.
-pub struct Published<S> {
+pub struct Published<S: Keep> {
     /// The `metadata.uid` that it is about.
-    pub uid: String,
+    pub uid: Arc<str>,
     /// The status as the API server has it. What the watch shows of it is the same one.
-    written: Arc<S>,
+    written: Arc<S::Kept>,
     /// The status that is true, if the API server does not have it yet.
     pending: Option<Arc<S>>,
     /// Our last write.
@@ -55,17 +55,22 @@ pub enum Shown<S> {
 
 // === impl Published ===
 
-impl<S: Serialize> Published<S> {
+impl<S: Clone + Keep + Serialize> Published<S> {
     /// The status that an object had when it was first seen. Whatever else it may be then, it is what we go on with.
-    pub fn adopt(seen: &Version, status: Arc<S>, snapshot: &mut Snapshot) -> Self {
+    pub fn adopt(seen: &Version, status: Arc<S::Kept>, snapshot: &mut Snapshot) -> Self {
         let last_write = LastWrite::adopted(seen);
-        snapshot.wrote(&last_write, digest(&*status));
+        snapshot.wrote(&last_write, digest(&S::restored(&status)));
         Self { uid: seen.uid.clone(), written: status, pending: None, last_write, written_at: None }
     }
 
     /// The status that is true, whether the API server has it yet or not.
-    pub fn status(&self) -> &Arc<S> {
-        self.pending.as_ref().unwrap_or(&self.written)
+    pub fn status(&self) -> Arc<S> {
+        self.pending.clone().unwrap_or_else(|| Arc::new(S::restored(&self.written)))
+    }
+
+    /// The status as the API server has it.
+    pub fn written(&self) -> &Arc<S::Kept> {
+        &self.written
     }
 
     /// Whether the API server has the status that is true, and since when, if we wrote it.
@@ -75,25 +80,35 @@ impl<S: Serialize> Published<S> {
 
     /// Takes in the status that the watch shows in the state `seen` of the object: if it is not ours, ours is to be written
     /// again, as soon as it may.
-    pub fn saw(&mut self, seen: &Version, shown: &Arc<S>, snapshot: &mut Snapshot, now: Instant) -> Shown<S> {
+    pub fn saw(
+        &mut self,
+        seen: &Version,
+        shown: &Arc<S::Kept>,
+        snapshot: &mut Snapshot,
+        now: Instant,
+    ) -> Shown<S> {
         if self.pending.is_some() {
             return Shown::Another;
         }
-        let is_ours = Arc::ptr_eq(shown, &self.written) || digest(&**shown) == digest(&*self.written);
+        let digest_of = |kept: &S::Kept| digest(&S::restored(kept));
+        let is_ours = Arc::ptr_eq(shown, &self.written) || digest_of(shown) == digest_of(&self.written);
         if is_ours || !self.last_write.is_older_than(seen) {
             snapshot.is_as_written();
             return if is_ours { Shown::Ours } else { Shown::Another };
         }
         if snapshot.is_taken_over() {
             self.last_write = LastWrite::adopted(seen);
-            snapshot.wrote(&self.last_write, digest(&**shown));
-            return Shown::TakenOver(std::mem::replace(&mut self.written, Arc::clone(shown)));
+            snapshot.wrote(&self.last_write, digest_of(shown));
+            let before = self.status();
+            self.written = Arc::clone(shown);
+            return Shown::TakenOver(before);
         }
         let again = snapshot.has_corrected_within(CORRECTION_MEMORY, now);
         if !snapshot.may_correct(now) {
             return Shown::Another;
         }
-        self.pending = Some(std::mem::replace(&mut self.written, Arc::clone(shown)));
+        self.pending = Some(self.status());
+        self.written = Arc::clone(shown);
         Shown::Overwritten { again }
     }
 
@@ -108,12 +123,14 @@ impl<S: Serialize> Published<S> {
     }
 
     /// Notes that the pending status was applied, which led to the state `after`. Returns the status that it replaced.
-    pub fn wrote(&mut self, seen: &Version, after: Version, snapshot: &mut Snapshot) -> Option<Arc<S>> {
+    pub fn wrote(&mut self, seen: &Version, after: Version, snapshot: &mut Snapshot) -> Option<S> {
         let status = self.pending.take()?;
         self.last_write.wrote(seen.clone(), after);
         snapshot.wrote(&self.last_write, digest(&*status));
         self.written_at = Some(Instant::now());
-        Some(std::mem::replace(&mut self.written, status))
+        let before = S::restored(&self.written);
+        self.written = Arc::new(Arc::unwrap_or_clone(status).keep());
+        Some(before)
     }
 
     /// Drops what is pending: the object is gone.
@@ -137,12 +154,29 @@ pub fn digest(status: &impl Serialize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::jiff::Timestamp;
     use serde_json::json;
 
     use super::*;
 
     fn state(resource_version: &str) -> Version {
-        Version { uid: "u".to_owned(), resource_version: resource_version.to_owned() }
+        Version { uid: "u".into(), resource_version: resource_version.to_owned() }
+    }
+
+    impl Keep for Value {
+        type Kept = Self;
+
+        fn keep(self) -> Self {
+            self
+        }
+
+        fn restored(kept: &Self) -> Self {
+            kept.clone()
+        }
+
+        fn last_check(_: &Self) -> Option<Timestamp> {
+            None
+        }
     }
 
     fn status(ready: &str) -> Arc<Value> {
@@ -152,7 +186,7 @@ mod tests {
     #[test]
     fn what_somebody_else_wrote_over_ours_is_to_be_replaced_by_ours() {
         let (mut snapshot, now) = (Snapshot::default(), Instant::now());
-        let mut published = Published::adopt(&state("10"), status("False"), &mut snapshot);
+        let mut published = Published::<Value>::adopt(&state("10"), status("False"), &mut snapshot);
         let mut saw = |version: &str, ready: &str| {
             published.saw(&state(version), &status(ready), &mut snapshot, now);
             let written = published.to_write(&state(version));
@@ -165,17 +199,17 @@ mod tests {
         assert_eq!(saw("12", "True"), Some(("12".to_owned(), status("False"))));
         assert_eq!(saw("12", "True"), None, "the watch does not know of the correction yet");
         assert_eq!(saw("20", "False"), None);
-        assert_eq!(published.status(), &status("False"));
+        assert_eq!(published.status(), status("False"));
     }
 
     #[test]
     fn what_another_replica_wrote_last_is_not_replaced_by_what_it_wrote_before() {
         let (mut snapshot, now) = (Snapshot::default(), Instant::now());
         snapshot.taken_over();
-        let mut published = Published::adopt(&state("10"), status("True"), &mut snapshot);
+        let mut published = Published::<Value>::adopt(&state("10"), status("True"), &mut snapshot);
         let late = published.saw(&state("12"), &status("False"), &mut snapshot, now);
         assert_eq!(late, Shown::TakenOver(status("True")));
-        assert_eq!((published.to_write(&state("12")), published.status()), (None, &status("False")));
+        assert_eq!((published.to_write(&state("12")), published.status()), (None, status("False")));
         snapshot.reported();
         let other = published.saw(&state("13"), &status("True"), &mut snapshot, now);
         assert_eq!(other, Shown::Overwritten { again: false });
@@ -186,7 +220,7 @@ mod tests {
     #[test]
     fn two_that_correct_one_another_do_so_rarely() {
         let (mut snapshot, begin) = (Snapshot::default(), Instant::now());
-        let mut published = Published::adopt(&state("1"), status("False"), &mut snapshot);
+        let mut published = Published::<Value>::adopt(&state("1"), status("False"), &mut snapshot);
         let (mut corrections, mut first) = (0, 0);
         for step in 0..600_u64 {
             let now = begin + Duration::from_millis(step * 100);

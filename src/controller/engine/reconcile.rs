@@ -148,15 +148,17 @@ impl<'a, K: Kind> Run<'a, K> {
         self.register(K::names(desired, &state.memory));
         self.end_overdue(state, desired, self.around.now).await?;
         // 2, pure
-        let due = self.due(state).await;
+        let status = self.status().await;
+        let due = self.due(state, &status);
         self.report_long_request(state).await;
-        let cause = match due {
-            Due::Now(cause, is_outdated) => (cause, is_outdated),
+        let is_ready = self.is_ready(&status);
+        let check = match due {
+            Due::Now(cause, is_outdated) => Check { desired, cause, is_outdated, is_ready, status: &*status },
             Due::OnceSettled => return Ok(Requeue::OnChange),
             Due::Later(postponed) => return self.refresh(state, postponed).await,
         };
         // 3, I/O
-        let Some(seen) = self.observe(state, desired, cause).await? else {
+        let Some(seen) = self.observe(state, &check).await? else {
             return Ok(requeue::<K>(state, None));
         };
         let around = self.circumstances(Timestamp::now());
@@ -180,16 +182,16 @@ impl<'a, K: Kind> Run<'a, K> {
         if state.take_if(|state| state.uid != *uid).is_some() {
             self.kind.discard(&self.name, &self.entry.replace_memory()).await;
         }
-        state.get_or_insert_with(|| State::new(uid.clone(), self.entry.memory()))
+        state.get_or_insert_with(|| State::new(Arc::clone(uid), self.entry.memory()))
     }
 
-    async fn due(&self, state: &State<K::Memory>) -> Due {
+    fn due(&self, state: &State<K::Memory>, status: &K::Status) -> Due {
         let freshness = self.freshness(&state.memory);
         if freshness == Freshness::Settling && state.checked.is_some() {
             return Due::OnceSettled;
         }
         let (is_outdated, triggered) = (freshness == Freshness::Stale, self.entry.take_trigger());
-        let (status, now) = (self.status().await, self.around.now);
+        let now = self.around.now;
         let answered = status.last_handled_reconcile_at();
         let inputs = state.due_inputs(&self.around, answered, is_outdated, triggered);
         match schedule::due(&inputs, now) {
@@ -212,18 +214,16 @@ impl<'a, K: Kind> Run<'a, K> {
     async fn observe(
         &self,
         state: &mut State<K::Memory>,
-        desired: &K::Desired,
-        (cause, is_outdated): (Cause, bool),
+        check: &Check<'_, K>,
     ) -> Result<Option<K::Observation>, ClusterError> {
+        let Check { desired, cause, .. } = *check;
         if cause.is_extra() {
             state.last_extra = Some(self.around.now);
         }
         if cause == Cause::Requested {
             state.too_long_reported = false;
         }
-        let status = self.status().await;
-        let check = Check { desired, cause, is_outdated, is_ready: self.is_ready(&status), status: &*status };
-        let outcome = self.kind.observe(self, &check, &state.memory).await;
+        let outcome = self.kind.observe(self, check, &state.memory).await;
         if outcome.is_err() {
             self.end_overdue(state, desired, Timestamp::now() + RETRY_INTERVAL).await?;
         }

@@ -282,7 +282,7 @@ mod tests {
     }
 
     fn version(resource_version: &str) -> Version {
-        Version { uid: "u".to_owned(), resource_version: resource_version.to_owned() }
+        Version { uid: "u".into(), resource_version: resource_version.to_owned() }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What is known of an object at any time, also while a check of it is under way.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{last_write::LastWrite, published::CORRECTION_INTERVAL};
 use crate::{references::Version, verify::stability};
@@ -15,7 +18,7 @@ const MAX_READY_WITHOUT_SPEC: Duration = Duration::from_secs(10);
 /// What is known of an object at any time.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    uid: String,
+    uid: Arc<str>,
     generation: i64,
     ready: bool,
     expires: Option<Instant>,
@@ -168,7 +171,7 @@ mod tests {
         interval: Option<Duration>,
         now: Instant,
     ) {
-        let version = Version { uid: uid.to_owned(), resource_version: "1".to_owned() };
+        let version = Version { uid: uid.into(), resource_version: "1".to_owned() };
         let (digest, interval) = (|| None, || interval);
         let shown = Shown {
             version: &version,
@@ -216,7 +219,7 @@ mod tests {
         let (mut snapshot, start) = (Snapshot::default(), Instant::now());
         let later = start + Duration::from_secs(20);
         let show = |snapshot: &mut Snapshot, ready: bool, now: Instant| {
-            let version = Version { uid: "u".to_owned(), resource_version: "1".to_owned() };
+            let version = Version { uid: "u".into(), resource_version: "1".to_owned() };
             let (digest, interval) = (|| None, || Some(INTERVAL));
             let shown =
                 Shown { version: &version, generation: 1, ready, digest: &digest, interval: &interval };
@@ -253,7 +256,7 @@ mod tests {
     #[test]
     fn a_status_that_is_not_ours_wakes_at_once_and_then_rarely() {
         let (mut snapshot, start) = (Snapshot::default(), Instant::now());
-        let state = |number: u64| Version { uid: "u".to_owned(), resource_version: number.to_string() };
+        let state = |number: u64| Version { uid: "u".into(), resource_version: number.to_string() };
         let show = |snapshot: &mut Snapshot, number: u64, digest: Option<u64>| {
             let (digest, interval) = (|| digest, || None);
             let version = state(number);

@@ -10,7 +10,7 @@ use crate::verify::{schedule::Inputs, status::Circumstances};
 #[derive(Debug)]
 pub struct State<M> {
     /// The `metadata.uid` that it is about. Another one is another object, whatever its name.
-    pub(super) uid: String,
+    pub(super) uid: Arc<str>,
     /// What the kind remembers. The entry of the object has it, too, for others.
     pub memory: Arc<M>,
     /// The last check of this process.
@@ -38,7 +38,7 @@ pub(super) struct LastCheck {
 
 impl<M> State<M> {
     /// Nothing was checked yet.
-    pub(super) fn new(uid: String, memory: Arc<M>) -> Self {
+    pub(super) fn new(uid: Arc<str>, memory: Arc<M>) -> Self {
         Self { uid, memory, checked: None, last_extra: None, too_long_reported: false }
     }
 

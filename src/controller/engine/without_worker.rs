@@ -69,7 +69,7 @@ pub(super) async fn forget<K: Kind>(kind: &K, name: &K::Name) {
     drop(entry.state.lock().await.take());
     kind.discard(name, &entry.memory()).await;
     let Some(published) = entry.published.lock().await.take() else { return };
-    kind.status_changed(name, Some(published.status()), None);
+    kind.status_changed(name, Some(&published.status()), None);
     if let Some(event) = event {
         let object = reference::<K>(name, &published.uid);
         events::publish(kind.registry().events(), &kind.context().recorder, &object, event).await;
@@ -87,7 +87,7 @@ pub(super) async fn hand_over<K: Kind>(kind: &K, names: Vec<K::Name>) {
         drop(entry.state.lock().await.take());
         released.push(kind.discard(name, &entry.memory()));
         if let Some(published) = entry.published.lock().await.take() {
-            kind.status_changed(name, Some(published.status()), None);
+            kind.status_changed(name, Some(&published.status()), None);
         }
     }
     let released = stream::iter(released).for_each_concurrent(HANDED_OVER_AT_ONCE, |released| released);

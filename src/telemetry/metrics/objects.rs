@@ -10,10 +10,14 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
+    num::NonZeroI64,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
 
 use super::catalogue::{
     CONNECTION_CERTIFICATE, CONNECTION_CHECKED, CONNECTION_CREDENTIAL, CONNECTION_NEXT, CONNECTION_READY,
@@ -51,19 +55,22 @@ struct Tables {
     gateways: BTreeMap<Arc<str>, Facts>,
 }
 
-/// What is told of one object. Times are seconds since 1970.
+/// What is told of one object. It is kept as small as it can be: there is one for each object of the cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Facts {
     ready: bool,
     state: Option<State>,
-    transition: Option<i64>,
-    checked: Option<i64>,
-    next: Option<i64>,
-    token: Option<i64>,
-    credential: Option<i64>,
-    certificate: Option<i64>,
-    users: Option<i64>,
+    users: Option<u32>,
+    transition: Seconds,
+    checked: Seconds,
+    next: Seconds,
+    token: Seconds,
+    credential: Seconds,
+    certificate: Seconds,
 }
+
+/// A time in seconds since 1970, if there is one. That second itself is none.
+type Seconds = Option<NonZeroI64>;
 
 /// One metric of an object.
 struct Series {
@@ -102,19 +109,43 @@ enum Level {
 const CONNECTION_SERIES: [Series; 8] = [
     Series { metric: &CONNECTION_READY, value: |facts| Some(facts.ready.into()), rank: Rank::Ready },
     Series { metric: &CONNECTION_STATE, value: |facts| facts.state.map(|_| 1), rank: Rank::State },
-    Series { metric: &CONNECTION_TRANSITION, value: |facts| facts.transition, rank: Rank::Detail },
-    Series { metric: &CONNECTION_CHECKED, value: |facts| facts.checked, rank: Rank::Detail },
-    Series { metric: &CONNECTION_NEXT, value: |facts| facts.next, rank: Rank::Detail },
-    Series { metric: &CONNECTION_TOKEN, value: |facts| facts.token, rank: Rank::Detail },
-    Series { metric: &CONNECTION_CREDENTIAL, value: |facts| facts.credential, rank: Rank::Expiry },
-    Series { metric: &CONNECTION_CERTIFICATE, value: |facts| facts.certificate, rank: Rank::Expiry },
+    Series {
+        metric: &CONNECTION_TRANSITION,
+        value: |facts| facts.transition.map(NonZeroI64::get),
+        rank: Rank::Detail,
+    },
+    Series {
+        metric: &CONNECTION_CHECKED,
+        value: |facts| facts.checked.map(NonZeroI64::get),
+        rank: Rank::Detail,
+    },
+    Series { metric: &CONNECTION_NEXT, value: |facts| facts.next.map(NonZeroI64::get), rank: Rank::Detail },
+    Series { metric: &CONNECTION_TOKEN, value: |facts| facts.token.map(NonZeroI64::get), rank: Rank::Detail },
+    Series {
+        metric: &CONNECTION_CREDENTIAL,
+        value: |facts| facts.credential.map(NonZeroI64::get),
+        rank: Rank::Expiry,
+    },
+    Series {
+        metric: &CONNECTION_CERTIFICATE,
+        value: |facts| facts.certificate.map(NonZeroI64::get),
+        rank: Rank::Expiry,
+    },
 ];
 
 const GATEWAY_SERIES: [Series; 4] = [
     Series { metric: &GATEWAY_READY, value: |facts| Some(facts.ready.into()), rank: Rank::Ready },
-    Series { metric: &GATEWAY_TRANSITION, value: |facts| facts.transition, rank: Rank::Detail },
-    Series { metric: &GATEWAY_CHECKED, value: |facts| facts.checked, rank: Rank::Detail },
-    Series { metric: &GATEWAY_CONNECTIONS, value: |facts| facts.users, rank: Rank::Detail },
+    Series {
+        metric: &GATEWAY_TRANSITION,
+        value: |facts| facts.transition.map(NonZeroI64::get),
+        rank: Rank::Detail,
+    },
+    Series {
+        metric: &GATEWAY_CHECKED,
+        value: |facts| facts.checked.map(NonZeroI64::get),
+        rank: Rank::Detail,
+    },
+    Series { metric: &GATEWAY_CONNECTIONS, value: |facts| facts.users.map(i64::from), rank: Rank::Detail },
 ];
 
 // === impl Objects ===
@@ -131,11 +162,11 @@ impl Objects {
         let facts = tables.connections.entry(label(&name.namespace, &name.name)).or_default();
         facts.status(&status.conditions);
         facts.state = status.state;
-        facts.token = seconds(status.session.as_ref().and_then(|session| session.expire_time.as_ref()));
+        facts.token = of_time(status.session.as_ref().and_then(|session| session.expire_time.as_ref()));
         let server = status.server.as_ref();
-        facts.certificate = seconds(server.and_then(|server| server.certificate_expire_time.as_ref()));
-        facts.checked = facts.checked.max(seconds(status.last_check_time.as_ref()));
-        facts.next = seconds(status.next_check_time.as_ref());
+        facts.certificate = of_time(server.and_then(|server| server.certificate_expire_time.as_ref()));
+        facts.checked = facts.checked.max(of_time(status.last_check_time.as_ref()));
+        facts.next = of_time(status.next_check_time.as_ref());
     }
 
     /// Notes a check of a connection, when the next is due, and when its credential ends if somebody must replace it.
@@ -148,9 +179,9 @@ impl Objects {
     ) {
         let Some(mut tables) = self.lock() else { return };
         if let Some(facts) = tables.connections.get_mut(&label(&name.namespace, &name.name)) {
-            facts.checked = Some(at.as_second());
-            facts.next = next.map(Timestamp::as_second);
-            facts.credential = credential_ends.map(Timestamp::as_second);
+            facts.checked = seconds(Some(at));
+            facts.next = seconds(next);
+            facts.credential = seconds(credential_ends);
         }
     }
 
@@ -166,8 +197,8 @@ impl Objects {
         let Some(mut tables) = self.lock() else { return };
         let facts = tables.gateways.entry(label(&name.namespace, &name.name)).or_default();
         facts.status(&status.conditions);
-        facts.users = status.connections;
-        facts.checked = seconds(status.last_check_time.as_ref());
+        facts.users = status.connections.and_then(|users| users.try_into().ok());
+        facts.checked = of_time(status.last_check_time.as_ref());
     }
 
     /// A gateway is gone.
@@ -199,10 +230,10 @@ impl Objects {
 // === impl Facts ===
 
 impl Facts {
-    fn status(&mut self, all: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]) {
+    fn status(&mut self, all: &[Condition]) {
         self.ready = conditions::is_true(all, ConditionType::Ready);
         let ready = conditions::find(all, ConditionType::Ready);
-        self.transition = ready.map(|ready| ready.last_transition_time.0.as_second());
+        self.transition = of_time(ready.map(|ready| &ready.last_transition_time));
     }
 }
 
@@ -294,14 +325,16 @@ fn label(namespace: &str, name: &str) -> Arc<str> {
     format!("namespace=\"{namespace}\",name=\"{name}\"").into()
 }
 
-fn seconds(time: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>) -> Option<i64> {
-    time.map(|time| time.0.as_second())
+fn of_time(time: Option<&Time>) -> Seconds {
+    seconds(time.map(|time| time.0))
+}
+
+fn seconds(time: Option<Timestamp>) -> Seconds {
+    time.and_then(|time| NonZeroI64::new(time.as_second()))
 }
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
     use super::*;
     use crate::{
         api::{
@@ -424,8 +457,8 @@ mod tests {
 
     #[test]
     fn details_of_failures_are_left_out_last_and_what_ends_soon_is_reported() {
-        let ending =
-            Facts { ready: true, certificate: Some(NOW + 60), token: Some(NOW + 60), ..Facts::default() };
+        let soon = NonZeroI64::new(NOW + 60);
+        let ending = Facts { ready: true, certificate: soon, token: soon, ..Facts::default() };
         let failing = Facts { ready: false, ..ending };
         let reported = |facts: &Facts, level| {
             let reported =
