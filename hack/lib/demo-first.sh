@@ -33,6 +33,7 @@ first_chapter() {
 # check_files OPERATOR DIR CODE NAME: shows a check, which must end with this exit code.
 check_files() {
   local code=0
+  # shellcheck disable=SC2153  # of demo-operator.sh
   tell "\$ $OPERATOR check -f connection.yaml -f $4.yaml"
   (cd "$2" && "$1" check -f connection.yaml -f "$4.yaml" --allow-address 127.0.0.1 --allow-plain-http --no-state-file) 2>&1 |
     sed "s/^/$INDENT/" || code=$?
