@@ -377,12 +377,8 @@ fn versions(credentials: &[CredentialVersion]) -> Versions {
 }
 
 fn info(session: &crate::api::status::Session) -> TokenInfo {
-    let duration = |seconds: Option<i64>| {
-        seconds
-            .and_then(|seconds| u64::try_from(seconds).ok())
-            .filter(|seconds| *seconds > 0)
-            .map(Duration::from_secs)
-    };
+    let positive = |seconds: i64| u64::try_from(seconds).ok().filter(|it| *it > 0).map(Duration::from_secs);
+    let duration = |seconds: Option<i64>| seconds.and_then(positive);
     TokenInfo {
         kind: session.token_type.clone(),
         policies: session.policies.clone(),
