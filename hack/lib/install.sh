@@ -170,15 +170,15 @@ check_prerequisites() {
       ;;
     openssh)
       need setpriv util-linux
-      own_openssh >/dev/null || has_apt ||
+      can_have openssh ||
         die "OpenSSH is not complete, and there is no apt-get to bring it: install its client and server, and nss_wrapper"
       ;;
-    chromium) can_have_chromium || die "there is no Chromium, and no apt-get to bring it: install it" ;;
-    valgrind) can_have_valgrind || die "there is no valgrind, and no apt-get to bring it: install it" ;;
+    chromium) can_have chromium || die "there is no Chromium, and no apt-get to bring it: install it" ;;
+    valgrind) can_have valgrind || die "there is no valgrind, and no apt-get to bring it: install it" ;;
     axe) need npm "npm" ;;
     cargo-* | mdbook) need cargo "Rust with rustup, https://rustup.rs" ;;
     containers)
-      own_containers >/dev/null || has_apt ||
+      can_have containers ||
         die "runc or buildah is missing, and there is no apt-get to bring it: install both"
       ;;
     *)

@@ -52,7 +52,8 @@ place() {
   done
 }
 
-has_apt() { [[ -n $(type -P apt-get) && -n $(type -P dpkg-deb) ]]; }
+# can_have NAME: whether this machine has openssh, chromium, valgrind or containers itself, or can unpack the packages.
+can_have() { "own_$1" >/dev/null || [[ -n $(type -P apt-get) && -n $(type -P dpkg-deb) ]]; }
 
 # unpack_packages FOLDER PACKAGE...: these, and what they depend on that is not installed. Nothing is installed, so it
 # takes no root rights: apt has folders of its own, and no lock. The distribution signs for what it gives.
@@ -143,8 +144,6 @@ containers_run() {
 # own_chromium: where this machine has one.
 own_chromium() { type -P chromium-headless-shell || type -P chromium || type -P google-chrome; }
 
-can_have_chromium() { own_chromium >/dev/null || has_apt; }
-
 gather_chromium() {
   local folder=$1 own libraries
   mkdir "$folder" || return 1
@@ -173,8 +172,6 @@ SCRIPT
 # --- valgrind: a folder with the program valgrind, its tools, and what it must know of the loader
 
 own_valgrind() { type -P valgrind; }
-
-can_have_valgrind() { own_valgrind >/dev/null || has_apt; }
 
 gather_valgrind() {
   local folder=$1 own
