@@ -7,6 +7,7 @@ mod foreign;
 mod grouped;
 mod metadata;
 mod proxy;
+mod secret;
 mod service_account;
 
 use std::{
@@ -17,14 +18,10 @@ use std::{
     time::Duration,
 };
 
-use http::header::{CONNECTION, HeaderValue};
-use k8s_openapi::{
-    api::core::v1::{ConfigMap, Secret},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
-};
+use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Api, Client, Resource,
-    api::{ApiResource, DynamicObject, ListParams, ObjectList, Patch, PatchParams, Request},
+    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
     client::ClientBuilder,
 };
 use secrecy::zeroize::Zeroizing;
@@ -33,7 +30,7 @@ use serde_json::{Value, json};
 use tower::{BoxError, filter::FilterLayer};
 
 use crate::{
-    api::{CREDENTIALS_LABEL, CREDENTIALS_LABEL_VALUE, connection::VaultConnection, gateway::VaultGateway},
+    api::{connection::VaultConnection, gateway::VaultGateway},
     auth::ServiceAccountRef,
     names::{ObjectKind, ObjectName},
     network::fence::Fence,
@@ -273,34 +270,6 @@ impl Cluster {
                 Ok(version(state))
             }
         }
-    }
-
-    /// Reads a Secret by a list that the API server narrows to our label: the values of another Secret never come.
-    ///
-    /// The request is made by hand. kube logs an answer that it cannot read, values and all; and it keeps the connection,
-    /// whose buffers would hold the values until something else overwrites them. This one ends with its answer.
-    async fn read_secret(&self, namespace: &str, name: &str) -> Result<Lookup, ReadFault> {
-        let params = ListParams::default()
-            .fields(&format!("metadata.name={name}"))
-            .labels(&format!("{CREDENTIALS_LABEL}={CREDENTIALS_LABEL_VALUE}"));
-        let request = Request::new(Secret::url_path(&(), Some(namespace))).list(&params);
-        let mut request = request.map_err(kube::Error::BuildRequest)?;
-        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        let text = Zeroizing::new(self.client.request_text(request).await?);
-        let list: ObjectList<Secret> = serde_json::from_str(&text).map_err(|_| ReadFault::Unreadable)?;
-        if let Some(secret) = list.items.into_iter().next() {
-            let data = secret.data.unwrap_or_default();
-            return Ok(Lookup::Found(Object {
-                version: version(&secret.metadata),
-                labelled: true,
-                data: data.into_iter().map(|(key, value)| (key, Zeroizing::new(value.0))).collect(),
-            }));
-        }
-        let secrets: Api<Secret> = Api::namespaced(self.client(), namespace);
-        Ok(match secrets.get_metadata_opt(name).await? {
-            Some(_) => Lookup::NotLabelled,
-            None => Lookup::Missing,
-        })
     }
 
     async fn read_gateway(&self, namespace: &str, name: &str) -> Result<Lookup, ReadFault> {

@@ -86,7 +86,7 @@ const RIGHTS: &[Right] = &[
         verbs: &[
             Verb(
                 "get",
-                "to distinguish a Secret without the label from a missing one: only metadata",
+                "to learn whether a Secret exists and its `resourceVersion`: without values and annotations",
                 "connections that name one of these fail with `ReadForbidden`",
             ),
             Verb(

@@ -2,7 +2,11 @@
 
 use std::{fmt::Debug, path::Path, time::Duration};
 
-use k8s_openapi::{ByteString, api::coordination::v1::Lease, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::{
+    ByteString,
+    api::{coordination::v1::Lease, core::v1::Secret},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::{
     Api, Client, Config, CustomResourceExt,
     api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
@@ -211,23 +215,37 @@ async fn crd_is_served(objects: &Api<DynamicObject>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_values_of_a_secret_without_the_label_never_reach_the_operator() {
+    const OBJECT: &[u8] = b"\"metadata\":{";
     const DATA: &[u8] = b"\"data\":{";
     let (cluster, vault) = (Cluster::new("no-label").await, Vault::shared());
     let token = a_token(&vault).await;
     let in_base64 = json!(ByteString(token.clone().into_bytes()));
     let tamper = Tamper::with(in_base64.as_str().expect("it is a text")).await;
-    // It replaces the data by itself: what is of interest is how many answers have the token in them.
-    tamper.spoil(Some((DATA, DATA)));
+    // It replaces a part by itself: what is of interest is how many answers have the token in them.
+    tamper.spoil(Some((OBJECT, OBJECT)));
     cluster.raw_secret("token", &[("token", token.as_bytes())], false).await;
+    // `kubectl apply` leaves an annotation that repeats the values.
+    let applied = json!({"data": {"token": in_base64}}).to_string();
+    annotate(&cluster, "token", &json!(applied)).await;
     let operator = Operator::start_tracing(&cluster, &tamper.kubeconfig).await;
     cluster.connect("connection", &specs::token(&vault.address, "token")).await;
     cluster.wait_reason("connection", Reason::SecretNotLabelled).await;
     assert_eq!((tamper.reads().0, tamper.spoiled()), (1, 0), "it was looked for by the label");
 
+    annotate(&cluster, "token", &Value::Null).await;
+    tamper.spoil(Some((DATA, DATA)));
     cluster.secret("token", &[("token", &token)]).await;
     cluster.wait("connection", "Ready", SOON, is_ready).await;
     assert_eq!(tamper.spoiled(), 1, "one answer to one reading, and none of a watch");
     operator.stop();
+}
+
+/// Writes what `kubectl apply` notes of a Secret.
+async fn annotate(cluster: &Cluster, secret: &str, applied: &Value) {
+    let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let annotations = json!({"kubectl.kubernetes.io/last-applied-configuration": applied});
+    let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
+    secrets.patch_metadata(secret, &PatchParams::default(), &patch).await.expect("it is annotated");
 }
 
 fn is_forbidden<T: Debug>(outcome: Result<T, kube::Error>) -> bool {

@@ -88,6 +88,7 @@ impl ApiServer {
             (&Method::GET, "vaultconnections") if is_watch => self.watch(),
             (&Method::GET, _) if is_watch => (StatusCode::OK, Body::from_stream(nothing())).into_response(),
             (&Method::GET, "secrets") => answer(&list(&[secret()])),
+            (&Method::GET, SECRET) => answer(&json!({"metadata": secret()["metadata"]})),
             (&Method::GET, "vaultconnections" | "vaultgateways" | "configmaps") => answer(&list(&[])),
             (&Method::PATCH, "status") => self.write_status(path, body),
             (&Method::POST, "events") => answer(&json!({"metadata": {}})),

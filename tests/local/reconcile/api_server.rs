@@ -153,9 +153,11 @@ impl State {
         if *method == Method::GET && path == secrets {
             return answer(StatusCode::OK, &self.list_secret(uri.query().unwrap_or_default()));
         }
-        if *method == Method::GET && path.starts_with(&secrets) {
-            // Every Secret here has the label, so that one which is asked for without it is missing.
-            return failure(StatusCode::NOT_FOUND, "NotFound");
+        if let Some(name) = path.strip_prefix(&format!("{secrets}/")).filter(|_| *method == Method::GET) {
+            return match self.secrets.get(name) {
+                Some(secret) => answer(StatusCode::OK, &table(&secret["metadata"])),
+                None => failure(StatusCode::NOT_FOUND, "NotFound"),
+            };
         }
         if *method == Method::PATCH && path == status {
             return self.write_status(&serde_json::from_slice(body).expect("a patch is JSON"));
@@ -189,6 +191,12 @@ impl State {
         self.version += 1;
         self.connection["metadata"]["resourceVersion"] = json!(self.version.to_string());
     }
+}
+
+/// An object as a row without the object.
+fn table(metadata: &Value) -> Value {
+    let metadata = json!({"resourceVersion": metadata["resourceVersion"]});
+    json!({"apiVersion": "meta.k8s.io/v1", "kind": "Table", "metadata": metadata, "rows": []})
 }
 
 fn failure(code: StatusCode, reason: &str) -> Response {
