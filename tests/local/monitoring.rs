@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use vault_connection_operator::telemetry::metrics::catalogue::{self, Description, Kind};
 
-/// What a scrape adds to every series.
-const LABELS_OF_SCRAPES: &[&str] = &["instance", "job", "le"];
+/// What a scrape adds to every series, and what it renames if it does not honour labels.
+const LABELS_OF_SCRAPES: &[&str] = &["instance", "job", "le", "cluster", "namespace", "exported_namespace"];
 
 fn root() -> PathBuf {
     std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where").into()
@@ -118,6 +118,11 @@ fn every_alert_asks_for_what_exists_and_says_what_to_do() {
         );
         assert!(text(&rule["for"]).ends_with('m') || text(&rule["for"]).ends_with('h'), "{name}: for");
         let notes = &rule["annotations"];
+        for (note, text) in notes.as_object().into_iter().flatten() {
+            let named = "{{ or $labels.exported_namespace $labels.namespace }}";
+            let rest = text.as_str().unwrap_or_default().replace(named, "");
+            assert!(!rest.contains(".namespace"), "{name}: {note} has the namespace of the operator: {rest}");
+        }
         for note in ["summary", "description"] {
             assert!(text(&notes[note]).ends_with('.'), "{name}: {note} is a sentence");
         }
