@@ -3,15 +3,18 @@
 {{ .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
 {{- end -}}
 
-{{/* Name of every object of the release: the release's own name when that already says what it is. */}}
+{{/*
+Name of every object of the release: the release's own name when that already says what it is. A release may have dots in its name, but
+a Service may not.
+*/}}
 {{- define "vault-connection-operator.fullname" -}}
 {{- $name := include "vault-connection-operator.name" . -}}
 {{- if .Values.fullnameOverride -}}
 {{ .Values.fullnameOverride }}
 {{- else if contains $name .Release.Name -}}
-{{ .Release.Name | trunc 63 | trimSuffix "-" }}
+{{ .Release.Name | replace "." "-" | trunc 63 | trimSuffix "-" }}
 {{- else -}}
-{{ printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{ printf "%s-%s" (.Release.Name | replace "." "-") $name | trunc 63 | trimSuffix "-" }}
 {{- end -}}
 {{- end -}}
 
@@ -38,10 +41,13 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The labels by which the Deployment and the Service select the pod; they can never change. */}}
+{{/*
+The labels by which the Deployment and the Service select the pod; they can never change. As everywhere, toYaml puts a name into quotes
+that YAML would read as something else, such as 123, true or null.
+*/}}
 {{- define "vault-connection-operator.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "vault-connection-operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "vault-connection-operator.name" . | toYaml }}
+app.kubernetes.io/instance: {{ .Release.Name | toYaml }}
 {{- end -}}
 
 {{/* Our own labels. They win over labels in the values. part-of is how another release is found: see overlap.yaml. */}}
