@@ -1,6 +1,7 @@
 //! What needs no server: whole parts of the operator in this process, over tables, recorded answers and random histories.
 
 mod agreement;
+mod chart_values;
 mod check;
 mod docs;
 mod fixtures;

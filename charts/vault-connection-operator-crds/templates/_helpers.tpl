@@ -8,9 +8,9 @@
   "app.kubernetes.io/managed-by" .Release.Service
   "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
 labels:
-  {{- toYaml (merge $own .Values.crds.labels .Values.commonLabels) | nindent 2 }}
+  {{- toYaml (merge $own (.Values.crds.labels | default dict) (.Values.commonLabels | default dict)) | nindent 2 }}
 {{- $keep := ternary (dict "helm.sh/resource-policy" "keep") dict .Values.crds.keep }}
-{{- with merge $keep .Values.crds.annotations .Values.commonAnnotations }}
+{{- with merge $keep (.Values.crds.annotations | default dict) (.Values.commonAnnotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}

@@ -61,7 +61,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 
 {{/* The labels of every object. */}}
 {{- define "vault-connection-operator.labels" -}}
-{{ toYaml (merge (include "vault-connection-operator.ownLabels" . | fromYaml) .Values.commonLabels) }}
+{{ toYaml (merge (include "vault-connection-operator.ownLabels" . | fromYaml) (.Values.commonLabels | default dict)) }}
 {{- end -}}
 
 {{/*
@@ -71,7 +71,7 @@ Labels and annotations of an object: its own, what the values add to it, and wha
 {{- define "vault-connection-operator.extras" -}}
 labels:
   {{- toYaml (merge (include "vault-connection-operator.labels" .root | fromYaml) (.labels | default dict)) | nindent 2 }}
-{{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
+{{- with merge (dict) (.annotations | default dict) (.root.Values.commonAnnotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -80,7 +80,7 @@ annotations:
 {{/* What the metadata of our CustomResourceDefinitions holds besides their names. */}}
 {{- define "vault-connection-operator.crdMetadata" -}}
 {{- $keep := ternary (dict "helm.sh/resource-policy" "keep") dict .Values.crds.keep -}}
-{{ include "vault-connection-operator.extras" (dict "root" . "labels" .Values.crds.labels "annotations" (merge $keep .Values.crds.annotations)) }}
+{{ include "vault-connection-operator.extras" (dict "root" . "labels" .Values.crds.labels "annotations" (merge $keep (.Values.crds.annotations | default dict))) }}
 {{- end -}}
 
 {{/* Name of the ServiceAccount that the operator runs as. */}}
@@ -94,7 +94,7 @@ annotations:
 
 {{/* The image, by digest when there is one. */}}
 {{- define "vault-connection-operator.image" -}}
-{{- $registry := .Values.image.registry | default (.Values.global.imageRegistry | default "") -}}
+{{- $registry := .Values.image.registry | default (.Values.global | default dict).imageRegistry -}}
 {{- $image := .Values.image.repository -}}
 {{- if $registry }}{{ $image = printf "%s/%s" (trimSuffix "/" $registry) $image }}{{ end -}}
 {{- if .Values.image.digest -}}
@@ -113,7 +113,7 @@ annotations:
 
 {{/* Security context of the pod. */}}
 {{- define "vault-connection-operator.podSecurityContext" -}}
-{{- $own := .Values.podSecurityContext -}}
+{{- $own := .Values.podSecurityContext | default dict -}}
 {{- if include "vault-connection-operator.isOpenShift" . }}{{ $own = omit $own "runAsUser" "runAsGroup" "fsGroup" }}{{ end -}}
 {{ toYaml $own }}
 {{- end -}}
