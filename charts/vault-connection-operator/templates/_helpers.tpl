@@ -83,6 +83,27 @@ annotations:
 {{ include "vault-connection-operator.extras" (dict "root" . "labels" .Values.crds.labels "annotations" (merge $keep (.Values.crds.annotations | default dict))) }}
 {{- end -}}
 
+{{/*
+Update strategy, always in full: what the API server fills in belongs to nobody, and Helm 4 could not go from RollingUpdate to Recreate.
+Without a Lease, the old pod must be gone before a new one starts.
+*/}}
+{{- define "vault-connection-operator.strategy" -}}
+{{- $own := .Values.strategy | default dict -}}
+{{- $type := $own.type | default (ternary "RollingUpdate" "Recreate" .Values.leaderElection.enabled) -}}
+type: {{ $type }}
+{{- if eq $type "RollingUpdate" }}
+{{- $rolling := $own.rollingUpdate | default dict -}}
+{{- $surge := ternary "25%" $rolling.maxSurge (kindIs "invalid" $rolling.maxSurge) -}}
+{{- $unavailable := ternary "25%" $rolling.maxUnavailable (kindIs "invalid" $rolling.maxUnavailable) -}}
+{{- if and (has (toString $surge) (list "0" "0%")) (has (toString $unavailable) (list "0" "0%")) }}
+{{- fail "strategy.rollingUpdate: maxSurge and maxUnavailable must not both be 0" }}
+{{- end }}
+rollingUpdate:
+  maxSurge: {{ $surge }}
+  maxUnavailable: {{ $unavailable }}
+{{- end }}
+{{- end -}}
+
 {{/* Name of the ServiceAccount that the operator runs as. */}}
 {{- define "vault-connection-operator.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
@@ -116,43 +137,6 @@ annotations:
 {{- $own := .Values.podSecurityContext | default dict -}}
 {{- if include "vault-connection-operator.isOpenShift" . }}{{ $own = omit $own "runAsUser" "runAsGroup" "fsGroup" }}{{ end -}}
 {{ toYaml $own }}
-{{- end -}}
-
-{{/*
-Refuses extra arguments and variables that the chart sets itself: the operator takes no flag twice, and a second POD_NAME
-would replace the first. The flags that can be repeated are not here.
-*/}}
-{{- define "vault-connection-operator.checkExtras" -}}
-{{- $values := dict
-  "listen-address" "port"
-  "shards" "sharding.enabled"
-  "lease" "leaderElection.leaseName"
-  "lease-duration" "leaderElection.leaseDurationSeconds"
-  "concurrency" "concurrency"
-  "logins-per-second" "loginsPerSecond"
-  "max-logins-per-second" "maxLoginsPerSecond"
-  "lockout-threshold" "lockoutThreshold"
-  "heartbeat" "heartbeat"
-  "shutdown-timeout" "terminationGracePeriodSeconds"
-  "log-format" "log.format"
-  "log-level" "log.level"
-  "no-object-metrics" "metrics.objects"
-  "status-page" "statusPage.enabled"
-  "address-policy-file" "addressPolicy.rules"
-  "address-policy-contact" "addressPolicy.contact"
-  "allow-plain-http" "addressPolicy.allowPlainHttp"
--}}
-{{- range .Values.extraArgs }}
-{{- $flag := trimPrefix "--" (first (splitList "=" (toString .))) -}}
-{{- if and (hasPrefix "--" (toString .)) (hasKey $values $flag) }}
-{{- fail (printf "extraArgs: --%s is a flag that the chart sets: use the value %s instead" $flag (get $values $flag)) }}
-{{- end }}
-{{- end }}
-{{- range .Values.extraEnv }}
-{{- if eq .name "POD_NAME" }}
-{{- fail "extraEnv: POD_NAME is a variable that the chart sets" }}
-{{- end }}
-{{- end }}
 {{- end -}}
 
 {{/* Flags that say which addresses are allowed: the same for the operator and for `helm test`. */}}
