@@ -15,6 +15,7 @@ const REMOVABLE: &[&str] = &[
     "metrics.dashboard.labels",
     "metrics.podMonitor.jobLabel",
     "metrics.serviceMonitor.jobLabel",
+    "nodeSelector",
     "podDisruptionBudget.maxUnavailable",
     "podSecurityContext",
     "readinessProbe",
@@ -69,8 +70,7 @@ fn sort(
 }
 
 fn sorted(chart: &str) -> (BTreeSet<String>, Vec<String>) {
-    let values: Value =
-        serde_saphyr::from_str(&read(&format!("charts/{chart}/values.yaml"))).expect("YAML");
+    let values: Value = serde_saphyr::from_str(&read(&format!("charts/{chart}/values.yaml"))).expect("YAML");
     let schema: Value =
         serde_json::from_str(&read(&format!("charts/{chart}/values.schema.json"))).expect("JSON");
     let (mut nullable, mut faults) = (BTreeSet::new(), Vec::new());

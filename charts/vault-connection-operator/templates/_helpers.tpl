@@ -125,6 +125,15 @@ rollingUpdate:
 {{- end -}}
 {{- end -}}
 
+{{/* The image pull secrets. Those of a parent chart may be names. */}}
+{{- define "vault-connection-operator.imagePullSecrets" -}}
+{{- $secrets := list -}}
+{{- range .Values.imagePullSecrets | default (.Values.global | default dict).imagePullSecrets }}
+{{- $secrets = append $secrets (ternary (dict "name" .) . (kindIs "string" .)) }}
+{{- end }}
+{{- with $secrets }}{{ toYaml . }}{{ end -}}
+{{- end -}}
+
 {{/* Whether the cluster is OpenShift, which chooses the user of a pod itself: "true" or nothing. */}}
 {{- define "vault-connection-operator.isOpenShift" -}}
 {{- if eq (toString .Values.openshift) "auto" -}}
