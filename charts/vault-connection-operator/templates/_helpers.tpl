@@ -113,6 +113,14 @@ rollingUpdate:
 {{- end -}}
 {{- end -}}
 
+{{/* Whether everything that is installed is in a namespace: "true" or nothing. */}}
+{{- define "vault-connection-operator.isNamespaced" -}}
+{{- $policies := .Values.admissionPolicies -}}
+{{- $hosts := and $policies.allowedHosts.hosts (include "vault-connection-operator.action" $policies.allowedHosts.action) -}}
+{{- $policy := or $hosts (include "vault-connection-operator.action" $policies.deletionProtection) (include "vault-connection-operator.action" $policies.plainHttp) -}}
+{{- if not (or (empty .Values.watchNamespaces) .Values.crds.install .Values.rbac.userRoles $policy) }}true{{ end -}}
+{{- end -}}
+
 {{/* The image, by digest when there is one. */}}
 {{- define "vault-connection-operator.image" -}}
 {{- $registry := .Values.image.registry | default (.Values.global | default dict).imageRegistry -}}
