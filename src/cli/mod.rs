@@ -94,9 +94,9 @@ struct RunArgs {
     /// duration needs fewer requests and tolerates longer failures of the API server.
     #[arg(long, default_value = "13s", value_parser = lease_duration, value_name = "DURATION")]
     lease_duration: LeaseDuration,
-    /// Share the namespaces between this many replicas, each of which holds one of the Leases NAME-0, NAME-1 and so on. More replicas
-    /// than that wait for a free one. Each works with its part of the login budgets, so the number must be less than
-    /// --lockout-threshold.
+    /// Share the namespaces between this many replicas, each of which holds one of the Leases NAME.shard-0, NAME.shard-1 and
+    /// so on. More replicas than that wait for a free one. Each works with its part of the login budgets, so the number must be less
+    /// than --lockout-threshold.
     #[arg(long, value_name = "NUMBER", requires = "lease", value_parser = value_parser!(u8).range(2..=i64::from(MAX_SHARDS)))]
     shards: Option<u8>,
     /// Format of log lines.

@@ -6,7 +6,10 @@ use std::fmt::Write as _;
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 
-use crate::{api::GROUP, controller::shards::view::MAX_SHARDS};
+use crate::{
+    api::GROUP,
+    controller::shards::view::{MAX_SHARDS, lease_of},
+};
 
 /// The rights to one resource.
 struct Right {
@@ -133,7 +136,7 @@ const LEASE_RIGHT: NamedRight = NamedRight {
     },
 };
 
-/// What it may do there in addition, if several replicas share the namespaces: each holds one of the Leases NAME-0, NAME-1 and so on.
+/// What it may do there in addition, if several replicas share the namespaces: each holds one of the Leases NAME.shard-0, NAME.shard-1 and so on.
 const SHARD_RIGHT: NamedRight = NamedRight {
     any_name: Right {
         group: LEASE_GROUP,
@@ -171,7 +174,7 @@ pub fn lease_rules(lease: &str) -> Vec<PolicyRule> {
 /// What it may do there in addition, if several replicas share the namespaces.
 pub fn shard_rules(lease: &str) -> Vec<PolicyRule> {
     let NamedRight { any_name, own_name } = &SHARD_RIGHT;
-    let leases = (0..MAX_SHARDS).map(|slot| format!("{lease}-{slot}")).collect();
+    let leases = (0..MAX_SHARDS).map(|slot| lease_of(lease, slot)).collect();
     let named = PolicyRule { resource_names: Some(leases), ..own_name.rule() };
     vec![any_name.rule(), named]
 }

@@ -12,7 +12,7 @@ use kube::{Api, api::DeleteParams};
 use serde_json::json;
 use vault_connection_operator::{
     api::condition::Reason,
-    controller::shards::view::{Slot, View},
+    controller::shards::view::{Slot, View, lease_of},
     manifests,
 };
 
@@ -46,7 +46,7 @@ struct Stage {
 
 impl Stage {
     /// So many namespaces, each with a Secret; and rights to Leases of its own, which are there from an earlier start.
-    async fn new(prefix: &str, namespaces: usize, shards: usize) -> Self {
+    async fn new(prefix: &str, namespaces: usize, shards: Slot) -> Self {
         let vault = Vault::shared();
         let role = vault.app_role(prefix, json!({"token_ttl": "1h"})).await;
         let secret_id = vault.secret_id(&role).await;
@@ -57,8 +57,8 @@ impl Stage {
         let rules = [manifests::lease_rules(&lease), manifests::shard_rules(&lease)].concat();
         let mut rights = access::grant(&lease, Some(RELEASE_NAMESPACE), &json!(rules), RELEASE_NAMESPACE);
         rights[1]["subjects"][0]["name"] = json!(RELEASE);
-        let released = |slot| {
-            let metadata = json!({"name": format!("{lease}-{slot}"), "namespace": RELEASE_NAMESPACE});
+        let released = |slot: Slot| {
+            let metadata = json!({"name": lease_of(&lease, slot), "namespace": RELEASE_NAMESPACE});
             json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata})
         };
         let objects: Vec<_> = rights.into_iter().chain((0..shards).map(released)).collect();
@@ -94,7 +94,7 @@ impl Stage {
     /// Deletes the Lease of a slot, as somebody could by hand.
     async fn delete_lease(&self, slot: Slot) {
         let leases: Api<Lease> = Api::namespaced(self.namespaces[0].client.clone(), RELEASE_NAMESPACE);
-        let name = format!("{}-{slot}", self.lease);
+        let name = lease_of(&self.lease, slot);
         leases.delete(&name, &DeleteParams::default()).await.expect("it is there");
     }
 

@@ -78,14 +78,14 @@
 - apiGroups:
   - coordination.k8s.io
   resourceNames:
-  - "{{ include `vault-connection-operator.leaseName` . }}-0"
-  - "{{ include `vault-connection-operator.leaseName` . }}-1"
-  - "{{ include `vault-connection-operator.leaseName` . }}-2"
-  - "{{ include `vault-connection-operator.leaseName` . }}-3"
-  - "{{ include `vault-connection-operator.leaseName` . }}-4"
-  - "{{ include `vault-connection-operator.leaseName` . }}-5"
-  - "{{ include `vault-connection-operator.leaseName` . }}-6"
-  - "{{ include `vault-connection-operator.leaseName` . }}-7"
+  - "{{ include `vault-connection-operator.leaseName` . }}.shard-0"
+  - "{{ include `vault-connection-operator.leaseName` . }}.shard-1"
+  - "{{ include `vault-connection-operator.leaseName` . }}.shard-2"
+  - "{{ include `vault-connection-operator.leaseName` . }}.shard-3"
+  - "{{ include `vault-connection-operator.leaseName` . }}.shard-4"
+  - "{{ include `vault-connection-operator.leaseName` . }}.shard-5"
+  - "{{ include `vault-connection-operator.leaseName` . }}.shard-6"
+  - "{{ include `vault-connection-operator.leaseName` . }}.shard-7"
   resources:
   - leases
   verbs:

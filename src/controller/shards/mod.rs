@@ -1,9 +1,9 @@
 //! Several replicas that share the Kubernetes namespaces: which of them works on which.
 //!
 //! ```text
-//!   Lease NAME      held by all of them together: keeps replicas out that want to work alone
-//!   Lease NAME-0    held by one replica, which publishes in it what it claims
-//!   Lease NAME-1    held by another ...
+//!   Lease NAME            held by all of them together: keeps replicas out that want to work alone
+//!   Lease NAME.shard-0    held by one replica, which publishes in it what it claims
+//!   Lease NAME.shard-1    held by another ...
 //!
 //!   list of the Leases, each second ─▶ Member (pure) ─▶ grant ─▶ engines
 //!                                             ▲          └─▶ the next write of our Lease, once the engines have adopted it
@@ -314,13 +314,12 @@ impl Tenure for Replica {
 
 impl Slots {
     fn name_of(&self, slot: Slot) -> String {
-        format!("{}-{slot}", self.name)
+        view::lease_of(&self.name, slot)
     }
 
     /// The slot that a Lease is. Those above our count are of replicas that were started with another one.
     fn number_of(&self, lease: &Lease) -> Option<Slot> {
-        let number = lease.metadata.name.as_deref()?.strip_prefix(&self.name)?.strip_prefix('-')?;
-        (0..view::MAX_SHARDS).find(|slot| slot.to_string() == number)
+        view::slot_of(&self.name, lease.metadata.name.as_deref()?)
     }
 
     /// The Leases of the slots, as they are now: not as a cache of the API server has them.

@@ -91,6 +91,17 @@ impl Claim {
     }
 }
 
+/// The name of a slot's Lease. No name that the chart derives from a release has a dot, so that a slot of `x` is never the Lease of a
+/// release `x-1` in the same namespace.
+pub fn lease_of(name: &str, slot: Slot) -> String {
+    format!("{name}.shard-{slot}")
+}
+
+/// The slot that a Lease is.
+pub fn slot_of(name: &str, lease: &str) -> Option<Slot> {
+    (0..MAX_SHARDS).find(|slot| lease_of(name, *slot) == lease)
+}
+
 /// FNV-1a: the same in every process and every version.
 fn fnv(text: &str) -> u64 {
     text.bytes()
@@ -113,6 +124,25 @@ mod tests {
 
     fn any_view() -> impl Strategy<Value = View> {
         any::<u8>().prop_map(View)
+    }
+
+    #[test]
+    fn the_lease_of_another_release_is_no_slot() {
+        for slot in 0..MAX_SHARDS {
+            assert_eq!(slot_of("x", &lease_of("x", slot)), Some(slot));
+        }
+        for other in [
+            "x",
+            "x-1",
+            "x-shard-1",
+            "x.shard-8",
+            "x.shard-01",
+            "x.shard-",
+            "xx.shard-1",
+            "x.shard-1.shard-1",
+        ] {
+            assert_eq!(slot_of("x", other), None, "{other}");
+        }
     }
 
     proptest! {
