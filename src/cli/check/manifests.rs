@@ -23,6 +23,7 @@ use super::{
     documents::{self, ParseFailure, Place},
     foreign,
     names::{self, NameRule},
+    shape::{Fault, Shape},
     sources::Source,
 };
 use crate::{
@@ -70,7 +71,7 @@ pub(super) enum InputError {
     )]
     Secret { place: Place, object: String },
     #[error("failed to parse {object} in {place}")]
-    Manifest { place: Place, object: String, source: serde_json::Error },
+    Manifest { place: Place, object: String, source: Fault },
     #[error("{object} in {place} has unknown fields: {}", fields.join(", "))]
     UnknownFields { place: Place, object: String, fields: Vec<String> },
     #[error("a {kind} in {place} has no metadata.name")]
@@ -205,8 +206,9 @@ impl Manifests {
                 self.add_connection(place, manifest)
             }
             _ => {
-                let kind = if kind.is_empty() { "an object without kind" } else { kind.as_str() };
-                self.ignored.push(format!("{kind} {name:?} in {place}"));
+                let object =
+                    if kind.is_empty() { "a document without a kind" } else { &format!("{kind} {name:?}") };
+                self.ignored.push(format!("{object} in {place}"));
                 Ok(())
             }
         }
@@ -330,14 +332,14 @@ where
     if let Value::Object(fields) = &mut manifest {
         fields.remove("status");
     }
-    let mut fields = Vec::new();
+    let (mut fields, shape) = (Vec::new(), Shape::of(&kind, &manifest));
     let parsed: Result<K, serde_json::Error> =
         serde_ignored::deserialize(manifest, |field| fields.push(field.to_string().replace(".?", "")));
     // kube's types do not read what made us choose them.
     fields.retain(|field| field != "apiVersion" && field != "kind");
     let parsed = match parsed {
         Err(_) if kind == Secret::kind(&()) => return Err(InputError::Secret { place, object }),
-        Err(source) => return Err(InputError::Manifest { place, object, source }),
+        Err(error) => return Err(InputError::Manifest { place, object, source: shape.fault(error) }),
         Ok(_) if name.is_empty() => return Err(InputError::NoName { place, kind }),
         Ok(_) if !fields.is_empty() => {
             return Err(InputError::UnknownFields { place, object, fields });
@@ -472,6 +474,12 @@ items:
         assert!(
             error(&CONNECTION.replace("token:", "tokn:")).contains("failed to parse VaultConnection \"a\"")
         );
+        let no_url = error(
+            "{apiVersion: appconnections.dev/v1alpha1, kind: VaultConnection, metadata: {name: a}, spec: {auth: {}}}",
+        );
+        assert!(no_url.starts_with("failed to parse VaultConnection \"a\" in file.yaml"), "{no_url}");
+        let ignored = read(&format!("{CONNECTION}---\n{{data: canary}}")).ignored;
+        assert_eq!(ignored, ["a document without a kind in document 2 (line 7) of file.yaml"]);
         assert!(error("just text").contains("is not a Kubernetes object"));
         assert_eq!(error(""), "failed to find a VaultConnection in the files given: nothing to check");
     }

@@ -18,6 +18,7 @@ mod names;
 mod progress;
 mod report;
 mod run;
+mod shape;
 mod sources;
 
 use std::{env, error::Error, net::SocketAddr, pin::pin, process::ExitCode, sync::Arc, time::Duration};
