@@ -1,15 +1,13 @@
 # shellcheck shell=bash
 # The first chapter of the demo: `check` on files, against a real OpenBao, without a cluster. It is shown while the servers of the
-# cluster are being built. Sourced by hack/demo; needs common.sh, install.sh, demo.sh, demo-overlay.sh.
-
-# What the demo needs. Helm is not among it: config/default is installed with kubectl.
-export BED_TOOLS="bao kubectl openssh etcd kube-apiserver"
+# cluster are being built or started. Sourced by hack/demo; needs common.sh, demo.sh, demo-overlay.sh.
 
 # first_chapter OPERATOR DIR: starts an OpenBao of its own, and checks a good, a wrong and a sealed case.
 first_chapter() {
   local operator=$1 dir=$2
   chapter "Without a cluster: \`check\` reads manifests from files, and asks a real OpenBao."
-  hack/bed vault-up "$dir" 2>&1 | sed "s/^/$INDENT/"
+  # The servers of the cluster start at the same time, and take longer.
+  nice hack/bed vault-up "$dir" 2>&1 | sed "s/^/$INDENT/"
   # shellcheck source=/dev/null
   source "$dir/env"
   export BAO_ADDR=$BED_VAULT_ADDR BAO_TOKEN=$BED_VAULT_TOKEN
@@ -35,7 +33,7 @@ check_files() {
   local code=0
   # shellcheck disable=SC2153  # of demo-operator.sh
   tell "\$ $OPERATOR check -f connection.yaml -f $4.yaml"
-  (cd "$2" && "$1" check -f connection.yaml -f "$4.yaml" --allow-address 127.0.0.1 --allow-plain-http --no-state-file) 2>&1 |
+  (cd "$2" && nice "$1" check -f connection.yaml -f "$4.yaml" --allow-address 127.0.0.1 --allow-plain-http --no-state-file) 2>&1 |
     sed "s/^/$INDENT/" || code=$?
   tell "exit code $code"
   [[ $code == "$3" ]] || die "check of $4.yaml ended with $code instead of $3"
@@ -53,45 +51,4 @@ spec:
       roleId: {secretRef: {name: vault-approle, key: roleId}}
       secretId: {secretRef: {name: vault-approle, key: secretId}}
 YAML
-}
-
-# --- the servers, built in the background
-
-# about NAME: how many seconds it takes to bring a program, on 2 cores with empty caches.
-about() {
-  case $1 in
-    kube-apiserver) echo 300 ;;
-    etcd) echo 60 ;;
-    *) echo 5 ;;
-  esac
-}
-
-# begin_servers LOG: starts to build what is missing.
-begin_servers() {
-  # shellcheck disable=SC2086 # a list of names
-  hack/bed install $BED_TOOLS >"$1" 2>&1 &
-  SERVERS=$!
-}
-
-# await_servers LOG: waits for that, and says every 20 seconds what is missing and how long it may take.
-await_servers() {
-  local log=$1 since missing=none before='' told=0 left name code=0
-  since=$(now_ms)
-  while kill -0 "$SERVERS" 2>/dev/null; do
-    # shellcheck disable=SC2086 # a list of names
-    missing=$(missing_tools $BED_TOOLS | tr '\n' ' ')
-    [[ -n $missing ]] || break
-    [[ $missing == "$before" ]] || since=$(now_ms)
-    before=$missing
-    if (($(now_ms) - told >= 20000)); then
-      left=0
-      for name in $missing; do left=$((left + $(about "$name"))); done
-      left=$((left - ($(now_ms) - since) / 1000))
-      chapter "Still building: ${missing% }; about $((left > 10 ? left : 10)) s left."
-      told=$(now_ms)
-    fi
-    sleep 0.5
-  done
-  wait "$SERVERS" || code=$?
-  [[ $code == 0 ]] || die "$(cat "$log")"
 }

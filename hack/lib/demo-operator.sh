@@ -5,6 +5,9 @@
 OPERATOR=vault-connection-operator
 OPERATOR_NAMESPACE=$OPERATOR-system
 
+# The bed creates these while its API server starts.
+export BED_CRDS="crds/vaultconnections.appconnections.dev.yaml crds/vaultgateways.appconnections.dev.yaml"
+
 # install_operator: everything of config/default but the Deployment, since there is no node to run it on.
 install_operator() {
   local rendered=$BED_DIR/demo/operator.yaml

@@ -23,12 +23,12 @@ kustomization() {
   cat <<YAML
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
-resources: [approle.yaml, token.yaml, tls-private-ca.yaml]
+resources: [approle.yaml, token.yaml, tls-private-ca.yaml, tunnel.yaml]
 patches:
   - path: vault-approle.yaml
   - path: vault-token.yaml
   - path: vault-ca.yaml
-  - target: {kind: VaultConnection}
+  - target: {kind: VaultConnection, name: my-vault-connection|my-vault-token}
     patch: |-
       - {op: replace, path: /spec/instanceUrl, value: "$BED_VAULT_ADDR"}
   - target: {kind: VaultConnection, name: my-private-vault}

@@ -26,10 +26,37 @@ expect() {
   tell "done after $(seconds_since "$start")"
 }
 
-# verdict NAME CONDITION: one condition of a connection, as "True Connected: what the message says".
-verdict() {
-  tell "$1: $2 $(kubectl get vconn "$1" --output \
-    jsonpath="{range .status.conditions[?(@.type==\"$2\")]}{.status} ({.reason}): {.message}{end}")"
+# verdicts NAME CONDITION...: conditions of a connection, as "True (Connected): what the message says".
+verdicts() {
+  local name=$1 condition template='' line
+  shift
+  for condition in "$@"; do
+    template+="{range .status.conditions[?(@.type==\"$condition\")]}{.type} {.status} ({.reason}): {.message}{'\n'}{end}"
+  done
+  kubectl get vconn "$name" --output jsonpath="$template" | while read -r line; do tell "$name: $line"; done
+}
+
+# pause_until MS: until the clock shows that time.
+pause_until() {
+  local left=$(($1 - $(now_ms)))
+  ((left <= 0)) || sleep "$((left / 1000)).$(printf '%03d' $((left % 1000)))"
+}
+
+# begin_job COMMAND...: runs COMMAND in the background as JOB, in a process group of its own, so that it can be ended with all that it has
+# started.
+begin_job() {
+  set -m
+  "$@" </dev/null &
+  # shellcheck disable=SC2034 # for whoever began it
+  JOB=$!
+  set +m
+}
+
+# end_job JOB: ends a job that may have ended. It looks instead of using `wait`, which can miss a job that is interrupted meanwhile.
+end_job() {
+  [[ -n $1 ]] || return 0
+  kill -TERM -- "-$1" 2>/dev/null || return 0
+  while kill -0 -- "-$1" 2>/dev/null; do sleep 0.02; done
 }
 
 # show_failure: what a person wants to see first when the demo did not go through.

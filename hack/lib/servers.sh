@@ -35,10 +35,11 @@ spawn() {
 server_pid() {
   local pid line
   pid=$(cat "$1/pids/$2.pid" 2>/dev/null) || return 1
-  # While a process turns into another program, which takes long when that is read from a slow disk, it has no command line.
+  # While a process turns into another program, which takes long when that is read from a slow disk, it has no command line. One that has
+  # ended, and that nobody has asked about yet, has none, either, and no program.
   for _ in 1 2 3 4 5; do
     line=$(tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline") || return 1
-    [[ -z $line ]] || break
+    [[ -z $line && -e /proc/$pid/exe ]] || break
     sleep 0.05
   done
   [[ $line == *"$1/"* ]] && echo "$pid"
@@ -92,12 +93,15 @@ free_ports() {
 
 listening() { (exec 3<>"/dev/tcp/$ADDRESS/$1") 2>/dev/null; }
 
+# How a server is asked to end.
+STOP_SIGNAL=TERM
+
 # stop DIR NAME...: asks each to end, in that order, and waits for it; one that has not after 5 seconds is killed.
 stop() {
   local dir=$1 name pid deadline
   for name in "${@:2}"; do
     pid=$(server_pid "$dir" "$name") || continue
-    kill -TERM "$pid" 2>/dev/null || continue
+    kill -s "$STOP_SIGNAL" "$pid" 2>/dev/null || continue
     deadline=$(($(now_ms) + 5000))
     while [[ -n $(server_pid "$dir" "$name") ]]; do
       (($(now_ms) < deadline)) || kill -KILL "$pid" 2>/dev/null || true

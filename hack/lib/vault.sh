@@ -96,11 +96,7 @@ listener "tcp" {
   tls_cert_file   = "$dir/pki/tls.pem"
   tls_key_file    = "$dir/pki/tls.key"
 }
-storage "raft" {
-  path                   = "$dir/raft"
-  node_id                = "$(node_id "$dir")"
-  performance_multiplier = 1
-}
+$(openbao_storage "$dir")
 api_addr     = "http://$address:$port"
 cluster_addr = "https://$address:$((port + 1))"
 HCL
@@ -113,6 +109,21 @@ HCL
   else
     echo 'disable_mlock = true'
   fi
+}
+
+# openbao_storage DIR: with BED_VAULT_STORAGE=memory, one that elects no leader, and forgets everything when it stops.
+openbao_storage() {
+  if [[ ${BED_VAULT_STORAGE:-} == memory ]]; then
+    echo 'storage "inmem" {}'
+    return
+  fi
+  cat <<HCL
+storage "raft" {
+  path                   = "$1/raft"
+  node_id                = "$(node_id "$1")"
+  performance_multiplier = 1
+}
+HCL
 }
 
 # node_id DIR: its name among the nodes of its instance; a node that is alone needs no other name.
