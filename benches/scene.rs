@@ -77,7 +77,7 @@ fn run_through_queue() -> usize {
     for number in 0..QUEUED {
         let namespace = format!("team-{}", number % NAMESPACES).into();
         let lane = Lane { namespace, instance: Some("https://vault.example.com:8200".into()) };
-        let priority = if number % 3 == 0 { Priority::Renewal } else { Priority::Normal };
+        let priority = if number % 3 == 0 { Priority::Renewal { ends: now } } else { Priority::Normal };
         queue.push(format!("connection-{number}"), lane, priority, now);
     }
     let mut runs = 0;

@@ -30,6 +30,7 @@ pub mod registry;
 pub mod scheduler;
 pub mod snapshot;
 pub mod state;
+mod waiting;
 pub mod watch;
 mod without_worker;
 
@@ -238,8 +239,8 @@ impl<K: Kind> Reconciler for K {
     }
 
     fn priority(&self, name: &K::Name) -> Priority {
-        let is_ready = self.registry().get(name).is_some_and(|entry| entry.snapshot().is_ready());
-        if is_ready { Priority::Renewal } else { Priority::Normal }
+        let ends = self.registry().get(name).and_then(|entry| entry.snapshot().expires());
+        ends.map_or(Priority::Normal, |ends| Priority::Renewal { ends })
     }
 
     fn expires(&self, name: &K::Name) -> Option<Instant> {

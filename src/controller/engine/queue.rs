@@ -10,7 +10,8 @@
 //! as many workers as are free for everybody else (a *dynamic threshold*, as switches share their buffers): alone it
 //! takes half of them, two take a third each, and so on, so that there is always room for one that comes later,
 //! however long the checks of the others take. At one instance the same holds for the workers that the instance may
-//! take. What a Ready depends on goes before everything else.
+//! take. What a Ready depends on goes before everything else; where there is more of that than can be done in time, whatever ends
+//! first goes first.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -19,7 +20,10 @@ use std::{
     time::Instant,
 };
 
-use super::held::Held;
+use super::{
+    held::Held,
+    waiting::{Row, Waiting},
+};
 
 /// How many runs that a Ready depends on may go before another one. Whoever has so many Ready connections that they could
 /// keep all workers busy still gets to the new ones.
@@ -47,7 +51,10 @@ pub struct Lane {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Priority {
     /// A Ready depends on it, and ends without it.
-    Renewal,
+    Renewal {
+        /// When.
+        ends: Instant,
+    },
     /// Everything else.
     Normal,
 }
@@ -76,29 +83,6 @@ enum State {
 struct Job {
     lane: Lane,
     priority: Priority,
-}
-
-/// What is due, by namespace, in the order of their turns.
-#[derive(Debug)]
-struct Waiting<K> {
-    namespaces: HashMap<Arc<str>, Namespace<K>>,
-    turns: VecDeque<Arc<str>>,
-    /// The turns of the namespaces at each instance: who is busy elsewhere does not lose its turn there.
-    turns_at: HashMap<Arc<str>, VecDeque<Arc<str>>>,
-}
-
-/// What is due of one namespace, by instance, in the order of their turns.
-#[derive(Debug)]
-struct Namespace<K> {
-    instances: HashMap<Option<Arc<str>>, Due<K>>,
-    turns: VecDeque<Option<Arc<str>>>,
-}
-
-/// What is due of one namespace at one instance, the oldest first.
-#[derive(Debug)]
-struct Due<K> {
-    renewals: BTreeSet<(Instant, K)>,
-    normal: BTreeSet<(Instant, K)>,
 }
 
 // === impl Limits ===
@@ -146,6 +130,21 @@ impl<K: Clone + Ord + Hash> Queue<K> {
         }
     }
 
+    /// Says anew what goes first, of an object that is not running. It stays due since the same time.
+    pub fn set_priority(&mut self, key: &K, priority: Priority) {
+        match self.objects.get_mut(key) {
+            Some(State::Delayed { job, .. }) => job.priority = priority,
+            Some(State::Waiting { due, job }) => {
+                if let Some(lane) = self.waiting.lane(&job.lane) {
+                    lane.of(job.priority.row()).remove(&(job.priority.place(*due), key.clone()));
+                    lane.of(priority.row()).insert((priority.place(*due), key.clone()));
+                    job.priority = priority;
+                }
+            }
+            Some(State::Running { .. }) | None => {}
+        }
+    }
+
     /// Starts the next run, if one is due and may begin now. It holds a worker until it is released.
     pub fn pop(&mut self, now: Instant) -> Option<K> {
         self.promote(now);
@@ -153,15 +152,15 @@ impl<K: Clone + Ord + Hash> Queue<K> {
             return None;
         }
         let order = if self.renewals_in_a_row < MAX_RENEWALS_IN_A_ROW {
-            [Priority::Renewal, Priority::Normal]
+            [Row::Renewals, Row::Normal]
         } else {
-            [Priority::Normal, Priority::Renewal]
+            [Row::Normal, Row::Renewals]
         };
-        let key = order.into_iter().find_map(|priority| self.next(priority))?;
+        let key = order.into_iter().find_map(|row| self.next(row))?;
         let job = self.dequeue(&key)?;
-        self.renewals_in_a_row = match job.priority {
-            Priority::Renewal => self.renewals_in_a_row.saturating_add(1),
-            Priority::Normal => 0,
+        self.renewals_in_a_row = match job.priority.row() {
+            Row::Renewals => self.renewals_in_a_row.saturating_add(1),
+            Row::Normal => 0,
         };
         self.held.take(&job.lane);
         self.objects.insert(key.clone(), State::Running { lane: job.lane, again: None });
@@ -221,25 +220,25 @@ impl<K: Clone + Ord + Hash> Queue<K> {
     }
 
     /// The object whose turn it is, among those that may begin now.
-    fn next(&self, priority: Priority) -> Option<K> {
+    fn next(&self, row: Row) -> Option<K> {
         self.waiting.turns.iter().filter(|namespace| self.held.admits(namespace)).find_map(|name| {
             let namespace = self.waiting.namespaces.get(name)?;
             let due = |instance: &Option<Arc<str>>| {
-                let is_its_turn = self.is_turn_at(name, instance.as_ref(), priority);
-                namespace.instances.get(instance).filter(|_| is_its_turn)?.first(priority)
+                let is_its_turn = self.is_turn_at(name, instance.as_ref(), row);
+                namespace.instances.get(instance).filter(|_| is_its_turn)?.first(row)
             };
             namespace.turns.iter().find_map(due).cloned()
         })
     }
 
     /// Whether a namespace may begin a run at an instance now, and nobody who may, too, was before it there.
-    fn is_turn_at(&self, namespace: &str, instance: Option<&Arc<str>>, priority: Priority) -> bool {
+    fn is_turn_at(&self, namespace: &str, instance: Option<&Arc<str>>, row: Row) -> bool {
         let Some(instance) = instance else { return true };
         let turns = self.waiting.turns_at.get(instance);
         self.held.admits_at(namespace, instance)
             && turns.into_iter().flatten().take_while(|earlier| ***earlier != *namespace).all(|earlier| {
                 let may_begin = self.held.admits(earlier) && self.held.admits_at(earlier, instance);
-                !may_begin || self.waiting.first(earlier, instance, priority).is_none()
+                !may_begin || self.waiting.first(earlier, instance, row).is_none()
             })
     }
 
@@ -256,7 +255,7 @@ impl<K: Clone + Ord + Hash> Queue<K> {
             }
         }
         let lane = lanes.instances.entry(instance.clone()).or_default();
-        lane.of(job.priority).insert((due, key.clone()));
+        lane.of(job.priority.row()).insert((job.priority.place(due), key.clone()));
         self.by_age.insert((due, key.clone()));
         self.objects.insert(key, State::Waiting { due, job });
     }
@@ -270,8 +269,8 @@ impl<K: Clone + Ord + Hash> Queue<K> {
         let Lane { namespace, instance } = &job.lane;
         let lanes = namespaces.get_mut(namespace)?;
         let lane = lanes.instances.get_mut(instance)?;
-        lane.of(job.priority).remove(&(due, key.clone()));
-        let is_empty = lane.renewals.is_empty() && lane.normal.is_empty();
+        lane.of(job.priority.row()).remove(&(job.priority.place(due), key.clone()));
+        let is_empty = lane.is_empty();
         if is_empty {
             lanes.instances.remove(instance);
         }
@@ -296,51 +295,6 @@ fn next_turn<T: PartialEq>(turns: &mut VecDeque<T>, one: &T, stays: bool) {
     let place = turns.iter().position(|other| other == one);
     if let Some(one) = place.and_then(|place| turns.remove(place)).filter(|_| stays) {
         turns.push_back(one);
-    }
-}
-
-// === impl Waiting, Namespace, Due ===
-
-impl<K> Default for Waiting<K> {
-    fn default() -> Self {
-        Self { namespaces: HashMap::new(), turns: VecDeque::new(), turns_at: HashMap::new() }
-    }
-}
-
-impl<K: Ord> Waiting<K> {
-    /// The first that is due of a namespace at an instance.
-    fn first(&self, namespace: &str, instance: &Arc<str>, priority: Priority) -> Option<&K> {
-        let lanes = &self.namespaces.get(namespace)?.instances;
-        lanes.get(&Some(Arc::clone(instance)))?.first(priority)
-    }
-}
-
-impl<K> Default for Namespace<K> {
-    fn default() -> Self {
-        Self { instances: HashMap::new(), turns: VecDeque::new() }
-    }
-}
-
-impl<K> Default for Due<K> {
-    fn default() -> Self {
-        Self { renewals: BTreeSet::new(), normal: BTreeSet::new() }
-    }
-}
-
-impl<K: Ord> Due<K> {
-    fn of(&mut self, priority: Priority) -> &mut BTreeSet<(Instant, K)> {
-        match priority {
-            Priority::Renewal => &mut self.renewals,
-            Priority::Normal => &mut self.normal,
-        }
-    }
-
-    fn first(&self, priority: Priority) -> Option<&K> {
-        let due = match priority {
-            Priority::Renewal => &self.renewals,
-            Priority::Normal => &self.normal,
-        };
-        due.first().map(|(_, key)| key)
     }
 }
 
@@ -445,7 +399,7 @@ mod tests {
         let (mut queue, now) = (queue(1), Instant::now());
         push(&mut queue, [(0, 0, 0), (1, 1, 0)], now);
         for number in 1..=6 {
-            queue.push((0, 0, number), lane((0, 0, number)), Priority::Renewal, now);
+            queue.push((0, 0, number), lane((0, 0, number)), Priority::Renewal { ends: now }, now);
         }
         let mut order = Vec::new();
         while let Some((namespace, _, number)) = queue.pop(now) {
@@ -454,6 +408,56 @@ mod tests {
         }
         let turns = [(0, 1), (0, 2), (0, 3), (1, 0), (0, 4), (0, 5), (0, 6), (0, 0)];
         assert_eq!(order, turns, "three, one of the others, and so on");
+    }
+
+    /// A Secret that many connections share was changed: all of them are due at once, each with a Ready of another age.
+    #[test]
+    fn of_what_readies_depend_on_that_goes_first_whose_ready_ends_first() {
+        let (mut queue, now) = (queue(1), Instant::now());
+        let seconds = |seconds| now + Duration::from_secs(seconds);
+        let renew = |queue: &mut Queue<Key>, number: u8, ends: u64, due: u64| {
+            let priority = Priority::Renewal { ends: seconds(ends) };
+            queue.push((0, 0, number), lane((0, 0, number)), priority, seconds(due));
+        };
+        for (number, ends) in [(1, 70), (2, 119), (3, 60), (4, 90)] {
+            renew(&mut queue, number, ends, 1);
+        }
+        // It is due for longer than the others, and has more time left.
+        renew(&mut queue, 5, 100, 0);
+        let run = |queue: &mut Queue<Key>| {
+            let key = queue.pop(seconds(1)).expect("it is due");
+            queue.release(&key);
+            key.2
+        };
+        assert_eq!([run(&mut queue), run(&mut queue)], [3, 1]);
+        // One of those that were renewed is due again, and one has lost its Ready meanwhile.
+        renew(&mut queue, 3, 180, 1);
+        queue.set_priority(&(0, 0, 4), Priority::Normal);
+        assert_eq!([run(&mut queue), run(&mut queue), run(&mut queue), run(&mut queue)], [5, 4, 2, 3]);
+        assert_eq!(queue.pop(seconds(1)), None);
+    }
+
+    #[test]
+    fn another_priority_costs_nobody_a_turn() {
+        let (mut queue, now) = (queue(1), Instant::now());
+        push(&mut queue, [(0, 0, 0), (0, 0, 1), (1, 1, 0), (1, 1, 1)], now);
+        let later = now + Duration::from_secs(1);
+        for (number, ends) in [(0, 9), (1, 5)] {
+            let ends = now + Duration::from_secs(ends);
+            push(&mut queue, [(2, 2, number)], later);
+            queue.set_priority(&(2, 2, number), Priority::Renewal { ends });
+        }
+        let run = |queue: &mut Queue<Key>, at: Instant| {
+            let key = queue.pop(at).expect("it is due");
+            queue.release(&key);
+            (key.0, key.2)
+        };
+        queue.promote(now);
+        for number in [0, 1, 0] {
+            queue.set_priority(&(0, 0, number), Priority::Normal);
+        }
+        assert_eq!([run(&mut queue, now), run(&mut queue, now)], [(0, 0), (1, 0)]);
+        assert_eq!([run(&mut queue, later), run(&mut queue, later)], [(2, 1), (2, 0)]);
     }
 
     #[test]
@@ -470,7 +474,8 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Op {
-        Push { key: Key, renewal: bool, in_seconds: u64 },
+        Push { key: Key, ends_in: Option<u64>, in_seconds: u64 },
+        Change(Key, Option<u64>),
         Pop,
         Release(usize),
         Remove(Key),
@@ -484,8 +489,9 @@ mod tests {
 
     fn ops() -> impl Strategy<Value = Op> {
         prop_oneof![
-            4 => (keys(), any::<bool>(), 0..20_u64)
-                .prop_map(|(key, renewal, in_seconds)| Op::Push { key, renewal, in_seconds }),
+            4 => (keys(), prop::option::of(0..60_u64), 0..20_u64)
+                .prop_map(|(key, ends_in, in_seconds)| Op::Push { key, ends_in, in_seconds }),
+            1 => (keys(), prop::option::of(0..60_u64)).prop_map(|(key, ends_in)| Op::Change(key, ends_in)),
             6 => Just(Op::Pop),
             2 => any::<usize>().prop_map(Op::Release),
             1 => keys().prop_map(Op::Remove),
@@ -493,11 +499,17 @@ mod tests {
         ]
     }
 
+    fn renewal(ends: Option<Instant>) -> Priority {
+        ends.map_or(Priority::Normal, |ends| Priority::Renewal { ends })
+    }
+
     /// What the queue promises, kept by hand: who wants to run from when on, and who runs.
     struct Model {
         workers: usize,
         per_instance: usize,
         wanted: HashMap<Key, Instant>,
+        /// When the Ready of each ends, as it was said the last time.
+        ends: HashMap<Key, Option<Instant>>,
         running: Vec<Key>,
     }
 
@@ -509,6 +521,15 @@ mod tests {
             let free_there = self.per_instance - held(&|other| other.1 == key.1);
             held(&|other| other.0 == key.0) < free
                 && held(&|other| (other.0, other.1) == (key.0, key.1)) < free_there
+        }
+
+        /// Whether a Ready of the same lane ends sooner, and what it depends on was due, too.
+        fn is_before_its_turn(&self, key: Key, now: Instant) -> bool {
+            let is_due = |other: &Key| self.wanted.get(other).is_some_and(|due| *due <= now);
+            let waits = |other: &&Key| (other.0, other.1) == (key.0, key.1) && is_due(other);
+            let ends = |key: &Key| self.ends.get(key).copied().flatten();
+            let waiting = self.wanted.keys().filter(|other| !self.running.contains(other)).filter(waits);
+            ends(&key).is_some_and(|own| waiting.filter_map(ends).any(|other| other < own))
         }
     }
 
@@ -524,21 +545,29 @@ mod tests {
                 workers: limits.workers,
                 per_instance: limits.per_instance,
                 wanted: HashMap::new(),
+                ends: HashMap::new(),
                 running: Vec::new(),
             };
             for op in history {
                 match op {
-                    Op::Push { key, renewal, in_seconds } => {
+                    Op::Push { key, ends_in, in_seconds } => {
                         let due = now + Duration::from_secs(in_seconds);
-                        let priority = if renewal { Priority::Renewal } else { Priority::Normal };
-                        queue.push(key, lane(key), priority, due);
+                        let ends = ends_in.map(|ends| now + Duration::from_secs(ends));
+                        queue.push(key, lane(key), renewal(ends), due);
+                        model.ends.insert(key, ends);
                         let planned = model.wanted.entry(key).or_insert(due);
                         *planned = due.min(*planned);
+                    }
+                    Op::Change(key, ends_in) => {
+                        let ends = ends_in.map(|ends| now + Duration::from_secs(ends));
+                        queue.set_priority(&key, renewal(ends));
+                        model.ends.insert(key, ends);
                     }
                     Op::Pop => match queue.pop(now) {
                         Some(key) => {
                             prop_assert!(!model.running.contains(&key), "{:?} runs twice", key);
                             prop_assert!(model.may_begin(key), "{:?} breaks a cap", key);
+                            prop_assert!(!model.is_before_its_turn(key, now), "{:?} has more time left", key);
                             let due = model.wanted.remove(&key);
                             prop_assert!(due.is_some_and(|due| due <= now), "{:?} was not due", key);
                             model.running.push(key);
@@ -556,6 +585,7 @@ mod tests {
                         prop_assert_eq!(again, model.wanted.get(&key).copied());
                         if let Some(due) = again {
                             queue.push(key, lane(key), Priority::Normal, due);
+                            model.ends.insert(key, None);
                         }
                     }
                     Op::Release(_) => {}
@@ -578,7 +608,7 @@ mod tests {
             ends in prop::collection::vec(any::<usize>(), 1000),
         ) {
             let (mut queue, now) = (queue(workers), Instant::now());
-            let priority = if renewals { Priority::Renewal } else { Priority::Normal };
+            let priority = if renewals { Priority::Renewal { ends: now } } else { Priority::Normal };
             let mut busy: BTreeSet<Key> = busy.into_iter().collect();
             let first = *busy.first().expect("there is one");
             // How a namespace spends its share over its own instances is its own matter.

@@ -247,6 +247,8 @@ impl<K: Reconciler> Scheduler<K> {
                         Outcome::Failed(_) | Outcome::Panicked => RETRY_INTERVAL,
                     };
                 let expires = self.kind.expires(&key).filter(|_| self.own(&key).is_some());
+                // Whoever has lost its Ready leaves the turn to those that can still keep theirs.
+                self.queue.set_priority(&key, self.kind.priority(&key));
                 self.expiries.set(key, expires.map(|expires| Instant::from_std(expires).max(again)));
             }
             Work::ReportPanic | Work::Forget | Work::HandOver => self.note_failure(&key, &outcome),
@@ -446,8 +448,9 @@ mod tests {
 
         fn listed(&self, _: Option<&str>, _: Listing) {}
 
-        fn priority(&self, _: &ConnectionRef) -> Priority {
-            Priority::Normal
+        fn priority(&self, key: &ConnectionRef) -> Priority {
+            let ends = self.expires(key).filter(|_| key.name.starts_with("renewed"));
+            ends.map_or(Priority::Normal, |ends| Priority::Renewal { ends })
         }
 
         fn expires(&self, key: &ConnectionRef) -> Option<std::time::Instant> {
@@ -712,6 +715,26 @@ mod tests {
         assert_eq!(scene.next().await, ("end", "goes on"));
         assert_eq!(scene.next().await, ("reconcile", "waits"));
         assert!(begin.elapsed().is_zero());
+    }
+
+    /// More of them are due than can be renewed in time.
+    #[tokio::test(start_paused = true)]
+    async fn who_has_lost_its_ready_leaves_the_turn_to_those_that_can_still_keep_theirs() {
+        let mut scene = Scene::new(1);
+        scene.list(&["goes on"]);
+        assert_eq!(scene.next().await, ("reconcile", "goes on"));
+        for (name, seconds) in [("renewed too late", 2), ("renewed in time", 30), ("renewed later", 40)] {
+            scene.expire(name, Duration::from_secs(seconds));
+        }
+        for name in ["renewed later", "renewed in time", "renewed too late"] {
+            scene.changes.send(Change::Applied((name, 1))).expect("it listens");
+        }
+        assert_eq!(scene.next().await, ("expire", "renewed too late"));
+        scene.fake.go_on.notify_one();
+        assert_eq!(scene.next().await, ("end", "goes on"));
+        for name in ["renewed in time", "renewed later", "renewed too late"] {
+            assert_eq!(scene.next().await, ("reconcile", name));
+        }
     }
 
     #[tokio::test(start_paused = true)]
