@@ -102,6 +102,11 @@ impl Entry {
         mem::take(&mut *self.known()).lending.take_all()
     }
 
+    /// How many sessions nobody needs any more, whose tokens were not taken yet.
+    pub fn count_due(&self) -> usize {
+        self.known().lending.count_due(Instant::now())
+    }
+
     /// Takes the tokens that nobody needs any more.
     pub fn take_due(&self) -> Vec<TokenToRevoke> {
         self.known().lending.take_due(Instant::now())

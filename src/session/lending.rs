@@ -33,7 +33,6 @@ pub struct Lending {
     new: Option<Box<Lent>>,
     /// Those that were replaced while somebody held them.
     retired: Vec<Lent>,
-    to_revoke: Vec<TokenToRevoke>,
 }
 
 /// Where a session was made.
@@ -151,20 +150,21 @@ impl Lending {
 
     /// Takes the tokens that nobody holds any more, or not in time.
     pub fn take_due(&mut self, now: Instant) -> Vec<TokenToRevoke> {
-        let is_due = |lent: &mut Lent| lent.leases.iter().all(|until| *until <= now);
-        let due: Vec<_> = self.retired.extract_if(.., is_due).collect();
+        let due: Vec<_> = self.retired.extract_if(.., |lent| lent.is_due(now)).collect();
         // With short-lived tokens, each check leaves one here for a moment.
         self.retired.shrink_to_fit();
-        self.to_revoke.extend(due.into_iter().filter_map(Lent::token));
-        mem::take(&mut self.to_revoke)
+        due.into_iter().filter_map(Lent::token).collect()
+    }
+
+    /// How many sessions nobody holds any more, or not in time.
+    pub fn count_due(&self, now: Instant) -> usize {
+        self.retired.iter().filter(|lent| lent.is_due(now)).count()
     }
 
     /// Takes every token, whoever holds it.
     pub fn take_all(&mut self) -> Vec<TokenToRevoke> {
         self.retire_all();
-        let all = mem::take(&mut self.retired);
-        self.to_revoke.extend(all.into_iter().filter_map(Lent::token));
-        mem::take(&mut self.to_revoke)
+        mem::take(&mut self.retired).into_iter().filter_map(Lent::token).collect()
     }
 
     fn find(&mut self, session: &Shared) -> Option<&mut Lent> {
@@ -176,6 +176,10 @@ impl Lending {
 // === impl Lent ===
 
 impl Lent {
+    fn is_due(&self, now: Instant) -> bool {
+        self.leases.iter().all(|until| *until <= now)
+    }
+
     /// What is to be revoked of it, if that is ours to do.
     fn token(self) -> Option<TokenToRevoke> {
         let session = lock(&self.session);

@@ -140,8 +140,12 @@ impl<R: References> Sessions<'_, R> {
     /// Ends tokens of a namespace, as far as `deadline` allows. A token that stays ends by its own life.
     pub async fn revoke(&self, namespace: &str, tokens: Vec<TokenToRevoke>, deadline: Instant) {
         for token in tokens {
+            let ends = token.ends;
             match self.revoke_one(namespace, token, deadline).await {
                 Ok(()) => {}
+                Err(_) if ends.is_some_and(|ends| ends <= Timestamp::now()) => {
+                    tracing::debug!("a token ended by itself before it was revoked");
+                }
                 Err(NotRevoked::NotAllowed) => tracing::warn!(
                     "did not revoke a token, because the address policy no longer allows its address; it stays valid until its TTL"
                 ),

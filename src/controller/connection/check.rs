@@ -21,7 +21,7 @@ use crate::{
 pub struct Found {
     /// What was seen.
     pub observation: Observation,
-    /// What is kept to have a login: what is due of it is revoked once the status is written.
+    /// What is kept to have a login: what is due of it is revoked after the check.
     pub session: Arc<Entry>,
 }
 

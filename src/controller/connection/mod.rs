@@ -46,6 +46,9 @@ pub type Guarded = kind::Guarded<Connections>;
 /// Longest time that revocations may take after a check. Tokens end by themselves, so it is not worth more.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How many tokens of one connection wait for their revocation without a check that waits for them.
+const MAX_WAITING_TOKENS: usize = 1;
+
 /// The connections of all watched namespaces.
 pub struct Connections {
     context: Arc<Context>,
@@ -205,7 +208,10 @@ impl Kind for Connections {
         let credential_ends = found.observation.login.as_ref().and_then(|login| login.ends_soon);
         let checker = &self.context.checker;
         checker.metrics.objects().checked(name, ended, next, credential_ends);
-        checker.sessions().revoke_due(name, &found.session, Instant::now() + REVOKE_TIMEOUT).await;
+        // Where revocations cannot keep up, checks wait for them: no more tokens wait than there are connections.
+        if found.session.count_due() > MAX_WAITING_TOKENS {
+            checker.sessions().revoke_due(name, &found.session, Instant::now() + REVOKE_TIMEOUT).await;
+        }
     }
 
     fn status_changed(
@@ -246,6 +252,15 @@ impl Kind for Connections {
         if self.lists.end(namespace, listing) {
             self.context.checker.logins.listed();
         }
+    }
+
+    fn leaves_open(memory: &CheckState) -> bool {
+        memory.session.count_due() > 0
+    }
+
+    /// The former session serves until the new one works, and is revoked then.
+    fn close<'a>(&'a self, name: &'a ConnectionRef, memory: &CheckState) -> BoxFuture<'a, ()> {
+        self.revoke(name, memory.session.take_due())
     }
 
     fn release<'a>(&'a self, name: &'a ConnectionRef, memory: &CheckState) -> BoxFuture<'a, ()> {

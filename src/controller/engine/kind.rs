@@ -221,6 +221,16 @@ pub trait Kind: Send + Sync + Sized + 'static {
     /// Is given what became of a list, after the objects in it.
     fn list_ended(&self, _namespace: Option<&str>, _: Listing) {}
 
+    /// Whether something in a memory is open that no check needs any more.
+    fn leaves_open(_: &Self::Memory) -> bool {
+        false
+    }
+
+    /// Takes what no check needs any more out of a memory at once. The future closes it. No worker is held meanwhile.
+    fn close<'a>(&'a self, _: &'a Self::Name, _: &Self::Memory) -> BoxFuture<'a, ()> {
+        ready(()).boxed()
+    }
+
     /// Takes what is open out of a memory at once. The future closes it. The object is not checked for now.
     fn release<'a>(&'a self, _: &'a Self::Name, _: &Self::Memory) -> BoxFuture<'a, ()> {
         ready(()).boxed()

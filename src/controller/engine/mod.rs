@@ -6,6 +6,7 @@
 //!   registry ── named objects, policy ───────┼─▶ scheduler ─▶ queue ─▶ reconcile, each a task of its own ─▶ Kind
 //!   time of the next check ──────────────────┘      │
 //!                                                   ├─▶ expire           needs no worker
+//!                                                   ├─▶ clean_up         needs no worker
 //!                                                   ├─▶ report_panic     needs no worker
 //!                                                   └─▶ forget           needs no worker
 //! ```
@@ -14,6 +15,7 @@
 //! kind is. Waiting costs nothing: an object that has no worker is in the queue, and the end of a run wakes it.
 
 mod backoff;
+mod cleanups;
 pub mod events;
 mod expiries;
 pub mod feed;
@@ -138,6 +140,15 @@ pub trait Reconciler: Send + Sync + 'static {
         object: Arc<Self::Object>,
     ) -> impl Future<Output = Result<(), ClusterError>> + Send;
 
+    /// Whether the runs of an object have left something that is to be closed, and that nothing waits for.
+    fn has_cleanup(&self, key: &Self::Key) -> bool;
+
+    /// Closes it.
+    fn clean_up(
+        self: Arc<Self>,
+        object: Arc<Self::Object>,
+    ) -> impl Future<Output = Result<(), ClusterError>> + Send;
+
     /// Says in the status that a run panicked, and drops whatever it may have left half done.
     fn report_panic(
         self: Arc<Self>,
@@ -253,6 +264,17 @@ impl<K: Kind> Reconciler for K {
 
     async fn expire(self: Arc<Self>, object: Arc<Object<K>>) -> Result<(), ClusterError> {
         without_worker::expire(&*self, &object).await
+    }
+
+    fn has_cleanup(&self, name: &K::Name) -> bool {
+        self.registry().get(name).is_some_and(|entry| K::leaves_open(&entry.memory()))
+    }
+
+    async fn clean_up(self: Arc<Self>, object: Arc<Object<K>>) -> Result<(), ClusterError> {
+        if let Some(entry) = self.registry().get(&object.name) {
+            self.close(&object.name, &entry.memory()).await;
+        }
+        Ok(())
     }
 
     async fn report_panic(

@@ -188,6 +188,7 @@ impl<K: Reconciler> Scheduler<K> {
 
     fn drop_plans(&mut self, key: &K::Key) {
         self.queue.remove(key);
+        self.cleanups.remove(key);
         self.panicked.remove(key);
         self.expiries.set(key.clone(), None);
     }

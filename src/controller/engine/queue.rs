@@ -194,6 +194,11 @@ impl<K: Clone + Ord + Hash> Queue<K> {
         matches!(self.objects.get(key), Some(State::Running { .. }))
     }
 
+    /// Whether something of a lane is due, and waits for a worker.
+    pub fn has_waiting(&self, Lane { namespace, instance }: &Lane) -> bool {
+        self.waiting.namespaces.get(namespace).is_some_and(|it| it.instances.contains_key(instance))
+    }
+
     /// When the next object becomes due that is not due yet.
     pub fn next_due(&self) -> Option<Instant> {
         self.delayed.first().map(|(due, _)| *due)
@@ -336,7 +341,11 @@ mod tests {
         push(&mut queue, [(0, 0, 0)], later + Duration::from_secs(9));
         push(&mut queue, [(0, 0, 0)], later);
         assert_eq!((queue.pop(now), queue.next_due()), (None, Some(later)));
+        assert!(!queue.has_waiting(&lane((0, 0, 0))));
+        queue.promote(later);
+        assert!(queue.has_waiting(&lane((0, 0, 0))) && !queue.has_waiting(&lane((0, 1, 0))));
         assert_eq!(pop_all(&mut queue, later), [(0, 0, 0)]);
+        assert!(!queue.has_waiting(&lane((0, 0, 0))));
         assert_eq!(queue.next_due(), None);
     }
 

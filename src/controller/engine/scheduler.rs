@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Reconciler, Requeue,
     backoff::after_panic,
+    cleanups::Cleanups,
     expiries::Expiries,
     feed::Change,
     objects::Shard,
@@ -50,6 +51,7 @@ pub struct Scheduler<K: Reconciler> {
     pub(super) running: HashMap<K::Key, Running>,
     pub(super) panicked: HashMap<K::Key, Panicked>,
     pub(super) expiries: Expiries<K::Key>,
+    pub(super) cleanups: Cleanups<K::Key>,
     tasks: JoinSet<Ended<K::Key>>,
     pub(super) shard: Shard<K::Key>,
 }
@@ -85,6 +87,7 @@ struct Ended<K> {
 pub(super) enum Work {
     Reconcile,
     Expire,
+    CleanUp,
     ReportPanic,
     Forget,
     HandOver,
@@ -117,6 +120,7 @@ impl<K: Reconciler> Scheduler<K> {
             running: HashMap::new(),
             panicked: HashMap::new(),
             expiries: Expiries::new(),
+            cleanups: Cleanups::new(),
             tasks: JoinSet::new(),
             shard: Shard::new(ownership),
         }
@@ -169,10 +173,13 @@ impl<K: Reconciler> Scheduler<K> {
             // It may have been earned anew since.
             match self.kind.expires(&key).map(Instant::from_std) {
                 Some(later) if later > now => self.expiries.set(key, Some(later)),
-                Some(_) => self.start(&key, Work::Expire, K::expire),
+                Some(_) => {
+                    self.start(&key, Work::Expire, K::expire);
+                }
                 None => {}
             }
         }
+        self.start_cleanups(now);
     }
 
     fn report_load(&self) {
@@ -182,19 +189,20 @@ impl<K: Reconciler> Scheduler<K> {
         self.metrics.load(K::NAME, load);
     }
 
-    /// Starts what needs no worker and is about an object that is there.
+    /// Starts what needs no worker and is about an object that is there. Tells whether it is.
     pub(super) fn start<F>(
         &mut self,
         key: &K::Key,
         work: Work,
         start: impl FnOnce(Arc<K>, Arc<K::Object>) -> F,
-    ) where
+    ) -> bool
+    where
         F: Future<Output = Result<(), ClusterError>> + Send + 'static,
     {
-        if let Some(entry) = self.own(key) {
-            let started = start(Arc::clone(&self.kind), Arc::clone(&entry.object));
-            self.spawn(key.clone(), work, async move { started.await.map(|()| Requeue::OnChange) });
-        }
+        let Some(entry) = self.own(key) else { return false };
+        let started = start(Arc::clone(&self.kind), Arc::clone(&entry.object));
+        self.spawn(key.clone(), work, async move { started.await.map(|()| Requeue::OnChange) });
+        true
     }
 
     pub(super) fn forget(&mut self, key: &K::Key) {
@@ -251,6 +259,7 @@ impl<K: Reconciler> Scheduler<K> {
                 self.queue.set_priority(&key, self.kind.priority(&key));
                 self.expiries.set(key, expires.map(|expires| Instant::from_std(expires).max(again)));
             }
+            Work::CleanUp => self.end_cleanup(&key, &outcome),
             Work::ReportPanic | Work::Forget | Work::HandOver => self.note_failure(&key, &outcome),
         }
         self.hand_over();
@@ -263,7 +272,7 @@ impl<K: Reconciler> Scheduler<K> {
         match self.objects.get(key) {
             None => return self.forget(key),
             Some(entry) if !entry.is_own => return,
-            Some(_) => {}
+            Some(_) => self.plan_cleanup(key),
         }
         match outcome {
             Outcome::Done(requeue) => {
@@ -340,7 +349,7 @@ fn later(wait: Duration) -> Instant {
 mod tests {
     use std::{
         future::pending,
-        sync::{Mutex, PoisonError},
+        sync::{Mutex, MutexGuard, PoisonError},
     };
 
     use tokio::{
@@ -381,6 +390,7 @@ mod tests {
         expires: Mutex<HashMap<String, std::time::Instant>>,
         go_on: Notify,
         held: Mutex<Vec<Arc<Thing>>>,
+        left: Mutex<Vec<&'static str>>,
     }
 
     struct Scene {
@@ -401,6 +411,10 @@ mod tests {
         fn note(&self, what: &'static str, name: &'static str) {
             // The test may have seen enough.
             let _ = self.done.send((what, name));
+        }
+
+        fn left(&self) -> MutexGuard<'_, Vec<&'static str>> {
+            self.left.lock().unwrap_or_else(PoisonError::into_inner)
         }
     }
 
@@ -475,6 +489,7 @@ mod tests {
                     self.note("end", name);
                 }
                 "fails" => return Err(ClusterError::TimedOut),
+                "leaves something" | "leaves what takes long" => self.left().push(name),
                 "again" => return Ok(Requeue::After(Duration::from_secs(60))),
                 "is held" => self.held.lock().unwrap_or_else(PoisonError::into_inner).push(object),
                 _ => {}
@@ -485,6 +500,21 @@ mod tests {
         async fn expire(self: Arc<Self>, object: Arc<Thing>) -> Result<(), ClusterError> {
             self.note("expire", object.0);
             self.expires.lock().unwrap_or_else(PoisonError::into_inner).remove(object.0);
+            Ok(())
+        }
+
+        fn has_cleanup(&self, key: &ConnectionRef) -> bool {
+            self.left().contains(&key.name.as_str())
+        }
+
+        async fn clean_up(self: Arc<Self>, object: Arc<Thing>) -> Result<(), ClusterError> {
+            let (name, _) = *object;
+            self.left().retain(|left| *left != name);
+            self.note("clean up", name);
+            if name == "leaves what takes long" {
+                self.go_on.notified().await;
+                self.note("cleaned up", name);
+            }
             Ok(())
         }
 
@@ -554,6 +584,7 @@ mod tests {
                 expires: Mutex::default(),
                 go_on: Notify::new(),
                 held: Mutex::default(),
+                left: Mutex::default(),
             });
             let (metrics, stopping) = (Metrics::new(true), CancellationToken::new());
             let limits = Limits::of(workers);
@@ -735,6 +766,65 @@ mod tests {
         for name in ["renewed in time", "renewed later", "renewed too late"] {
             assert_eq!(scene.next().await, ("reconcile", name));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_run_leaves_is_cleaned_up_without_a_worker() {
+        let mut scene = Scene::new(1);
+        scene.list(&["leaves what takes long"]);
+        assert_eq!(scene.next().await, ("reconcile", "leaves what takes long"));
+        assert_eq!(scene.next().await, ("clean up", "leaves what takes long"));
+        scene.triggers.send(key("leaves what takes long")).expect("it listens");
+        assert_eq!(scene.at_once().await, [("reconcile", "leaves what takes long")], "its worker is free");
+        scene.fake.go_on.notify_one();
+        let again = [("clean up", "leaves what takes long"), ("cleaned up", "leaves what takes long")];
+        assert_eq!(scene.at_once().await, again, "what the second run has left comes after that");
+        scene.fake.go_on.notify_one();
+        assert_eq!(scene.at_once().await, [("cleaned up", "leaves what takes long")], "once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_runs_leave_is_cleaned_up_after_those_that_wait() {
+        let mut scene = Scene::new(1);
+        scene.list(&["leaves something", "goes on", "again"]);
+        assert_eq!(scene.at_once().await, [("reconcile", "goes on"), ("reconcile", "leaves something")]);
+        scene.fake.go_on.notify_one();
+        assert_eq!(scene.next().await, ("end", "goes on"));
+        assert_eq!(scene.next().await, ("reconcile", "again"));
+        assert_eq!(scene.next().await, ("clean up", "leaves something"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_stop_no_cleanup_is_begun_and_those_under_way_have_some_time() {
+        let mut scene = Scene::new(8);
+        scene.list(&["leaves what takes long", "hangs with a token"]);
+        let begun = [
+            ("clean up", "leaves what takes long"),
+            ("reconcile", "hangs with a token"),
+            ("reconcile", "leaves what takes long"),
+        ];
+        assert_eq!(scene.at_once().await, begun);
+        scene.fake.left().push("hangs with a token");
+        let begin = Instant::now();
+        scene.stopping.cancel();
+        assert_eq!(scene.at_once().await, []);
+        scene.fake.go_on.notify_one();
+        scene.running.await.expect("it ends");
+        assert_eq!(begin.elapsed(), STOP_TIMEOUT);
+        assert_eq!(scene.done.try_recv().ok(), Some(("cleaned up", "leaves what takes long")));
+        assert!(scene.done.try_recv().is_err(), "the stop of the operator finds what is left");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_that_goes_takes_what_it_has_left_with_it() {
+        let mut scene = Scene::new(8);
+        scene.list(&["leaves something"]);
+        let done = [("clean up", "leaves something"), ("reconcile", "leaves something")];
+        assert_eq!(scene.at_once().await, done);
+        scene.triggers.send(key("leaves something")).expect("it listens");
+        scene.changes.send(Change::Deleted(("leaves something", 1))).expect("it listens");
+        let done = scene.at_once().await;
+        assert!(done.contains(&("forget", "another")) && !done.contains(&("clean up", "leaves something")));
     }
 
     #[tokio::test(start_paused = true)]
