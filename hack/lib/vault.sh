@@ -155,6 +155,8 @@ vault_initialize() {
 vault_furnish() {
   local dir=$1
   [[ ! -e $dir/furnished ]] || return 0
+  # Also the first of several nodes has to be active. One that only becomes it has no audit log yet, and answers 500.
+  await "$dir" openbao 20 vault_call "$dir" GET sys/health || report_failure "$dir" openbao
   if is_openbao; then
     vault_call "$dir" PUT sys/namespaces/team-a '{}' >/dev/null
     furnish_namespace "$dir" team-a >/dev/null
