@@ -50,13 +50,18 @@ pub fn fold(previous: &[Condition], verdicts: &[Verdict], generation: i64, now: 
     verdicts.iter().map(next).collect()
 }
 
-/// Adds a note to the message of a condition, if it is there. The message is cut rather than the note.
+/// Adds a note to the message of a condition, if it is there.
 pub fn annotate(conditions: &mut [Condition], condition: ConditionType, note: &str) {
     if let Some(found) = conditions.iter_mut().find(|c| c.type_ == condition.as_str()) {
-        let room = MAX_MESSAGE_BYTES.saturating_sub(note.len() + " ".len());
-        let message = &found.message[..found.message.floor_char_boundary(room)];
-        found.message = format!("{message} {note}");
+        found.message = noted(&found.message, note);
     }
+}
+
+/// A message with a note behind it. The message is cut rather than the note.
+pub fn noted(message: &str, note: &str) -> String {
+    let room = MAX_MESSAGE_BYTES.saturating_sub(note.len() + " ".len());
+    let message = &message[..message.floor_char_boundary(room)];
+    format!("{message} {note}")
 }
 
 /// The condition of a type, if it is there.

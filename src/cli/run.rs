@@ -8,6 +8,7 @@ use crate::{
     cluster::{Cluster, ClusterError, FIELD_MANAGER},
     controller::{
         self, Context, Settings,
+        engine::publisher::Publisher,
         lease::{Candidate, Lost},
         shards::{
             Replica, Slots,
@@ -24,10 +25,7 @@ use crate::{
     },
 };
 use anyhow::Context as _;
-use kube::{
-    Api,
-    runtime::events::{Recorder, Reporter},
-};
+use kube::Api;
 
 /// Runs until SIGTERM or SIGINT. Fails before anything begins when it cannot work.
 pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
@@ -57,7 +55,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
         metrics: metrics.clone(),
     };
     let pod = env::var("POD_NAME").ok();
-    let reporter = Reporter { controller: FIELD_MANAGER.to_owned(), instance: pod.clone() };
+    let publisher = Publisher::new(cluster.client(), pod.as_deref());
     let lease_api = || Api::namespaced(cluster.unfenced(), cluster.own_namespace());
     let (grantor, shared) = ownership::shared();
     let replica = args.lease.clone().zip(args.shards).map(|(name, count)| {
@@ -80,7 +78,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
         }
     });
     let context = Arc::new(Context {
-        recorder: Recorder::new(cluster.client(), reporter),
+        publisher,
         cluster,
         checker,
         connections: Arc::default(),

@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kube::runtime::events::Recorder;
-
 use super::{
     connection::Connections,
-    engine::registry::{Follower, Registry},
+    engine::{
+        publisher::Publisher,
+        registry::{Follower, Registry},
+    },
     gateway::Gateways,
 };
 use crate::{check::Checker, cluster::Cluster, telemetry::page::board::Board};
@@ -23,8 +24,8 @@ pub struct Context {
     pub gateways: Arc<Registry<Gateways>>,
     /// What the status page shows.
     pub board: Board,
-    /// Publishes events.
-    pub recorder: Recorder,
+    /// Creates events.
+    pub publisher: Publisher,
     /// How often the times in an unchanged status are written.
     pub heartbeat: Duration,
 }

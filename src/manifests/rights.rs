@@ -108,10 +108,7 @@ const RIGHTS: &[Right] = &[
     Right {
         group: "events.k8s.io",
         resource: "events",
-        verbs: &[
-            Verb("create", "to report transitions", "no event; the log says so"),
-            Verb("patch", "to count a repeated event", "no count; the log says so"),
-        ],
+        verbs: &[Verb("create", "to report transitions", "no event; the log says so")],
     },
 ];
 

@@ -91,7 +91,8 @@ pub fn transition(before: &[Condition], after: &[Condition]) -> Option<Transitio
             });
             let note = match before.as_ref().filter(|before| works && !before.lasted.is_zero()) {
                 Some(Before { reason, lasted }) => {
-                    format!("{} It was not Ready for {} ({reason}).", is.message, shown(*lasted))
+                    let note = format!("It was not Ready for {} ({reason}).", shown(*lasted));
+                    conditions::noted(&is.message, &note)
                 }
                 None => is.message,
             };
@@ -187,6 +188,21 @@ mod tests {
         assert_eq!(note(&down, &up), "m It was not Ready for 4m12s (Sealed).");
         assert_eq!(note(&up, &ready(Reason::Sealed, 999)), "m");
         assert_eq!(note(&[], &ready(Reason::Sealed, 999)), "m");
+    }
+
+    #[test]
+    fn a_note_is_no_longer_than_the_api_server_takes_and_says_for_how_long_all_the_same() {
+        let verdict = |reason: Reason, message: &str| Verdict {
+            condition: ConditionType::Ready,
+            truth: reason.truth(),
+            reason,
+            message: message.to_owned(),
+        };
+        let down = fold(&[], &[verdict(Reason::GatewayUnreachable, "m")], 1, at(0));
+        let up = fold(&down, &[verdict(Reason::EndpointsDegraded, &"m".repeat(2000))], 1, at(9));
+        let note = transition(&down, &up).expect("it is one").note;
+        assert_eq!(note.len(), conditions::MAX_MESSAGE_BYTES);
+        assert!(note.ends_with("m It was not Ready for 9s (GatewayUnreachable)."), "{note}");
     }
 
     #[test]

@@ -9,11 +9,10 @@
 
 mod api_server;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::events::{Recorder, Reporter};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use vault_connection_operator::{
@@ -22,7 +21,7 @@ use vault_connection_operator::{
     controller::{
         Context,
         connection::Connections,
-        engine::{Listing, Reconciler, Requeue, object::Object},
+        engine::{Listing, Reconciler, Requeue, object::Object, publisher::Publisher},
         shutdown::{Revoked, revoke_all},
     },
     names::{ConnectionRef, ObjectName},
@@ -65,9 +64,8 @@ impl Stage {
         let cluster = Cluster::with_client(api.client(), "http://api.invalid".parse().expect("a URL"));
         let allow = vec!["127.0.0.0/8".parse().expect("an entry")];
         let policy = PolicyHandle::fixed(AddressPolicy::new(allow, Vec::new(), Contact::default()));
-        let reporter = Reporter { controller: "test".to_owned(), instance: None };
         let context = Arc::new(Context {
-            recorder: Recorder::new(cluster.client(), reporter),
+            publisher: Publisher::new(cluster.client(), None),
             checker: Checker {
                 references: cluster.clone(),
                 dialer: Dialer::new(policy, true, Arc::new(SystemNames)),
@@ -194,7 +192,7 @@ async fn a_refused_secret_id_ends_ready_at_once_and_is_tried_once() {
     stage.rotate("wrong");
     stage.reconcile().await;
     assert_eq!(stage.ready_is(), ("False".to_owned(), "InvalidCredentials".to_owned()));
-    assert_eq!(stage.api.events(), ["InvalidCredentials"]);
+    assert_eq!(stage.api.event_reasons(), ["InvalidCredentials"]);
     assert_eq!(stage.logins(), 2);
     for _ in 0..3 {
         stage.context.connections.trigger(key());
@@ -204,6 +202,29 @@ async fn a_refused_secret_id_ends_ready_at_once_and_is_tried_once() {
     stage.rotate(SECRET_ID);
     let Requeue::After(wait) = stage.reconcile().await else { panic!("the change is tried") };
     assert!(wait <= Duration::from_secs(10), "changes one after the other are some seconds apart: {wait:?}");
+}
+
+#[tokio::test]
+async fn each_transition_is_an_event_of_its_own_and_says_what_it_was() {
+    let stage = Stage::ready().await;
+    let name_key = |key: &str| {
+        stage.api.change(|it| it["spec"]["auth"]["appRole"]["roleId"]["secretRef"]["key"] = json!(key));
+        stage.reconcile()
+    };
+    for wrong in ["role-id", "role_id", "role_id"] {
+        name_key(wrong).await;
+        assert_eq!(stage.ready_is().1, "KeyNotFound");
+        name_key("roleId").await;
+        assert_eq!(stage.ready_is().1, "Connected");
+    }
+    assert_eq!(stage.api.event_reasons(), ["KeyNotFound", "Connected"].repeat(3));
+    let events = stage.api.events();
+    let notes = events.iter().step_by(2).map(|event| event["note"].as_str().unwrap_or_default());
+    for (note, key) in notes.zip(["role-id", "role_id", "role_id"]) {
+        assert!(note.contains(&format!("{key:?}")), "{note}");
+    }
+    let names: BTreeSet<_> = events.iter().map(|event| event["metadata"]["name"].to_string()).collect();
+    assert_eq!(names.len(), 6, "the API server keeps each: {names:?}");
 }
 
 #[tokio::test]

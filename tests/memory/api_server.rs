@@ -41,6 +41,8 @@ struct State {
     events: UnboundedSender<Value>,
     /// None once somebody watches.
     watch: Option<UnboundedReceiver<Value>>,
+    /// How many events were created.
+    created: usize,
 }
 
 // === impl ApiServer ===
@@ -49,7 +51,7 @@ impl ApiServer {
     /// It has no connection yet. Those that come are for this instance.
     pub(crate) fn new(instance: SocketAddr) -> Self {
         let (events, watch) = unbounded();
-        let state = State { shown: 0, version: 1, events, watch: Some(watch) };
+        let state = State { shown: 0, version: 1, events, watch: Some(watch), created: 0 };
         Self { instance, state: Arc::new(Mutex::new(state)), written: Arc::default() }
     }
 
@@ -65,6 +67,11 @@ impl ApiServer {
             }
             self.written.notified().await;
         }
+    }
+
+    /// How many events were created.
+    pub(crate) fn events(&self) -> usize {
+        self.state().created
     }
 
     /// A client of it.
@@ -91,7 +98,10 @@ impl ApiServer {
             (&Method::GET, SECRET) => answer(&json!({"metadata": secret()["metadata"]})),
             (&Method::GET, "vaultconnections" | "vaultgateways" | "configmaps") => answer(&list(&[])),
             (&Method::PATCH, "status") => self.write_status(path, body),
-            (&Method::POST, "events") => answer(&json!({"metadata": {}})),
+            (&Method::POST, "events") => {
+                self.state().created += 1;
+                answer(&json!({"metadata": {}}))
+            }
             _ => panic!("unexpected: {method} {path}?{query}"),
         }
     }

@@ -10,10 +10,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use kube::runtime::events::{Event, EventType, Recorder};
+use k8s_openapi::{
+    api::{core::v1::ObjectReference, events::v1::Event},
+    jiff::Timestamp,
+};
 use tokio::sync::Semaphore;
 
+use super::publisher::Publisher;
 use crate::verify::events::Transition;
 
 /// Longest time that an event may take. It is nobody's only source.
@@ -69,39 +72,28 @@ impl Row {
     }
 }
 
-/// Publishes a transition of an object, and logs it. That it cannot be published is only logged.
-pub async fn publish(row: &Row, recorder: &Recorder, object: &ObjectReference, transition: Transition) {
-    let named = |text: &Option<String>| text.clone().unwrap_or_default();
-    let subject = format!("{}/{}", named(&object.namespace), named(&object.name));
-    let kind = named(&object.kind);
-    log(&kind, &subject, &transition);
-    let (recorder, object) = (recorder.clone(), object.clone());
-    row.run(move || async move { send(&recorder, &object, (kind, subject), transition).await }).await;
+/// Publishes a transition that an object has just made, and logs it. That it cannot be published is only logged.
+pub async fn publish(row: &Row, publisher: &Publisher, object: ObjectReference, transition: Transition) {
+    // However long it waits, the event says when that was.
+    let now = Timestamp::now();
+    log(&object, &transition);
+    let publisher = publisher.clone();
+    row.run(move || async move { send(&publisher, &publisher.event(object, transition, now)).await }).await;
 }
 
-async fn send(
-    recorder: &Recorder,
-    object: &ObjectReference,
-    (kind, subject): (String, String),
-    transition: Transition,
-) {
-    let Transition { warning, reason, note, before: _ } = transition;
-    let event = Event {
-        type_: if warning { EventType::Warning } else { EventType::Normal },
-        reason,
-        note: Some(note),
-        action: "Check".to_owned(),
-        secondary: None,
-    };
-    match tokio::time::timeout(PUBLISH_TIMEOUT, recorder.publish(&event, object)).await {
+async fn send(publisher: &Publisher, event: &Event) {
+    let outcome = tokio::time::timeout(PUBLISH_TIMEOUT, publisher.create(event)).await;
+    let (kind, object) = event.regarding.as_ref().map(named).unwrap_or_default();
+    match outcome {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(kind, object = subject, %error, "failed to publish an event"),
-        Err(_) => tracing::warn!(kind, object = subject, "timed out publishing an event"),
+        Ok(Err(error)) => tracing::warn!(kind, object, %error, "failed to publish an event"),
+        Err(_) => tracing::warn!(kind, object, "timed out publishing an event"),
     }
 }
 
 /// Logs a transition: a failure is a warning.
-fn log(kind: &str, object: &str, Transition { warning, reason, note, before }: &Transition) {
+fn log(object: &ObjectReference, Transition { warning, reason, note, before }: &Transition) {
+    let (kind, object) = named(object);
     let lasted_seconds = before.as_ref().map(|before| before.lasted.as_secs());
     let before = before.as_ref().map(|before| before.reason.as_str());
     if *warning {
@@ -109,6 +101,15 @@ fn log(kind: &str, object: &str, Transition { warning, reason, note, before }: &
     } else {
         tracing::info!(kind, object, before, lasted_seconds, reason, detail = note, "changed");
     }
+}
+
+/// The kind of an object, and its namespace and name.
+fn named(object: &ObjectReference) -> (&str, String) {
+    let text = |text: &'_ Option<String>| text.as_deref().unwrap_or_default().to_owned();
+    (
+        object.kind.as_deref().unwrap_or_default(),
+        format!("{}/{}", text(&object.namespace), text(&object.name)),
+    )
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub mod object;
 mod objects;
 mod publish;
 pub mod published;
+pub mod publisher;
 pub mod queue;
 pub mod reconcile;
 pub mod registry;

@@ -71,8 +71,8 @@ impl<K: Kind> Run<'_, K> {
 
     /// Publishes an event, at once or soon.
     pub(super) async fn report(&self, transition: Transition) {
-        let (row, recorder) = (self.kind.registry().events(), &self.kind.context().recorder);
-        events::publish(row, recorder, &self.object.reference(), transition).await;
+        let (row, publisher) = (self.kind.registry().events(), &self.kind.context().publisher);
+        events::publish(row, publisher, self.object.reference(), transition).await;
     }
 
     /// The status, as far as this object goes: that of one which was deleted and created again begins anew.

@@ -72,7 +72,7 @@ pub(super) async fn forget<K: Kind>(kind: &K, name: &K::Name) {
     kind.status_changed(name, Some(&published.status()), None);
     if let Some(event) = event {
         let object = reference::<K>(name, &published.uid);
-        events::publish(kind.registry().events(), &kind.context().recorder, &object, event).await;
+        events::publish(kind.registry().events(), &kind.context().publisher, object, event).await;
     }
 }
 

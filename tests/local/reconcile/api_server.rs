@@ -36,7 +36,7 @@ struct State {
     version: u64,
     requests: usize,
     writes: usize,
-    events: Vec<String>,
+    events: Vec<Value>,
 }
 
 // === impl ApiServer ===
@@ -129,9 +129,15 @@ impl ApiServer {
         (state.requests, state.writes)
     }
 
-    /// The reasons of the events that were published.
-    pub(super) fn events(&self) -> Vec<String> {
+    /// The events that were published.
+    pub(super) fn events(&self) -> Vec<Value> {
         self.state().events.clone()
+    }
+
+    /// Their reasons.
+    pub(super) fn event_reasons(&self) -> Vec<String> {
+        let reason = |event: &Value| event["reason"].as_str().unwrap_or_default().to_owned();
+        self.state().events.iter().map(reason).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -164,7 +170,7 @@ impl State {
         }
         if *method == Method::POST && path == events {
             let event: Value = serde_json::from_slice(body).expect("an event is JSON");
-            self.events.push(event["reason"].as_str().unwrap_or_default().to_owned());
+            self.events.push(event.clone());
             return answer(StatusCode::CREATED, &event);
         }
         panic!("unexpected: {method} {uri}");
