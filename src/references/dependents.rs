@@ -58,7 +58,7 @@ impl<O> Default for Dependents<O> {
 impl<O: Owner> Dependents<O> {
     /// Remembers what an owner names, in place of what it named before, which is returned.
     pub fn register(&mut self, owner: &O, mut objects: Vec<ObjectName>) -> Vec<ObjectName> {
-        if self.by_owner.get(owner) == Some(&objects) {
+        if self.named_by(owner) == objects {
             return objects;
         }
         let before = self.forget(owner);
@@ -69,6 +69,11 @@ impl<O: Owner> Dependents<O> {
         objects.shrink_to_fit();
         self.by_owner.insert(owner.clone(), objects);
         before
+    }
+
+    /// What an owner names.
+    pub fn named_by(&self, owner: &O) -> &[ObjectName] {
+        self.by_owner.get(owner).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Drops an owner, and returns what it named.

@@ -138,10 +138,27 @@ impl Judged for VaultGatewayStatus {
         self.connections = previous.connections;
     }
 
-    fn drop_measurements(&mut self) {
-        for endpoint in &mut self.endpoints {
-            endpoint.latency_milliseconds = None;
-        }
+    fn differs_in_substance(previous: &Self, next: &Self) -> bool {
+        let Self {
+            healthy_endpoints,
+            endpoints,
+            connections,
+            credentials,
+            observed_generation: _,
+            last_check_time: _,
+            next_check_time: _,
+            last_handled_reconcile_at: _,
+            conditions: _,
+        } = previous;
+        let say_the_same = |(one, other): (&EndpointStatus, &EndpointStatus)| {
+            let EndpointStatus { url, healthy, message, latency_milliseconds: _ } = one;
+            *url == other.url && *healthy == other.healthy && *message == other.message
+        };
+        *healthy_endpoints != next.healthy_endpoints
+            || endpoints.len() != next.endpoints.len()
+            || !endpoints.iter().zip(&next.endpoints).all(say_the_same)
+            || *connections != next.connections
+            || *credentials != next.credentials
     }
 }
 

@@ -16,9 +16,12 @@ use k8s_openapi::{
 
 use crate::{
     api::{
+        ObjectStatus,
+        condition::{ConditionType, Truth},
         gateway::VaultGatewayStatus,
         status::{CredentialVersion, ResolvedConnection, Server, Session, State, VaultConnectionStatus},
     },
+    conditions,
     names::pool::Pool,
 };
 
@@ -35,6 +38,20 @@ pub trait Keep: Sized {
 
     /// When the last check was.
     fn last_check(kept: &Self::Kept) -> Option<Timestamp>;
+
+    /// What it says that decides whether a check is due.
+    fn facts(kept: &Self::Kept) -> Facts<'_>;
+}
+
+/// What a status says that decides whether a check is due, and what one means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts<'a> {
+    /// The generation of the spec that it is about.
+    pub observed_generation: Option<i64>,
+    /// Whether it calls the object Ready.
+    pub is_ready: bool,
+    /// The last request for a check that was answered.
+    pub handled_request: Option<&'a str>,
 }
 
 /// The status of a connection as it is kept.
@@ -81,6 +98,19 @@ static CONNECTIONS: Pool<ResolvedConnection> = Pool::new();
 static SERVERS: Pool<Server> = Pool::new();
 static SESSIONS: Pool<Session> = Pool::new();
 static CREDENTIALS: Pool<[CredentialVersion]> = Pool::new();
+
+// === impl Facts ===
+
+impl<'a> Facts<'a> {
+    /// Those of a status as it is written.
+    pub fn of(status: &'a impl ObjectStatus) -> Self {
+        Self {
+            observed_generation: status.observed_generation(),
+            is_ready: conditions::is_true(status.conditions(), ConditionType::Ready),
+            handled_request: status.last_handled_reconcile_at(),
+        }
+    }
+}
 
 // === impl VaultConnectionStatus ===
 
@@ -157,6 +187,15 @@ impl Keep for VaultConnectionStatus {
     fn last_check(kept: &KeptStatus) -> Option<Timestamp> {
         kept.last_check_time.as_ref().map(|time| time.0)
     }
+
+    fn facts(kept: &KeptStatus) -> Facts<'_> {
+        let ready = kept.conditions.iter().find(|words| words.type_ == ConditionType::Ready.as_str());
+        Facts {
+            observed_generation: kept.observed_generation,
+            is_ready: ready.is_some_and(|ready| ready.status == Truth::True.as_str()),
+            handled_request: kept.seldom.as_ref().and_then(|it| it.last_handled_reconcile_at.as_deref()),
+        }
+    }
 }
 
 // === impl VaultGatewayStatus ===
@@ -175,6 +214,10 @@ impl Keep for VaultGatewayStatus {
 
     fn last_check(kept: &Self) -> Option<Timestamp> {
         kept.last_check_time.as_ref().map(|time| time.0)
+    }
+
+    fn facts(kept: &Self) -> Facts<'_> {
+        Facts::of(kept)
     }
 }
 
@@ -200,33 +243,7 @@ mod tests {
     use serde_json::{Map, Value, json};
 
     use super::*;
-
-    /// A status with everything in it.
-    fn full() -> Value {
-        let condition = |type_: &str, second: u8| {
-            json!({
-                "type": type_, "status": "True", "reason": "Connected", "message": "The login works.", "observedGeneration": 3,
-                "lastTransitionTime": format!("2026-01-01T00:00:{second:02}Z"),
-            })
-        };
-        json!({
-            "observedGeneration": 3,
-            "state": "Connected",
-            "warnings": ["TokenExpiring"],
-            "connection": {"app": "hashicorp-vault", "method": "app-role", "instanceUrl": "https://vault.example.com"},
-            "server": {"version": "2.7.2", "role": "Active", "certificateExpireTime": "2027-01-01T00:00:00Z"},
-            "session": {"policies": ["default"], "ttlSeconds": 3600, "expireTime": "2026-01-01T01:00:00Z"},
-            "credentials": [{"kind": "Secret", "name": "vault-approle", "uid": "u", "resourceVersion": "1"}],
-            "lastCheckTime": "2026-01-01T00:01:00Z",
-            "nextCheckTime": "2026-01-01T00:02:00Z",
-            "nextLoginTime": "2026-01-01T00:15:00Z",
-            "refusedLoginTimes": ["2026-01-01T00:00:30Z"],
-            "refusedLoginRole": "abcd",
-            "lastLoginTime": "2026-01-01T00:00:01Z",
-            "lastHandledReconcileAt": "now",
-            "conditions": [condition("Ready", 1), condition("Reachable", 2), condition("Theirs", 3)],
-        })
-    }
+    use crate::verify::testing::full_status;
 
     fn read(status: &Value) -> VaultConnectionStatus {
         serde_json::from_value(status.clone()).expect("it can be read")
@@ -238,10 +255,10 @@ mod tests {
 
     #[test]
     fn what_two_have_in_common_is_kept_once() {
-        let mut other = full();
+        let mut other = full_status();
         other["session"]["expireTime"] = json!("2026-01-01T02:00:00Z");
         other["conditions"][0]["lastTransitionTime"] = json!("2026-01-01T00:00:59Z");
-        let (one, other) = (read(&full()).keep(), read(&other).keep());
+        let (one, other) = (read(&full_status()).keep(), read(&other).keep());
         assert!(Arc::ptr_eq(&one.conditions, &other.conditions));
         assert!(one.session.zip(other.session).is_some_and(|(one, other)| Arc::ptr_eq(&one, &other)));
         assert!(one.server.zip(other.server).is_some_and(|(one, other)| Arc::ptr_eq(&one, &other)));
@@ -251,12 +268,13 @@ mod tests {
     proptest! {
         #[test]
         fn a_status_that_is_kept_says_the_same_when_it_is_restored(
-            is_there in prop::collection::vec(any::<bool>(), fields(&full()).len()),
+            is_there in prop::collection::vec(any::<bool>(), fields(&full_status()).len()),
             text in ".{0,20}",
+            truth in prop::sample::select(vec!["True", "False", "Unknown"]),
             second in 0_i64..1_000_000,
-            conditions in 0_usize..=3,
+            conditions in 0_usize..=4,
         ) {
-            let mut status = full();
+            let mut status = full_status();
             status["conditions"].as_array_mut().expect("it is a list").truncate(conditions);
             status["connection"]["namespace"] = json!(text);
             let mut is_there = is_there.into_iter();
@@ -264,6 +282,7 @@ mod tests {
             let mut status = read(&status);
             if let Some(ready) = status.conditions.first_mut() {
                 ready.message = text;
+                ready.status = truth.to_owned();
                 ready.last_transition_time = Time(Timestamp::from_second(second).expect("in range"));
             }
             let kept = status.clone().keep();
@@ -271,6 +290,7 @@ mod tests {
                 VaultConnectionStatus::last_check(&kept),
                 status.last_check_time.as_ref().map(|time| time.0)
             );
+            prop_assert_eq!(VaultConnectionStatus::facts(&kept), Facts::of(&status));
             prop_assert_eq!(VaultConnectionStatus::restored(&kept), status);
         }
     }

@@ -123,21 +123,70 @@ impl Judged for VaultConnectionStatus {
         self.last_login_time.clone_from(&previous.last_login_time);
     }
 
-    fn drop_measurements(&mut self) {
-        self.last_login_time = None;
-        self.refused_login_times = Vec::new();
-        if let Some(session) = &mut self.session {
-            session.expire_time = None;
-        }
-        if let Some(server) = &mut self.server {
-            server.clock_skew_seconds = None;
-            server.certificate_days_left = None;
-        }
+    fn differs_in_substance(previous: &Self, next: &Self) -> bool {
+        let Self {
+            state,
+            warnings,
+            connection,
+            server,
+            session,
+            credentials,
+            next_login_time,
+            refused_login_role,
+            observed_generation: _,
+            last_check_time: _,
+            next_check_time: _,
+            refused_login_times: _,
+            last_login_time: _,
+            last_handled_reconcile_at: _,
+            conditions: _,
+        } = previous;
+        *state != next.state
+            || *warnings != next.warnings
+            || *connection != next.connection
+            || server.as_ref().map(substance_of_server) != next.server.as_ref().map(substance_of_server)
+            || session.as_ref().map(substance_of_session) != next.session.as_ref().map(substance_of_session)
+            || *credentials != next.credentials
+            || *next_login_time != next.next_login_time
+            || *refused_login_role != next.refused_login_role
     }
 
     fn is_news(previous: &Self, next: &Self) -> bool {
         is_news(previous, next)
     }
+}
+
+/// What an instance reports, but for what differs from check to check.
+fn substance_of_server(server: &Server) -> impl PartialEq + '_ {
+    let Server {
+        version,
+        cluster_name,
+        cluster_id,
+        role,
+        certificate_expire_time,
+        clock_skew_seconds: _,
+        certificate_days_left: _,
+    } = server;
+    (version, cluster_name, cluster_id, role, certificate_expire_time)
+}
+
+/// What is known of a session, but for its end, which renewals put off.
+fn substance_of_session(session: &Session) -> impl PartialEq + '_ {
+    let Session {
+        token_type,
+        policies,
+        policies_truncated,
+        ttl_seconds,
+        renewable,
+        uses_left,
+        longest_life_seconds,
+        period_seconds,
+        orphan,
+        display_name,
+        expire_time: _,
+    } = session;
+    let lives = (ttl_seconds, renewable, uses_left, longest_life_seconds, period_seconds);
+    (token_type, policies, policies_truncated, lives, orphan, display_name)
 }
 
 /// The reasons of what works and will not for long.
@@ -247,6 +296,7 @@ fn session(login: &LoginSeen) -> Session {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::{
@@ -261,7 +311,7 @@ mod tests {
         vault::{answer::ServerFault, token::TokenInfo},
         verify::{
             status::needs_heartbeat,
-            testing::{app_role, at, missing, token, versions},
+            testing::{app_role, at, full_status, missing, token, versions},
         },
     };
 
@@ -354,6 +404,54 @@ mod tests {
         assert!(!needs_heartbeat(last, at(-60), heartbeat), "the clock of another node");
         assert!(needs_heartbeat(last, at(-61), heartbeat), "nobody has checked it in the future");
         assert!(!needs_heartbeat(None, at(1800), heartbeat), "it has no times");
+    }
+
+    /// The paths of all values in a JSON value.
+    fn leaves(value: &Value, path: &str) -> Vec<String> {
+        let below = |(key, value): (String, &Value)| leaves(value, &format!("{path}/{key}"));
+        match value {
+            Value::Object(fields) => fields.iter().flat_map(|(key, it)| below((key.clone(), it))).collect(),
+            Value::Array(items) => {
+                items.iter().enumerate().flat_map(|(index, it)| below((index.to_string(), it))).collect()
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => vec![path.to_owned()],
+        }
+    }
+
+    #[test]
+    fn everything_is_news_but_times_that_go_by_and_what_is_measured() {
+        let no_news = [
+            "/lastCheckTime",
+            "/nextCheckTime",
+            "/lastLoginTime",
+            "/session/expireTime",
+            "/server/clockSkewSeconds",
+            "/server/certificateDaysLeft",
+            "/conditions/3/message",
+        ];
+        let read = |status: &Value| serde_json::from_value(status.clone()).expect("a status");
+        let full = full_status();
+        for path in leaves(&full, "") {
+            let mut other = full.clone();
+            let value = other.pointer_mut(&path).expect("it is there");
+            *value = match value.take() {
+                Value::Bool(is_so) => json!(!is_so),
+                Value::Number(_) => json!(99),
+                Value::String(text) if text.ends_with('Z') => json!("2026-02-03T04:05:06Z"),
+                Value::String(text) if text == "Active" => json!("Standby"),
+                Value::String(_) if path == "/state" => json!("Sealed"),
+                other => json!(format!("{other}x")),
+            };
+            assert_eq!(is_news(&read(&full), &read(&other)), !no_news.contains(&path.as_str()), "{path}");
+        }
+        let none = VaultConnectionStatus::default();
+        for field in full.as_object().expect("it has fields").keys() {
+            let mut other = full.clone();
+            other.as_object_mut().expect("it has fields").remove(field);
+            let is_time = no_news.contains(&format!("/{field}").as_str()) || field == "refusedLoginTimes";
+            assert_eq!(is_news(&read(&full), &read(&other)), !is_time, "{field} is gone");
+        }
+        assert!(is_news(&none, &read(&full)) && !is_news(&none, &none));
     }
 
     #[test]

@@ -80,7 +80,8 @@ impl Basis {
 
     /// Whether it is what [`new`](Self::new) makes of these.
     pub fn is_of(&self, target: &Target, versions: &Versions) -> bool {
-        *self == Self::new(target, versions)
+        // What was made from these objects alone was made from all of them.
+        self.target == *target && (self.versions == *versions || *self == Self::new(target, versions))
     }
 }
 

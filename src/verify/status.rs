@@ -4,12 +4,15 @@
 
 use std::time::Duration;
 
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
 
 use super::{judge, session::later};
 use crate::{
     api::{
-        Header, ObjectStatus,
+        ObjectStatus,
         condition::{ConditionType, Reason},
         status::CredentialVersion,
     },
@@ -44,8 +47,8 @@ pub trait Judged: ObjectStatus + Clone + Default + PartialEq {
     /// Takes over what stays true without a check, and what follows from the verdicts.
     fn carry_over(&mut self, previous: &Self, verdicts: &[Verdict]);
 
-    /// Drops what differs from check to check without being news, beside the times that all kinds have.
-    fn drop_measurements(&mut self);
+    /// Whether two statuses differ beside what all kinds have, and in more than what differs from check to check.
+    fn differs_in_substance(previous: &Self, next: &Self) -> bool;
 
     /// Whether a status says something new. That time goes by is nothing new.
     fn is_news(previous: &Self, next: &Self) -> bool {
@@ -95,20 +98,25 @@ pub(super) fn plan(status: &mut impl ObjectStatus, now: Timestamp, wait: Duratio
 
 /// Whether two statuses differ in more than that time goes by.
 pub(super) fn differs<S: Judged>(previous: &S, next: &S) -> bool {
-    timeless(previous) != timeless(next)
+    let (before, after) = (previous.conditions(), next.conditions());
+    let is_as_before =
+        before.len() == after.len() && before.iter().zip(after).all(|(one, other)| say_the_same(one, other));
+    !is_as_before
+        || previous.observed_generation() != next.observed_generation()
+        || previous.last_handled_reconcile_at() != next.last_handled_reconcile_at()
+        || S::differs_in_substance(previous, next)
 }
 
-fn timeless<S: Judged>(status: &S) -> S {
-    let mut status = status.clone();
-    let Header { conditions, last_check_time, next_check_time, .. } = status.header_mut();
-    (*last_check_time, *next_check_time) = (None, None);
-    if let Some(reconciling) = conditions.iter_mut().find(|c| c.type_ == ConditionType::Reconciling.as_str())
-    {
-        // The conditions before it give the cause, too.
-        reconciling.message = String::new();
-    }
-    status.drop_measurements();
-    status
+fn say_the_same(one: &Condition, other: &Condition) -> bool {
+    let Condition { type_, status, reason, message, observed_generation, last_transition_time } = one;
+    // The conditions before it give the cause, too.
+    let is_message_told_before = type_ == ConditionType::Reconciling.as_str();
+    *type_ == other.type_
+        && *status == other.status
+        && *reason == other.reason
+        && (is_message_told_before || *message == other.message)
+        && *observed_generation == other.observed_generation
+        && *last_transition_time == other.last_transition_time
 }
 
 /// Whether the times in a status that says nothing new should be written all the same: they are old, or still to come.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Connections, REVOKE_TIMEOUT};
 use crate::{
-    api::condition::Reason,
+    api::{condition::Reason, status::VaultConnectionStatus},
     check::{CheckState, Checked, Outcome, Subject},
     cluster::ClusterError,
     controller::{
@@ -61,8 +61,10 @@ pub(super) async fn observe(
 
 /// Memory: what the cause of the check says of what is remembered.
 fn prepare(run: &Run<'_, Connections>, check: &Check<'_, Connections>, memory: &CheckState) {
-    if check.cause == Cause::Started && check.status.observed_generation == Some(run.around.generation) {
-        memory.recall(Memory::restore(&check.desired.target, check.status));
+    let is_current =
+        |status: &&VaultConnectionStatus| status.observed_generation == Some(run.around.generation);
+    if let Some(earlier) = check.earlier.filter(is_current) {
+        memory.recall(Memory::restore(&check.desired.target, earlier));
     }
     if check.cause == Cause::Requested {
         memory.session.known().memory.request();

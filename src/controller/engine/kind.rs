@@ -46,10 +46,10 @@ pub struct Check<'a, K: Kind> {
     pub cause: Cause,
     /// Whether an object that is named may have changed since it was read.
     pub is_outdated: bool,
-    /// The status that is true when it begins.
-    pub status: &'a K::Status,
-    /// Whether that calls this generation of the spec Ready.
+    /// Whether the status that is true when it begins calls this generation of the spec Ready.
     pub is_ready: bool,
+    /// That status, if nothing was checked yet: an earlier process may have written it.
+    pub earlier: Option<&'a K::Status>,
 }
 
 /// Why an object has a status without a check.

@@ -20,7 +20,7 @@ use crate::{
     conditions,
     verify::{
         events::{Transition, transition},
-        kept::Keep as _,
+        kept::{Facts, Keep as _},
         status::{self, Judged as _},
     },
 };
@@ -32,6 +32,12 @@ impl<K: Kind> Run<'_, K> {
     pub(super) async fn status(&self) -> Arc<K::Status> {
         let mut published = self.entry.published.lock().await;
         self.begin_status(&mut published).status()
+    }
+
+    /// What `read` takes from the facts in the status that is true now.
+    pub(super) async fn facts<T>(&self, read: impl FnOnce(&Facts<'_>) -> T) -> T {
+        let mut published = self.entry.published.lock().await;
+        read(&self.begin_status(&mut published).facts())
     }
 
     /// Makes another status true, if it says something new or the times in this one are too old, and publishes the event

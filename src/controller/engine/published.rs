@@ -14,7 +14,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{last_write::LastWrite, snapshot::Snapshot};
-use crate::{api::condition::ConditionType, references::Version, verify::kept::Keep};
+use crate::{
+    api::{ObjectStatus, condition::ConditionType},
+    references::Version,
+    verify::kept::{Facts, Keep},
+};
 
 /// Shortest time between two corrections of the status of one object.
 pub const CORRECTION_INTERVAL: Duration = Duration::from_secs(5);
@@ -66,6 +70,14 @@ impl<S: Clone + Keep + Serialize> Published<S> {
     /// The status that is true, whether the API server has it yet or not.
     pub fn status(&self) -> Arc<S> {
         self.pending.clone().unwrap_or_else(|| Arc::new(S::restored(&self.written)))
+    }
+
+    /// What the status that is true says of the next check.
+    pub fn facts(&self) -> Facts<'_>
+    where
+        S: ObjectStatus,
+    {
+        self.pending.as_deref().map_or_else(|| S::facts(&self.written), Facts::of)
     }
 
     /// The status as the API server has it.
@@ -176,6 +188,10 @@ mod tests {
 
         fn last_check(_: &Self) -> Option<Timestamp> {
             None
+        }
+
+        fn facts(_: &Self) -> Facts<'_> {
+            Facts { observed_generation: None, is_ready: false, handled_request: None }
         }
     }
 

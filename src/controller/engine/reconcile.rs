@@ -30,9 +30,7 @@ use super::{
     state::State,
 };
 use crate::{
-    api::{ObjectStatus as _, condition::ConditionType},
     cluster::ClusterError,
-    conditions,
     names::ObjectName,
     references::{
         Version,
@@ -41,6 +39,7 @@ use crate::{
     },
     verify::{
         events::request_too_long,
+        kept::Facts,
         schedule::{self, Cause},
         stability::Timing,
         status::{Circumstances, Judged as _},
@@ -132,10 +131,9 @@ impl<'a, K: Kind> Run<'a, K> {
         self.kind.names_changed(&self.name, &changed);
     }
 
-    /// Whether a status calls this generation of the spec Ready.
-    pub fn is_ready(&self, status: &K::Status) -> bool {
-        status.observed_generation() == Some(self.around.generation)
-            && conditions::is_true(status.conditions(), ConditionType::Ready)
+    /// Whether a status that says this calls this generation of the spec Ready.
+    fn is_ready(&self, facts: &Facts<'_>) -> bool {
+        facts.is_ready && facts.observed_generation == Some(self.around.generation)
     }
 
     /// The eight steps. A status is folded from the one that is true when it is written, so 5 is called in 6.
@@ -148,12 +146,15 @@ impl<'a, K: Kind> Run<'a, K> {
         self.register(K::names(desired, &state.memory));
         self.end_overdue(state, desired, self.around.now).await?;
         // 2, pure
-        let status = self.status().await;
-        let due = self.due(state, &status);
+        let (due, is_ready) = self.facts(|facts| (self.due(state, facts), self.is_ready(facts))).await;
         self.report_long_request(state).await;
-        let is_ready = self.is_ready(&status);
+        let earlier = match due {
+            Due::Now(Cause::Started, _) => Some(self.status().await),
+            Due::Now(..) | Due::OnceSettled | Due::Later(_) => None,
+        };
+        let earlier = earlier.as_deref();
         let check = match due {
-            Due::Now(cause, is_outdated) => Check { desired, cause, is_outdated, is_ready, status: &*status },
+            Due::Now(cause, is_outdated) => Check { desired, cause, is_outdated, is_ready, earlier },
             Due::OnceSettled => return Ok(Requeue::OnChange),
             Due::Later(postponed) => return self.refresh(state, postponed).await,
         };
@@ -185,15 +186,14 @@ impl<'a, K: Kind> Run<'a, K> {
         state.get_or_insert_with(|| State::new(Arc::clone(uid), self.entry.memory()))
     }
 
-    fn due(&self, state: &State<K::Memory>, status: &K::Status) -> Due {
+    fn due(&self, state: &State<K::Memory>, facts: &Facts<'_>) -> Due {
         let freshness = self.freshness(&state.memory);
         if freshness == Freshness::Settling && state.checked.is_some() {
             return Due::OnceSettled;
         }
         let (is_outdated, triggered) = (freshness == Freshness::Stale, self.entry.take_trigger());
         let now = self.around.now;
-        let answered = status.last_handled_reconcile_at();
-        let inputs = state.due_inputs(&self.around, answered, is_outdated, triggered);
+        let inputs = state.due_inputs(&self.around, facts.handled_request, is_outdated, triggered);
         match schedule::due(&inputs, now) {
             Some(cause) => Due::Now(cause, is_outdated),
             None => Due::Later(schedule::postponed(&inputs, now)),
@@ -240,7 +240,7 @@ impl<'a, K: Kind> Run<'a, K> {
         if K::has_passed(seen) {
             self.entry.snapshot().earned(K::interval(desired), Instant::now());
         }
-        let was_ready = self.is_ready(&*self.status().await);
+        let was_ready = self.facts(|facts| self.is_ready(facts)).await;
         let timing = Timing { began: self.around.now, ended, was_ready };
         K::damp(&state.memory, &timing, desired, seen)
     }
@@ -270,7 +270,7 @@ impl<'a, K: Kind> Run<'a, K> {
         }
         let memory: &K::Memory = &state.memory;
         let overdue = |status: &_| self.unchecked(status, Unchecked::Overdue(desired, Some(memory)));
-        self.publish(|status| self.is_ready(status).then(|| overdue(status))).await
+        self.publish(|status| self.is_ready(&Facts::of(status)).then(|| overdue(status))).await
     }
 
     /// Makes the status true, as far as that needs no check.

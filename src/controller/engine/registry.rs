@@ -157,6 +157,9 @@ impl<K: Kind> Registry<K> {
 
     /// Remembers which objects one names. Returns those that it has begun or ceased to name.
     pub fn register(&self, name: &K::Name, objects: Vec<ObjectName>) -> Vec<ObjectName> {
+        if self.lock().dependents.named_by(name) == objects {
+            return Vec::new();
+        }
         let after: BTreeSet<_> = objects.iter().cloned().collect();
         let before: BTreeSet<_> = self.lock().dependents.register(name, objects).into_iter().collect();
         before.symmetric_difference(&after).cloned().collect()
