@@ -19,6 +19,11 @@ pub const EXTRA_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Longest value of the annotation that asks for a check, in characters. It is copied into the status.
 pub const MAX_REQUEST_CHARACTERS: usize = 256;
 
+/// How long before its time a check of what works may begin, so that it begins together with others. A process that sleeps in
+/// between finds cold caches each time it wakes, which is most of what a check costs; whoever is checked once in ten seconds, the
+/// shortest interval, does not notice.
+pub const SLOT: Duration = Duration::from_millis(500);
+
 /// Share of a wait that jitter adds after a failure, or takes off an interval.
 const JITTER: f64 = 0.1;
 
@@ -166,6 +171,14 @@ pub fn wait(outcome: Outcome, now: Timestamp, jitter: f64) -> Duration {
     }
 }
 
+/// The begin of the slot that a time falls into. Slots begin `phase` after the whole and half seconds: another one for each
+/// process, so that the operators of many clusters do not ask one instance all at once.
+pub fn slot(time: Timestamp, phase: Duration) -> Timestamp {
+    let (slot, phase) = (SLOT.as_nanos().cast_signed(), phase.as_nanos().cast_signed());
+    let begin = (time.as_nanosecond() - phase).div_euclid(slot) * slot + phase;
+    Timestamp::from_nanosecond(begin).unwrap_or(time)
+}
+
 /// A wait that ends at `due` at the latest, if that is not too soon.
 pub fn no_later(wait: Duration, due: Timestamp, now: Timestamp) -> Duration {
     wait.min(between(now, due).max(MIN_RETRY_INTERVAL))
@@ -178,6 +191,8 @@ fn between(from: Timestamp, to: Timestamp) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::verify::testing::at;
 
@@ -281,5 +296,18 @@ mod tests {
         let failed = Outcome::Failed { since: at(0), retry_after: None };
         assert_eq!(wait(failed, at(100), 1.0), Duration::from_secs(110));
         assert!(wait(Outcome::Held { until: at(900) }, at(0), 0.0) >= Duration::from_secs(900));
+    }
+
+    proptest! {
+        #[test]
+        fn a_time_belongs_to_one_slot(
+            nanosecond in -1_000_000_000_000_000_000_i128..4_000_000_000_000_000_000, phase in 0_u64..500_000_000
+        ) {
+            let (time, phase) = (Timestamp::from_nanosecond(nanosecond).expect("in range"), Duration::from_nanos(phase));
+            let begin = slot(time, phase);
+            prop_assert!(begin <= time && time < begin + SLOT);
+            prop_assert_eq!(slot(begin, phase), begin);
+            prop_assert_eq!(slot(begin + SLOT, phase), begin + SLOT);
+        }
     }
 }

@@ -166,7 +166,7 @@ impl<'a, K: Kind> Run<'a, K> {
         // 4, pure
         let damped = self.judge(state, desired, (&seen, around.now)).await;
         if let Some(wait) = damped {
-            state.note(&around, wait);
+            state.note(&around, wait, false);
         }
         // 5, pure; 6 and 7, I/O
         let mut fold = |previous: &K::Status| self.fold(state, previous, &around, (desired, &seen));
@@ -254,7 +254,7 @@ impl<'a, K: Kind> Run<'a, K> {
         found: (&K::Desired, &K::Observation),
     ) -> K::Status {
         let (status, wait) = self.kind.report(&self.name, previous, around, found);
-        state.note(around, wait);
+        state.note(around, wait, K::has_passed(found.1));
         status
     }
 

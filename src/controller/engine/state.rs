@@ -1,10 +1,19 @@
 //! What the engine remembers of one object from one reconcile to the next.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::verify::{schedule::Inputs, status::Circumstances};
+use crate::verify::{
+    schedule::{self, Inputs, SLOT},
+    status::Circumstances,
+};
+
+/// When the slots of this process begin.
+static PHASE: LazyLock<Duration> = LazyLock::new(|| SLOT.mul_f64(fastrand::f64()));
 
 /// What is remembered of one object. Held while a check is under way.
 #[derive(Debug)]
@@ -42,13 +51,16 @@ impl<M> State<M> {
         Self { uid, memory, checked: None, last_extra: None, too_long_reported: false }
     }
 
-    /// Notes that a check ended now, and when the next is to be.
-    pub(super) fn note(&mut self, around: &Circumstances<'_>, wait: Duration) {
+    /// Notes that a check ended now, and when the next is to be: after a while, or, of one that passed, with others whose time comes
+    /// just before that.
+    pub(super) fn note(&mut self, around: &Circumstances<'_>, wait: Duration, passed: bool) {
+        let next = around.now.checked_add(wait).unwrap_or(Timestamp::MAX);
+        let next = if passed { schedule::slot(next, *PHASE).max(around.now) } else { next };
         self.checked = Some(LastCheck {
             generation: around.generation,
             request: around.requested_at.map(str::to_owned),
             at: around.now,
-            next: around.now.checked_add(wait).unwrap_or(Timestamp::MAX),
+            next,
         });
     }
 
@@ -78,5 +90,34 @@ impl<M> State<M> {
             last_check: checked.map(|checked| checked.at),
             last_extra: self.last_extra,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The time of the next check of an object whose last one ended at `now`.
+    fn next(now: Timestamp, wait: Duration, passed: bool) -> Timestamp {
+        let around = Circumstances { generation: 1, requested_at: None, now, jitter: 0.0 };
+        let mut state = State::new("u".into(), Arc::new(()));
+        state.note(&around, wait, passed);
+        state.next_check().expect("it was checked")
+    }
+
+    #[test]
+    fn what_works_is_checked_together_and_never_late_and_what_fails_at_its_own_time() {
+        let at = |milliseconds| Timestamp::from_millisecond(milliseconds).expect("small");
+        let minute = Duration::from_mins(1);
+        let times: Vec<_> = (0..1000).map(|of| next(at(of), minute, true)).collect();
+        for (of, time) in (0..1000).zip(&times) {
+            let planned = at(of) + minute;
+            assert!(*time <= planned && planned < *time + SLOT, "{of}: {time}");
+        }
+        let mut begins = times;
+        begins.dedup();
+        assert!((2..=3).contains(&begins.len()), "{begins:?}");
+        assert_eq!(next(at(7), minute, false), at(7) + minute);
+        assert_eq!(next(at(7), Duration::ZERO, true), at(7), "never in the past");
     }
 }
