@@ -141,24 +141,9 @@ impl<R: References> Sessions<'_, R> {
     pub async fn revoke(&self, namespace: &str, tokens: Vec<TokenToRevoke>, deadline: Instant) {
         for token in tokens {
             let ends = token.ends;
-            match self.revoke_one(namespace, token, deadline).await {
-                Ok(()) => {}
-                Err(_) if ends.is_some_and(|ends| ends <= Timestamp::now()) => {
-                    tracing::debug!("a token ended by itself before it was revoked");
-                }
-                Err(NotRevoked::NotAllowed) => tracing::warn!(
-                    "did not revoke a token, because the address policy no longer allows its address; it stays valid until its TTL"
-                ),
-                Err(NotRevoked::Fault(fault)) => tracing::warn!(
-                    fault = fault.as_str(),
-                    "failed to revoke a token; it stays valid until its TTL"
-                ),
-                Err(NotRevoked::GivenUp) => {
-                    tracing::warn!(
-                        fault = "GivenUp",
-                        "failed to revoke a token; it stays valid until its TTL"
-                    );
-                }
+            if let Err(reason) = self.revoke_one(namespace, token, deadline).await {
+                let has_ended = ends.is_some_and(|ends| ends <= Timestamp::now());
+                log_not_revoked(&reason, has_ended);
             }
         }
     }
@@ -209,6 +194,21 @@ impl<R: References> Sessions<'_, R> {
         );
         Ok(outcome?)
     }
+}
+
+/// Logs that a token was not revoked. One that has ended by itself meanwhile is no matter of concern.
+fn log_not_revoked(reason: &NotRevoked, has_ended: bool) {
+    let fault = match reason {
+        _ if has_ended => return tracing::debug!("a token ended by itself before it was revoked"),
+        NotRevoked::NotAllowed => {
+            return tracing::warn!(
+                "did not revoke a token, because the address policy no longer allows its address; it stays valid until its TTL"
+            );
+        }
+        NotRevoked::Fault(fault) => fault.as_str(),
+        NotRevoked::GivenUp => "GivenUp",
+    };
+    tracing::warn!(fault, "failed to revoke a token; it stays valid until its TTL");
 }
 
 /// When Vault must have answered everything, if it is asked from now on.

@@ -798,12 +798,12 @@ mod tests {
     async fn at_the_stop_no_cleanup_is_begun_and_those_under_way_have_some_time() {
         let mut scene = Scene::new(8);
         scene.list(&["leaves what takes long", "hangs with a token"]);
-        let begun = [
+        let started = [
             ("clean up", "leaves what takes long"),
             ("reconcile", "hangs with a token"),
             ("reconcile", "leaves what takes long"),
         ];
-        assert_eq!(scene.at_once().await, begun);
+        assert_eq!(scene.at_once().await, started);
         scene.fake.left().push("hangs with a token");
         let begin = Instant::now();
         scene.stopping.cancel();
