@@ -119,8 +119,8 @@ fn every_alert_asks_for_what_exists_and_says_what_to_do() {
         assert!(text(&rule["for"]).ends_with('m') || text(&rule["for"]).ends_with('h'), "{name}: for");
         let notes = &rule["annotations"];
         for (note, text) in notes.as_object().into_iter().flatten() {
-            let named = "{{ or $labels.exported_namespace $labels.namespace }}";
-            let rest = text.as_str().unwrap_or_default().replace(named, "");
+            let labels = "{{ or $labels.exported_namespace $labels.namespace }}";
+            let rest = text.as_str().unwrap_or_default().replace(labels, "");
             assert!(!rest.contains(".namespace"), "{name}: {note} has the namespace of the operator: {rest}");
         }
         for note in ["summary", "description"] {

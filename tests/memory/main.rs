@@ -167,8 +167,9 @@ impl Operator {
             let text = self.context.checker.metrics.text(Format::Classic);
             let is_done = text.contains(&all) && is_idle(&text);
             drop(text);
-            let stats = ALLOCATOR.stats();
-            let live = stats.bytes_allocated.checked_sub(stats.bytes_deallocated).expect("no more is freed");
+            let allocated = ALLOCATOR.stats();
+            let live =
+                allocated.bytes_allocated.checked_sub(allocated.bytes_deallocated).expect("no more is freed");
             if is_done && before == Some(live) {
                 return live;
             }

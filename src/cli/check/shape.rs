@@ -2,7 +2,8 @@
 //!
 //! The parser says what it misses, but not where. Pure; nothing of what stands in a manifest is shown, which may be a secret.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use std::sync::LazyLock;
+
 use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
@@ -22,18 +23,21 @@ pub(super) enum Fault {
 
 /// A manifest of one of our kinds, which holds no secret; of other kinds, nothing.
 pub(super) struct Shape {
-    crd: Option<fn() -> CustomResourceDefinition>,
+    crd: Option<&'static LazyLock<Value>>,
     manifest: Value,
 }
+
+static CONNECTION: LazyLock<Value> = LazyLock::new(|| json!(VaultConnection::crd()));
+static GATEWAY: LazyLock<Value> = LazyLock::new(|| json!(VaultGateway::crd()));
 
 // === impl Shape ===
 
 impl Shape {
     /// Keeps a copy of a manifest of ours.
     pub(super) fn of(kind: &str, manifest: &Value) -> Self {
-        let crd: fn() -> CustomResourceDefinition = match kind {
-            "VaultConnection" => VaultConnection::crd,
-            "VaultGateway" => VaultGateway::crd,
+        let crd = match kind {
+            "VaultConnection" => &CONNECTION,
+            "VaultGateway" => &GATEWAY,
             _ => return Self { crd: None, manifest: Value::Null },
         };
         Self { crd: Some(crd), manifest: manifest.clone() }
@@ -41,9 +45,8 @@ impl Shape {
 
     /// What is wrong with the manifest, if the parser refuses it: with the place, if the schema finds it.
     pub(super) fn fault(&self, error: serde_json::Error) -> Fault {
-        let crd = json!(self.crd.map(|crd| crd()));
-        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-        first(schema, &self.manifest, "").unwrap_or(Fault::Parser(error))
+        let schema = self.crd.map(|crd| &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]);
+        schema.and_then(|schema| first(schema, &self.manifest, "")).unwrap_or(Fault::Parser(error))
     }
 }
 
