@@ -99,7 +99,11 @@ fn a_gateway_that_makes_no_sense_is_bad_input() {
         ("a typo", json!({"endpoints": [good], "chek": {}}), "spec.chek"),
         ("a typo in the only field", json!({"endpoint": [good]}), "endpoints"),
         ("a typo in an endpoint", json!({"endpoints": [good, typo]}), "spec.endpoints.1.credential"),
-        ("a typo in an address", json!({"endpoints": [{"uri": "http://proxy.example.com"}]}), "`url`"),
+        (
+            "a typo in an address",
+            json!({"endpoints": [{"uri": "http://proxy.example.com"}]}),
+            "spec.endpoints[0].url is missing",
+        ),
         ("no endpoint", json!({"endpoints": []}), "spec.endpoints"),
         ("another scheme", json!({"endpoints": [{"url": "ftp://proxy.example.com"}]}), "spec.endpoints"),
     ];

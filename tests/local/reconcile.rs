@@ -173,7 +173,11 @@ fn spec(url: &str) -> Value {
 #[tokio::test]
 async fn the_first_check_is_three_requests_and_one_write_and_a_settled_one_is_none() {
     let stage = Stage::ready().await;
-    assert_eq!((stage.vault.asked_in_all(), stage.api.counts()), (3, (3, 1)), "one read in two requests, one write");
+    assert_eq!(
+        (stage.vault.asked_in_all(), stage.api.counts()),
+        (3, (3, 1)),
+        "one read in two requests, one write"
+    );
     assert!(stage.api.events().is_empty(), "{:?}", stage.api.events());
     let Requeue::After(wait) = stage.reconcile().await else { panic!("there is a next check") };
     assert!(wait <= Duration::from_mins(2), "{wait:?}");
