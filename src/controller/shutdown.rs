@@ -133,7 +133,7 @@ async fn revoke(context: &Context, tokens: Vec<Held>, permits: &Semaphore, deadl
                 let Some(_of_instance) = gate.enter().await else { return };
                 let Ok(_of_all) = permits.acquire().await else { return };
                 let end = deadline.min(Instant::now() + gate.patience());
-                let outcome = context.checker.sessions().revoke_one(&namespace, token, end).await;
+                let outcome = context.checker.sessions().revoke_one(&namespace, &token, end).await;
                 gate.note(&outcome);
                 match outcome {
                     Ok(()) => {

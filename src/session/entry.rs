@@ -50,6 +50,8 @@ pub struct Known {
     pub(super) credential_life: Option<(Option<i64>, i64)>,
     pub(super) link: Option<Link>,
     pub(super) lending: Lending,
+    /// Nobody asks for what is left here any more.
+    is_gone: bool,
 }
 
 /// The route to the instance, as it was last found.
@@ -99,7 +101,10 @@ impl Entry {
 
     /// Forgets everything: the connection is gone.
     pub fn reset(&self) -> Vec<TokenToRevoke> {
-        mem::take(&mut *self.known()).lending.take_all()
+        let mut known = self.known();
+        let tokens = mem::take(&mut *known).lending.take_all();
+        known.is_gone = true;
+        tokens
     }
 
     /// How many sessions nobody needs any more, whose tokens were not taken yet.
@@ -110,6 +115,12 @@ impl Entry {
     /// Takes the tokens that nobody needs any more.
     pub fn take_due(&self) -> Vec<TokenToRevoke> {
         self.known().lending.take_due(Instant::now())
+    }
+
+    /// Takes a token back that was not revoked, so that it is due again. Tells whether somebody will ask for it.
+    pub(super) fn take_back(&self, token: TokenToRevoke) -> bool {
+        let mut known = self.known();
+        !known.is_gone && known.lending.take_back(token)
     }
 
     /// Lends a session of what is known until a deadline. None if it is gone.

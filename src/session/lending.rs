@@ -22,6 +22,9 @@ use crate::{
     verify::session::{Plan, Session},
 };
 
+/// How many tokens of one connection wait for an instance that can revoke them. Where more come, logins work and revocations do not.
+const MAX_UNREVOKED: usize = 8;
+
 /// A session that several users may hold.
 pub type Shared = Arc<Mutex<Session>>;
 
@@ -33,6 +36,8 @@ pub struct Lending {
     new: Option<Box<Lent>>,
     /// Those that were replaced while somebody held them.
     retired: Vec<Lent>,
+    /// What the instance could not revoke when it was asked to. Most of the time there is none.
+    unrevoked: Vec<TokenToRevoke>,
 }
 
 /// Where a session was made.
@@ -153,23 +158,43 @@ impl Lending {
         let due: Vec<_> = self.retired.extract_if(.., |lent| lent.is_due(now)).collect();
         // With short-lived tokens, each check leaves one here for a moment.
         self.retired.shrink_to_fit();
-        due.into_iter().filter_map(Lent::token).collect()
+        let unrevoked = mem::take(&mut self.unrevoked);
+        due.into_iter().filter_map(Lent::token).chain(unrevoked).collect()
     }
 
     /// How many sessions nobody holds any more, or not in time.
     pub fn count_due(&self, now: Instant) -> usize {
-        self.retired.iter().filter(|lent| lent.is_due(now)).count()
+        self.retired.iter().filter(|lent| lent.is_due(now)).count() + self.unrevoked.len()
+    }
+
+    /// Takes a token back that was not revoked, so that it is due again. Tells whether there was room for it.
+    pub fn take_back(&mut self, token: TokenToRevoke) -> bool {
+        let has_room = self.unrevoked.len() < MAX_UNREVOKED;
+        if has_room {
+            self.unrevoked.push(token);
+        }
+        has_room
     }
 
     /// Takes every token, whoever holds it.
     pub fn take_all(&mut self) -> Vec<TokenToRevoke> {
         self.retire_all();
-        mem::take(&mut self.retired).into_iter().filter_map(Lent::token).collect()
+        let unrevoked = mem::take(&mut self.unrevoked);
+        mem::take(&mut self.retired).into_iter().filter_map(Lent::token).chain(unrevoked).collect()
     }
 
     fn find(&mut self, session: &Shared) -> Option<&mut Lent> {
         let all = self.cached.iter_mut().chain(self.new.as_deref_mut()).chain(&mut self.retired);
         all.into_iter().find(|lent| Arc::ptr_eq(&lent.session, session))
+    }
+}
+
+// === impl TokenToRevoke ===
+
+impl TokenToRevoke {
+    /// Whether it has ended by itself.
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        self.ends.is_some_and(|ends| ends <= now)
     }
 }
 

@@ -132,18 +132,35 @@ impl<R: References> Sessions<'_, R> {
         entry.lend(&mut known, &session, deadline(subject))
     }
 
-    /// Ends the tokens of a connection that nobody holds any more, as far as `deadline` allows.
+    /// Whether a connection has tokens that nobody holds any more, and its instance is not known to fail.
+    pub fn can_revoke_due(&self, entry: &Entry) -> bool {
+        let known = entry.known();
+        let is_failing = known.link.as_ref().is_some_and(|link| self.instances.is_failing(&link.route));
+        drop(known);
+        !is_failing && entry.count_due() > 0
+    }
+
+    /// Ends the tokens of a connection that nobody holds any more, as far as `deadline` allows. What the instance cannot do now is due
+    /// again.
     pub async fn revoke_due(&self, connection: &ConnectionRef, entry: &Entry, deadline: Instant) {
-        self.revoke(&connection.namespace, entry.take_due(), deadline).await;
+        for token in entry.take_due() {
+            let Err(reason) = self.revoke_one(&connection.namespace, &token, deadline).await else {
+                continue;
+            };
+            let has_ended = token.has_ended(Timestamp::now());
+            if !has_ended && reason.is_transient() && entry.take_back(token) {
+                tracing::debug!("failed to revoke a token; trying again after the next check");
+            } else {
+                log_not_revoked(&reason, has_ended);
+            }
+        }
     }
 
     /// Ends tokens of a namespace, as far as `deadline` allows. A token that stays ends by its own life.
     pub async fn revoke(&self, namespace: &str, tokens: Vec<TokenToRevoke>, deadline: Instant) {
         for token in tokens {
-            let ends = token.ends;
-            if let Err(reason) = self.revoke_one(namespace, token, deadline).await {
-                let has_ended = ends.is_some_and(|ends| ends <= Timestamp::now());
-                log_not_revoked(&reason, has_ended);
+            if let Err(reason) = self.revoke_one(namespace, &token, deadline).await {
+                log_not_revoked(&reason, token.has_ended(Timestamp::now()));
             }
         }
     }
@@ -152,14 +169,14 @@ impl<R: References> Sessions<'_, R> {
     pub async fn revoke_one(
         &self,
         namespace: &str,
-        TokenToRevoke { route, token, ends: _ }: TokenToRevoke,
+        TokenToRevoke { route, token, ends: _ }: &TokenToRevoke,
         deadline: Instant,
     ) -> Result<(), NotRevoked> {
         // Where it was issued may have become a place that nothing may be sent to.
         if self.dialer.rules_for(namespace) != route.rules {
             return Err(NotRevoked::NotAllowed);
         }
-        let answer = self.ask(&route.client, token::revoke(), Some(&token), deadline).await?;
+        let answer = self.ask(&route.client, token::revoke(), Some(token), deadline).await?;
         token::refusal(&answer, Operation::RevokeSelf).map_err(|fault| NotRevoked::Fault(fault.into()))
     }
 
@@ -226,6 +243,16 @@ fn sign(answer: Option<&Answer>, took: Duration) -> Sign {
 }
 
 // === impl NotRevoked ===
+
+impl NotRevoked {
+    /// Whether the same may work later.
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Fault(fault) => matches!(fault, Fault::Transport(_) | Fault::Server(_)),
+            Self::NotAllowed | Self::GivenUp => false,
+        }
+    }
+}
 
 impl From<Stop> for NotRevoked {
     fn from(stop: Stop) -> Self {

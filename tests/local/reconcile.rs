@@ -8,6 +8,7 @@
 //! What a real API server and a real Vault make of the same is in `tests/it`; here a whole history takes milliseconds.
 
 mod api_server;
+mod revocations;
 mod takeover;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -23,7 +24,6 @@ use vault_connection_operator::{
         Context,
         connection::Connections,
         engine::{Listing, Reconciler, Requeue, object::Object, publisher::Publisher},
-        shutdown::{Revoked, revoke_all},
     },
     names::{ConnectionRef, ObjectName},
     network::{
@@ -257,61 +257,6 @@ async fn who_is_suspended_or_deleted_leaves_no_session() {
         assert_eq!(stage.reconcile().await, Requeue::OnChange);
         assert_eq!((stage.logins(), stage.vault.sessions()), (1, 0));
     }
-}
-
-/// One whose token does not live until the next check, and waits for its revocation.
-async fn leaves_a_token() -> Stage {
-    let stage = Stage::new().await;
-    stage.api.change(|connection| connection["spec"]["check"] = json!({"interval": "12h"}));
-    stage.reconcile().await;
-    assert_eq!((stage.ready_is().0.as_str(), stage.vault.sessions()), ("True", 1));
-    stage
-}
-
-#[tokio::test]
-async fn the_former_session_is_revoked_after_the_run_that_replaced_it() {
-    let stage = Stage::ready().await;
-    assert!(!stage.clean_up().await, "it is kept");
-    stage.rotate(SECRET_ID);
-    stage.vault.misbehave(Ask::RevokeSelf, Misdeed::Silence);
-    stage.reconcile().await;
-    assert_eq!((stage.logins(), stage.vault.asked(Ask::RevokeSelf)), (2, 0), "no check waits for that");
-    stage.vault.behave();
-    assert!(stage.clean_up().await);
-    assert_eq!((stage.vault.asked(Ask::RevokeSelf), stage.vault.sessions()), (1, 1));
-    assert!(!stage.clean_up().await, "nothing is left");
-}
-
-#[tokio::test]
-async fn where_revocations_cannot_keep_up_the_next_check_waits_for_them() {
-    let stage = leaves_a_token().await;
-    for (checks, waiting) in [(2, 0), (3, 1), (4, 0)] {
-        stage.context.connections.trigger(key());
-        stage.reconcile().await;
-        assert_eq!((stage.logins(), stage.vault.sessions()), (checks, waiting));
-    }
-}
-
-#[tokio::test]
-async fn a_token_that_waits_for_its_revocation_is_revoked_however_its_connection_ends() {
-    let suspend: fn(&mut Value) = |connection| connection["spec"]["suspend"] = json!(true);
-    let delete: fn(&mut Value) =
-        |connection| connection["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-    for change in [suspend, delete] {
-        let stage = leaves_a_token().await;
-        stage.api.change(change);
-        stage.reconcile().await;
-        assert_eq!((stage.vault.asked(Ask::RevokeSelf), stage.vault.sessions()), (1, 0));
-    }
-    let stage = leaves_a_token().await;
-    Arc::clone(&stage.connections).forget(key()).await;
-    assert_eq!(stage.vault.sessions(), 0, "it is gone");
-    let stage = leaves_a_token().await;
-    stage.hand_over().await;
-    assert_eq!(stage.vault.sessions(), 0, "another replica looks after it");
-    let stage = leaves_a_token().await;
-    let revoked = revoke_all(&stage.context, PATIENCE).await;
-    assert_eq!((revoked, stage.vault.sessions()), (Revoked { revoked: 1, left: 0 }, 0), "the operator stops");
 }
 
 /// As a sync of a connection does.

@@ -316,7 +316,7 @@ async fn nothing_is_revoked_at_an_address_that_is_no_longer_allowed() {
     let none = PolicyHandle::fixed(AddressPolicy::new(Vec::new(), Vec::new(), Contact::default()));
     let dialer = Dialer::new(none, true, Arc::new(SystemNames));
     let strict = vault_connection_operator::session::sessions::Sessions { dialer: &dialer, ..sessions };
-    let outcome = strict.revoke_one("ns", token, Instant::now() + Duration::from_secs(5)).await;
+    let outcome = strict.revoke_one("ns", &token, Instant::now() + Duration::from_secs(5)).await;
     assert_eq!(outcome, Err(NotRevoked::NotAllowed));
     assert_eq!(stage.vault.asked(Ask::RevokeSelf), 0);
 }

@@ -209,7 +209,8 @@ impl Kind for Connections {
         let checker = &self.context.checker;
         checker.metrics.objects().checked(name, ended, next, credential_ends);
         // Where revocations cannot keep up, checks wait for them: no more tokens wait than there are connections.
-        if found.session.count_due() > MAX_WAITING_TOKENS {
+        if found.session.count_due() > MAX_WAITING_TOKENS && checker.sessions().can_revoke_due(&found.session)
+        {
             checker.sessions().revoke_due(name, &found.session, Instant::now() + REVOKE_TIMEOUT).await;
         }
     }
@@ -254,13 +255,21 @@ impl Kind for Connections {
         }
     }
 
-    fn leaves_open(memory: &CheckState) -> bool {
-        memory.session.count_due() > 0
+    fn leaves_open(&self, memory: &CheckState) -> bool {
+        self.context.checker.sessions().can_revoke_due(&memory.session)
     }
 
     /// The former session serves until the new one works, and is revoked then.
     fn close<'a>(&'a self, name: &'a ConnectionRef, memory: &CheckState) -> BoxFuture<'a, ()> {
-        self.revoke(name, memory.session.take_due())
+        let session = Arc::clone(&memory.session);
+        async move {
+            let (sessions, deadline) = (self.context.checker.sessions(), Instant::now() + REVOKE_TIMEOUT);
+            // While this waited for its turn, the instance may have failed.
+            if sessions.can_revoke_due(&session) {
+                sessions.revoke_due(name, &session, deadline).await;
+            }
+        }
+        .boxed()
     }
 
     fn release<'a>(&'a self, name: &'a ConnectionRef, memory: &CheckState) -> BoxFuture<'a, ()> {

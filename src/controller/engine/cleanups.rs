@@ -87,8 +87,11 @@ impl<K: Reconciler> Scheduler<K> {
     }
 
     pub(super) fn end_cleanup(&mut self, key: &K::Key, outcome: &Outcome) {
-        self.cleanups.queue.release(key);
+        let again = self.cleanups.queue.release(key);
         self.note_failure(key, outcome);
-        self.plan_cleanup(key);
+        // What could not be closed waits for the end of the next run.
+        if again.is_some() {
+            self.plan_cleanup(key);
+        }
     }
 }

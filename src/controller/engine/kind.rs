@@ -222,7 +222,7 @@ pub trait Kind: Send + Sync + Sized + 'static {
     fn list_ended(&self, _namespace: Option<&str>, _: Listing) {}
 
     /// Whether something in a memory is open that no check needs any more.
-    fn leaves_open(_: &Self::Memory) -> bool {
+    fn leaves_open(&self, _: &Self::Memory) -> bool {
         false
     }
 

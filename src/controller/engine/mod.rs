@@ -268,7 +268,7 @@ impl<K: Kind> Reconciler for K {
     }
 
     fn has_cleanup(&self, name: &K::Name) -> bool {
-        self.registry().get(name).is_some_and(|entry| K::leaves_open(&entry.memory()))
+        self.registry().get(name).is_some_and(|entry| self.leaves_open(&entry.memory()))
     }
 
     async fn clean_up(self: Arc<Self>, object: Arc<Object<K>>) -> Result<(), ClusterError> {
