@@ -164,7 +164,13 @@ impl Lending {
 
     /// How many sessions nobody holds any more, or not in time.
     pub fn count_due(&self, now: Instant) -> usize {
-        self.retired.iter().filter(|lent| lent.is_due(now)).count() + self.unrevoked.len()
+        self.due_routes(now).count()
+    }
+
+    /// Where those sessions were made.
+    pub fn due_routes(&self, now: Instant) -> impl Iterator<Item = &Route> {
+        let due = self.retired.iter().filter(move |lent| lent.is_due(now));
+        due.map(|lent| &lent.route).chain(self.unrevoked.iter().map(|token| &token.route))
     }
 
     /// Takes a token back that was not revoked, so that it is due again. Tells whether there was room for it.

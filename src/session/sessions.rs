@@ -21,7 +21,7 @@ use super::{
     acquire::{Acquisition, Next},
     entry::{Entry, Lease},
     instances::Instances,
-    lending::TokenToRevoke,
+    lending::{Route, TokenToRevoke},
     logins::Logins,
     pace::Sign,
     shutdown::{self, Stake},
@@ -132,12 +132,11 @@ impl<R: References> Sessions<'_, R> {
         entry.lend(&mut known, &session, deadline(subject))
     }
 
-    /// Whether a connection has tokens that nobody holds any more, and its instance is not known to fail.
+    /// Whether a connection has a token that nobody holds any more, of an instance that is not known to fail. That may be another one than
+    /// it has now.
     pub fn can_revoke_due(&self, entry: &Entry) -> bool {
-        let known = entry.known();
-        let is_failing = known.link.as_ref().is_some_and(|link| self.instances.is_failing(&link.route));
-        drop(known);
-        !is_failing && entry.count_due() > 0
+        let serves = |route: &Route| !self.instances.is_failing(route.client.route());
+        entry.known().lending.due_routes(Instant::now()).any(serves)
     }
 
     /// Ends the tokens of a connection that nobody holds any more, as far as `deadline` allows. What the instance cannot do now is due

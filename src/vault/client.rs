@@ -60,6 +60,11 @@ impl Client {
         Arc::as_ptr(&self.http).addr()
     }
 
+    /// The route that its requests take.
+    pub fn route(&self) -> &Route {
+        &self.route
+    }
+
     /// Where it sends requests.
     pub fn instance(&self) -> &InstanceUrl {
         &self.route.instance
