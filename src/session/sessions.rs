@@ -140,8 +140,11 @@ impl<R: References> Sessions<'_, R> {
     }
 
     /// Ends the tokens of a connection that nobody holds any more, as far as `deadline` allows. What the instance cannot do now is due
-    /// again.
+    /// again; one that is known to fail is not asked.
     pub async fn revoke_due(&self, connection: &ConnectionRef, entry: &Entry, deadline: Instant) {
+        if !self.can_revoke_due(entry) {
+            return;
+        }
         for token in entry.take_due() {
             let Err(reason) = self.revoke_one(&connection.namespace, &token, deadline).await else {
                 continue;

@@ -244,11 +244,16 @@ async fn a_status_that_meets_a_change_is_written_after_it() {
     assert_eq!(stage.logins(), 1, "the verdict stands; only its write was to be made again");
 }
 
+fn suspend(connection: &mut Value) {
+    connection["spec"]["suspend"] = json!(true);
+}
+
+fn delete(connection: &mut Value) {
+    connection["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+}
+
 #[tokio::test]
 async fn who_is_suspended_or_deleted_leaves_no_session() {
-    let suspend: fn(&mut Value) = |connection| connection["spec"]["suspend"] = json!(true);
-    let delete: fn(&mut Value) =
-        |connection| connection["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     for change in [suspend, delete] {
         let stage = Stage::new().await;
         stage.api.change(|connection| connection["spec"]["check"] = json!({"interval": "10s"}));

@@ -209,8 +209,7 @@ impl Kind for Connections {
         let checker = &self.context.checker;
         checker.metrics.objects().checked(name, ended, next, credential_ends);
         // Where revocations cannot keep up, checks wait for them: no more tokens wait than there are connections.
-        if found.session.count_due() > MAX_WAITING_TOKENS && checker.sessions().can_revoke_due(&found.session)
-        {
+        if found.session.count_due() > MAX_WAITING_TOKENS {
             checker.sessions().revoke_due(name, &found.session, Instant::now() + REVOKE_TIMEOUT).await;
         }
     }
@@ -263,11 +262,8 @@ impl Kind for Connections {
     fn close<'a>(&'a self, name: &'a ConnectionRef, memory: &CheckState) -> BoxFuture<'a, ()> {
         let session = Arc::clone(&memory.session);
         async move {
-            let (sessions, deadline) = (self.context.checker.sessions(), Instant::now() + REVOKE_TIMEOUT);
-            // While this waited for its turn, the instance may have failed.
-            if sessions.can_revoke_due(&session) {
-                sessions.revoke_due(name, &session, deadline).await;
-            }
+            let deadline = Instant::now() + REVOKE_TIMEOUT;
+            self.context.checker.sessions().revoke_due(name, &session, deadline).await;
         }
         .boxed()
     }

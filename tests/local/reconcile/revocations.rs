@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use vault_connection_operator::controller::{
     engine::Reconciler,
     shutdown::{Revoked, revoke_all},
 };
 
-use super::{Stage, key};
+use super::{Stage, delete, key, suspend};
 use crate::support::{
     fakes::{
         http::Answer,
@@ -82,9 +82,6 @@ async fn where_revocations_cannot_keep_up_the_next_check_waits_for_them() {
 
 #[tokio::test]
 async fn a_token_that_waits_for_its_revocation_is_revoked_however_its_connection_ends() {
-    let suspend: fn(&mut Value) = |connection| connection["spec"]["suspend"] = json!(true);
-    let delete: fn(&mut Value) =
-        |connection| connection["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     for change in [suspend, delete] {
         let stage = leaves_a_token().await;
         stage.api.change(change);
