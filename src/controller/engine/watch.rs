@@ -10,7 +10,7 @@
 //! our kinds: when Secrets cannot be watched, checks go on.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     fmt::Debug,
     mem,
     sync::Arc,
@@ -134,23 +134,28 @@ pub async fn follow<K>(
 /// Passes each owner on once its objects had time to settle since the first change that no reading has seen.
 pub async fn settle<K: Kind>(mut changed: UnboundedReceiver<Change<K::Name>>, registry: &Registry<K>) {
     let mut waiting: HashMap<K::Name, (Instant, u64)> = HashMap::new();
+    // All wait equally long, so that whoever came first is due first. One that began to wait anew has an earlier place, too.
+    let mut order: VecDeque<(Instant, K::Name)> = VecDeque::new();
     loop {
-        let next = waiting.values().map(|(due, _)| *due).min();
+        let next = order.front().map(|(due, _)| *due);
         tokio::select! {
             change = changed.next() => match change {
                 Some(Change { owner, readings }) => {
-                    let first = (Instant::now() + SETTLE_INTERVAL, readings);
-                    let entry = waiting.entry(owner).or_insert(first);
-                    if entry.1 != readings {
-                        *entry = first;
+                    let due = Instant::now() + SETTLE_INTERVAL;
+                    if waiting.get(&owner).is_none_or(|(_, seen)| *seen != readings) {
+                        waiting.insert(owner.clone(), (due, readings));
+                        order.push_back((due, owner));
                     }
                 }
                 None => return,
             },
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
                 let now = Instant::now();
-                for (owner, _) in waiting.extract_if(|_, (due, _)| *due <= now) {
-                    registry.settled(owner);
+                while let Some((due, owner)) = order.pop_front_if(|(due, _)| *due <= now) {
+                    if waiting.get(&owner).is_some_and(|(last, _)| *last == due) {
+                        waiting.remove(&owner);
+                        registry.settled(owner);
+                    }
                 }
             }
         }
