@@ -64,9 +64,9 @@ impl References for Objects {
     type Error = Infallible;
 
     async fn read(&self, _: &str, object: &ObjectName) -> Result<Lookup, Infallible> {
-        let version = Version { uid: object.name.as_str().into(), resource_version: "1".to_owned() };
+        let version = Version { uid: Arc::clone(&object.name), resource_version: "1".to_owned() };
         Ok(match object.kind {
-            ObjectKind::VaultGateway => lookup_of_spec(&self.gateways[&object.name], version),
+            ObjectKind::VaultGateway => lookup_of_spec(&self.gateways[&*object.name], version),
             ObjectKind::Secret | ObjectKind::ConfigMap | ObjectKind::ServiceAccount => {
                 let value = |(key, text): (&String, &String)| {
                     (key.clone(), Zeroizing::new(text.clone().into_bytes()))
@@ -146,7 +146,7 @@ fn desired(role: &AppRole, gateway: Option<&str>) -> Desired {
 
 /// One check, from nothing to the end of its session.
 async fn check(checker: &Checker<Objects>, name: &str, desired: &Desired) -> Duration {
-    let connection = ConnectionRef { namespace: "bench".to_owned(), name: name.to_owned() };
+    let connection = ConnectionRef { namespace: "bench".into(), name: name.into() };
     let (ledger, state, started) = (Mutex::new(Ledger::default()), CheckState::default(), Instant::now());
     let subject = Subject {
         connection: &connection,

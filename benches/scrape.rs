@@ -67,7 +67,10 @@ fn measure(what: &str, make: impl Fn() -> String) -> io::Result<()> {
 }
 
 fn name(number: usize) -> ConnectionRef {
-    ConnectionRef { namespace: format!("team-{:04}", number / 10), name: format!("connection-{number:05}") }
+    ConnectionRef {
+        namespace: format!("team-{:04}", number / 10).into(),
+        name: format!("connection-{number:05}").into(),
+    }
 }
 
 fn status(reason: Reason, now: Timestamp) -> VaultConnectionStatus {

@@ -213,7 +213,7 @@ async fn check(
     before: &VaultConnectionStatus,
     second: u64,
 ) -> VaultConnectionStatus {
-    let connection = ConnectionRef { namespace: "fuzz".to_owned(), name: "connection".to_owned() };
+    let connection = ConnectionRef { namespace: "fuzz".into(), name: "connection".into() };
     let around = around(i64::try_from(second).expect("an interval is short"));
     let ledger = Mutex::new(Ledger::default());
     let subject = Subject {

@@ -74,7 +74,7 @@ mod tests {
     }
 
     fn connection(namespace: &str) -> ConnectionRef {
-        ConnectionRef { namespace: namespace.to_owned(), name: "a".to_owned() }
+        ConnectionRef { namespace: namespace.into(), name: "a".into() }
     }
 
     fn ok(metrics: &Metrics) -> bool {

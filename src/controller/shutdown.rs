@@ -12,7 +12,10 @@
 use std::{
     cmp::Reverse,
     collections::HashMap,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -70,7 +73,7 @@ struct Gate {
 }
 
 /// A token, and the Kubernetes namespace of its connection.
-type Held = (String, TokenToRevoke);
+type Held = (Arc<str>, TokenToRevoke);
 
 /// Revokes every session of ours, as far as `budget` allows, and logs how many are left.
 pub async fn revoke_all(context: &Context, budget: Duration) -> Revoked {
@@ -101,7 +104,7 @@ fn take_all(context: &Context) -> Vec<Held> {
     for connection in context.connections.names(None) {
         let Some((entry, _)) = context.connections.forget(&connection) else { continue };
         let held = entry.memory().session.reset();
-        tokens.extend(held.into_iter().map(|token| (connection.namespace.clone(), token)));
+        tokens.extend(held.into_iter().map(|token| (Arc::clone(&connection.namespace), token)));
     }
     tokens
 }

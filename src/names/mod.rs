@@ -8,32 +8,38 @@ pub mod pool;
 pub mod text;
 pub mod written;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use url::{Host, Url};
 
-use self::written::{Written, WrittenError};
 pub use self::{
     endpoint::{EndpointUrl, EndpointUrlError, Scheme, ServerName, ServerNameError},
     path::{MountPath, MountPathError, VaultNamespace, VaultNamespaceError},
 };
+use self::{
+    pool::Pool,
+    written::{Written, WrittenError},
+};
 
-/// Identity of a `VaultConnection` in the cluster.
+/// Texts that many names have in common: namespaces, and the objects that connections name.
+pub static NAMES: Pool<str> = Pool::new();
+
+/// Identity of a `VaultConnection` in the cluster. It stands in a dozen tables, so that copies share the texts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionRef {
     /// Kubernetes namespace of the connection, and of everything that it may name.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Name of the connection.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
-/// Identity of a `VaultGateway` in the cluster.
+/// Identity of a `VaultGateway` in the cluster. Copies share the texts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GatewayName {
     /// Kubernetes namespace of the gateway, and of everything that it may name.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Name of the gateway.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 /// The kinds of object that a connection may name.
@@ -55,7 +61,7 @@ pub struct ObjectName {
     /// What kind of object it is.
     pub kind: ObjectKind,
     /// Its `metadata.name`.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 /// The address of a Vault instance: `http` or `https`, a host, and perhaps a port and a path prefix.
@@ -127,22 +133,27 @@ impl ObjectKind {
 impl ObjectName {
     /// Names a Secret.
     pub fn secret(name: &str) -> Self {
-        Self { kind: ObjectKind::Secret, name: name.to_owned() }
+        Self::new(ObjectKind::Secret, name)
     }
 
     /// Names a `ConfigMap`.
     pub fn config_map(name: &str) -> Self {
-        Self { kind: ObjectKind::ConfigMap, name: name.to_owned() }
+        Self::new(ObjectKind::ConfigMap, name)
     }
 
     /// Names a `VaultGateway`.
     pub fn gateway(name: &str) -> Self {
-        Self { kind: ObjectKind::VaultGateway, name: name.to_owned() }
+        Self::new(ObjectKind::VaultGateway, name)
     }
 
     /// Names a ServiceAccount.
     pub fn service_account(name: &str) -> Self {
-        Self { kind: ObjectKind::ServiceAccount, name: name.to_owned() }
+        Self::new(ObjectKind::ServiceAccount, name)
+    }
+
+    /// Names an object of a kind. All who name it share the text.
+    pub fn new(kind: ObjectKind, name: &str) -> Self {
+        Self { kind, name: NAMES.share(name) }
     }
 }
 

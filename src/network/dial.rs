@@ -147,7 +147,7 @@ impl Dialer {
                     *authorities = self.shared_authorities(authorities);
                 }
             }
-            (GatewayName { namespace, name: gateway.name.clone() }, gateway)
+            (GatewayName { namespace: namespace.into(), name: gateway.name.as_str().into() }, gateway)
         });
         let tls = TlsMaterial { authorities: route.authorities.clone(), ..tls.clone() };
         let path = Path {

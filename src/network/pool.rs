@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn those_that_work_come_first_in_random_order() {
-        let gateway = GatewayName { namespace: "ns".to_owned(), name: "g".to_owned() };
+        let gateway = GatewayName { namespace: "ns".into(), name: "g".into() };
         let endpoints =
             ["a", "b", "c"].map(|host| EndpointUrl::parse(&format!("http://{host}")).expect("valid"));
         let pool = Pool::default();

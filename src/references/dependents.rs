@@ -3,9 +3,10 @@
 use std::{
     collections::{BTreeSet, HashMap},
     hash::Hash,
+    sync::Arc,
 };
 
-use crate::names::{ConnectionRef, GatewayName, ObjectKind, ObjectName};
+use crate::names::{ConnectionRef, GatewayName, NAMES, ObjectKind, ObjectName};
 
 /// Which connections, or gateways, name which objects.
 #[derive(Debug)]
@@ -17,10 +18,10 @@ pub struct Dependents<O> {
 /// What names objects of its own namespace.
 pub trait Owner: Clone + Ord + Hash {
     /// The namespace.
-    fn namespace(&self) -> &str;
+    fn namespace(&self) -> &Arc<str>;
 
     /// Its name there.
-    fn name(&self) -> &str;
+    fn name(&self) -> &Arc<str>;
 
     /// The one of this name in this namespace.
     fn new(namespace: String, name: String) -> Self;
@@ -29,16 +30,16 @@ pub trait Owner: Clone + Ord + Hash {
 macro_rules! owner {
     ($name:ty) => {
         impl Owner for $name {
-            fn namespace(&self) -> &str {
+            fn namespace(&self) -> &Arc<str> {
                 &self.namespace
             }
 
-            fn name(&self) -> &str {
+            fn name(&self) -> &Arc<str> {
                 &self.name
             }
 
             fn new(namespace: String, name: String) -> Self {
-                Self { namespace, name }
+                Self { namespace: NAMES.share(namespace), name: name.into() }
             }
         }
     };
@@ -63,7 +64,7 @@ impl<O: Owner> Dependents<O> {
         }
         let before = self.forget(owner);
         for object in &objects {
-            let key = (owner.namespace().to_owned(), object.clone());
+            let key = (owner.namespace().to_string(), object.clone());
             self.by_object.entry(key).or_default().insert(owner.clone());
         }
         objects.shrink_to_fit();
@@ -80,7 +81,7 @@ impl<O: Owner> Dependents<O> {
     pub fn forget(&mut self, owner: &O) -> Vec<ObjectName> {
         let named = self.by_owner.remove(owner).unwrap_or_default();
         for object in &named {
-            let key = (owner.namespace().to_owned(), object.clone());
+            let key = (owner.namespace().to_string(), object.clone());
             if let Some(owners) = self.by_object.get_mut(&key) {
                 owners.remove(owner);
                 if owners.is_empty() {
@@ -116,7 +117,7 @@ mod tests {
     use super::*;
 
     fn connection(namespace: &str, name: &str) -> ConnectionRef {
-        ConnectionRef { namespace: namespace.to_owned(), name: name.to_owned() }
+        ConnectionRef { namespace: namespace.into(), name: name.into() }
     }
 
     #[test]

@@ -105,7 +105,7 @@ mod tests {
             (secret("b"), Some(version("2"))),
             (secret("b"), Some(version("3"))),
         ]);
-        assert_eq!(all.iter().map(|(name, _)| name.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(all.iter().map(|(name, _)| &*name.name).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(all.get(&secret("b")), Some(&Some(version("3"))));
         assert_eq!((all.get(&secret("a")), all.get(&secret("c"))), (Some(&None), None));
         assert_eq!(all, Versions::from([(secret("b"), Some(version("3"))), (secret("a"), None)]));
@@ -115,7 +115,7 @@ mod tests {
     fn a_filter_that_takes_nothing_out_gives_the_same_list() {
         let all = Versions::from([(secret("a"), Some(version("1"))), (secret("b"), None)]);
         assert!(Arc::ptr_eq(&all.0, &all.only(|_| true).0));
-        assert_eq!(all.only(|name| name.name == "b"), Versions::from([(secret("b"), None)]));
+        assert_eq!(all.only(|name| &*name.name == "b"), Versions::from([(secret("b"), None)]));
         assert!(all.only(|_| false).is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! The logins of one role: those that were refused lately, and those under way.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -54,7 +54,7 @@ pub struct Refusal {
     /// When.
     pub at: Timestamp,
     /// The Kubernetes namespace of the connection that tried.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// What is known of it.
     pub answer: Answer,
     /// Whether Vault has accepted another login since, and counts it no longer. The credential is as wrong as it was.

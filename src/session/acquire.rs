@@ -283,7 +283,7 @@ impl<'a, R: References> Acquisition<'a, R> {
     /// Reads what the connection names, and then what its gateway names.
     async fn read_objects(&mut self) -> Result<Lookups, Halt<R::Error>> {
         let Subject { connection, desired, register, .. } = *self.subject;
-        let (references, namespace) = (self.sessions.references, connection.namespace.as_str());
+        let (references, namespace) = (self.sessions.references, &*connection.namespace);
         let mut objects = Lookups::new();
         for name in desired.target.references() {
             let lookup = references.read(namespace, &name).await.map_err(Halt::Source)?;

@@ -176,7 +176,7 @@ fn room(
     };
     let answered = || counting().filter(|it| !matches!(it.answer, Answer::Missing(_)));
     let of_role = || restored.of_role.iter().copied();
-    let of_namespace = answered().filter(|it| it.namespace == attempt.connection.namespace);
+    let of_namespace = answered().filter(|it| *it.namespace == *attempt.connection.namespace);
     let own_limit = match confidence {
         Confidence::Unproven | Confidence::Proven => limits.unproven,
         Confidence::Changed => limits.changed,
@@ -217,7 +217,7 @@ mod tests {
     const RIGHT: Fingerprint = 1;
 
     fn connection() -> ConnectionRef {
-        ConnectionRef { namespace: "mine".to_owned(), name: "a".to_owned() }
+        ConnectionRef { namespace: "mine".into(), name: "a".into() }
     }
 
     fn basis(resource_version: &str) -> Basis {
@@ -230,7 +230,7 @@ mod tests {
         for (second, (namespace, credential)) in by.iter().enumerate() {
             account.refuse(Refusal {
                 at: at(i64::try_from(second).expect("small")),
-                namespace: (*namespace).to_owned(),
+                namespace: (*namespace).into(),
                 answer: Answer::Refused(*credential),
                 is_forgiven: false,
             });
@@ -328,7 +328,7 @@ mod tests {
         let denied = |answer: Answer| {
             let mut account = Account::default();
             for second in 0..4 {
-                let (at, namespace) = (at(second), "mine".to_owned());
+                let (at, namespace) = (at(second), "mine".into());
                 account.refuse(Refusal { at, namespace, answer: answer.clone(), is_forgiven: false });
             }
             account
@@ -356,7 +356,7 @@ mod tests {
         for _ in 0..lost {
             account.end(RIGHT);
             let answer = Answer::Missing(RIGHT);
-            account.refuse(Refusal { at: at(1), namespace: "mine".to_owned(), answer, is_forgiven: false });
+            account.refuse(Refusal { at: at(1), namespace: "mine".into(), answer, is_forgiven: false });
         }
         assert_eq!(decided(&proven(), &account, &Restored::default()), Decision::Try);
     }
@@ -366,7 +366,7 @@ mod tests {
         let mut account = Account::default();
         account.refuse(Refusal {
             at: at(50),
-            namespace: "mine".to_owned(),
+            namespace: "mine".into(),
             answer: Answer::Missing(RIGHT),
             is_forgiven: false,
         });
@@ -387,8 +387,7 @@ mod tests {
     #[test]
     fn a_login_without_an_answer_counts_once_its_credential_was_refused() {
         let mut account = Account::default();
-        let refusal =
-            |answer| Refusal { at: at(1), namespace: "mine".to_owned(), answer, is_forgiven: false };
+        let refusal = |answer| Refusal { at: at(1), namespace: "mine".into(), answer, is_forgiven: false };
         account.refuse(refusal(Answer::Missing(RIGHT)));
         account.refuse(refusal(Answer::Missing(RIGHT)));
         assert_eq!(decided(&Memory::default(), &account, &Restored::default()), Decision::Try);

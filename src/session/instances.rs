@@ -132,7 +132,7 @@ impl Instances {
         forget_unused(&mut failing);
         let mut due: Vec<_> = failing.values_mut().filter(|it| it.is_probe_due()).collect();
         due.sort_by_key(|it| it.asked);
-        let mut of_namespace: HashMap<String, usize> = HashMap::new();
+        let mut of_namespace: HashMap<Arc<str>, usize> = HashMap::new();
         let mut probers = Vec::new();
         for instance in due {
             let Some((connection, _)) = instance.waiting.first_key_value() else { continue };
@@ -165,7 +165,7 @@ impl Instances {
         let object = ObjectName::gateway(&gateway.name);
         let through = |route: &Route| {
             route.own.as_ref().is_some_and(|(namespace, objects)| {
-                *namespace == gateway.namespace && objects.contains(&object)
+                **namespace == *gateway.namespace && objects.contains(&object)
             })
         };
         self.lock().retain(|route, _| !through(route));
@@ -220,7 +220,7 @@ mod tests {
     }
 
     fn connection(name: &str) -> ConnectionRef {
-        ConnectionRef { namespace: "ns".to_owned(), name: name.to_owned() }
+        ConnectionRef { namespace: "ns".into(), name: name.into() }
     }
 
     fn asker(connection: &ConnectionRef) -> Asker<'_> {
@@ -306,7 +306,7 @@ mod tests {
             for prober in instances.take_probers() {
                 assert_eq!(instances.known_fault(route, &asker(&prober)), None, "it is to ask");
                 instances.failed(route, &asker(&prober), fault, Instant::now());
-                asked.push(prober.name);
+                asked.push(prober.name.to_string());
             }
         }
         asked
@@ -364,7 +364,7 @@ mod tests {
         for (index, route) in routes.iter().enumerate() {
             instances.failed(route, &asker(&connection(&index.to_string())), &sealed, Instant::now());
         }
-        let other = ConnectionRef { namespace: "other".to_owned(), name: "a".to_owned() };
+        let other = ConnectionRef { namespace: "other".into(), name: "a".into() };
         let used = route();
         instances.failed(&used, &asker(&other), &sealed, Instant::now());
         tokio::time::advance(PROBE_INTERVAL).await;

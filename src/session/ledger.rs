@@ -314,7 +314,7 @@ mod tests {
     const CLUSTER: &str = "public";
 
     fn connection(namespace: &str, name: usize) -> ConnectionRef {
-        ConnectionRef { namespace: namespace.to_owned(), name: name.to_string() }
+        ConnectionRef { namespace: namespace.into(), name: name.to_string().into() }
     }
 
     fn target(instance: &str) -> Target {
@@ -396,12 +396,12 @@ mod tests {
         }
 
         fn lies(&self) -> bool {
-            self.name.namespace == "c"
+            &*self.name.namespace == "c"
         }
 
         /// Which of the two real servers it logs in to.
         fn server(&self) -> usize {
-            usize::from(self.name.namespace == "d")
+            usize::from(&*self.name.namespace == "d")
         }
     }
 

@@ -258,7 +258,7 @@ mod tests {
 
     fn scene(per_second: u32) -> Scene {
         let logins = Logins::new(per_second, Limits::default());
-        let connection = ConnectionRef { namespace: "ns".to_owned(), name: "a".to_owned() };
+        let connection = ConnectionRef { namespace: "ns".into(), name: "a".into() };
         let basis = Basis { target: app_role().target, versions: versions("1") };
         let mount = MountPath::parse("approle").expect("valid");
         let roles = logins.roles(&connection, &basis.target, None, (&mount, &"role".into()));

@@ -102,7 +102,7 @@ impl Entry {
         if (&self.namespace, &self.mount) != (&place.namespace, &place.mount) {
             return false;
         }
-        let gateway = self.gateway.as_ref().map(|name| (connection.namespace.as_str(), name.as_str()));
+        let gateway = self.gateway.as_ref().map(|name| (&*connection.namespace, name.as_str()));
         place.is_address(&self.instance, gateway)
             || self.cluster_id.as_deref().is_some_and(|id| place.is_cluster(&connection.namespace, id))
     }

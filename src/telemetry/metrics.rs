@@ -405,13 +405,11 @@ mod tests {
     fn everything_that_is_reported_is_in_the_catalogue_and_the_other_way_round() {
         let metrics = busy();
         let (connection, gateway) = everything();
-        let name = ConnectionRef { namespace: "ns".to_owned(), name: "a".to_owned() };
+        let name = ConnectionRef { namespace: "ns".into(), name: "a".into() };
         metrics.objects().connection(&name, &connection);
         let now = Timestamp::now();
         metrics.objects().checked(&name, now, Some(now), Some(now));
-        metrics
-            .objects()
-            .gateway(&GatewayName { namespace: "ns".to_owned(), name: "g".to_owned() }, &gateway);
+        metrics.objects().gateway(&GatewayName { namespace: "ns".into(), name: "g".into() }, &gateway);
         let text = metrics.text(Format::Classic);
         let mut reported = BTreeSet::new();
         for line in text.lines().filter(|line| !line.starts_with('#')) {

@@ -371,7 +371,7 @@ fn versions(credentials: &[CredentialVersion]) -> Versions {
         let kind =
             ObjectKind::ALL.into_iter().find(|kind| kind.as_str() == c.kind).unwrap_or(ObjectKind::Secret);
         let version = Version { uid: c.uid.as_str().into(), resource_version: c.resource_version.clone() };
-        (ObjectName { kind, name: c.name.clone() }, Some(version))
+        (ObjectName::new(kind, &c.name), Some(version))
     };
     credentials.iter().map(entry).collect()
 }

@@ -131,7 +131,7 @@ pub(super) fn credentials(versions: &Versions) -> Vec<CredentialVersion> {
         let version = version.as_ref()?;
         Some(CredentialVersion {
             kind: object.kind.as_str().to_owned(),
-            name: object.name.clone(),
+            name: object.name.to_string(),
             uid: version.uid.as_ref().to_owned(),
             resource_version: version.resource_version.clone(),
         })

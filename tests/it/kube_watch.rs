@@ -67,7 +67,7 @@ async fn a_watch_that_goes_silent_is_opened_anew_when_its_time_is_up() {
     let client = Client::new(api_server(Arc::clone(&watches)), "ns");
     let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(client, "ns");
     let (registry, name) = (Arc::new(Registry::<Connections>::default()), ObjectName::secret("s"));
-    let connection = ConnectionRef { namespace: "ns".to_owned(), name: "connection".to_owned() };
+    let connection = ConnectionRef { namespace: "ns".into(), name: "connection".into() };
     let version = Version { uid: "u".into(), resource_version: "1".to_owned() };
     registry.register(&connection, vec![name.clone()]);
     registry.of(&connection).ledger.lock().expect("nobody panicked").rest_on([(name, Some(version))].into());

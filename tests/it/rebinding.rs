@@ -151,7 +151,7 @@ impl Bench {
     }
 
     async fn check(&mut self) -> Option<Fault> {
-        let connection = ConnectionRef { namespace: "ns".to_owned(), name: "rebound".to_owned() };
+        let connection = ConnectionRef { namespace: "ns".into(), name: "rebound".into() };
         let ledger = Mutex::new(Ledger::default());
         let subject = Subject {
             connection: &connection,

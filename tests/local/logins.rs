@@ -384,7 +384,7 @@ impl Model {
 }
 
 fn name(index: usize) -> ConnectionRef {
-    ConnectionRef { namespace: "ns".to_owned(), name: index.to_string() }
+    ConnectionRef { namespace: "ns".into(), name: index.to_string().into() }
 }
 
 /// The role that all connections share, and the credential of this one.

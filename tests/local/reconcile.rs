@@ -162,7 +162,7 @@ impl Stage {
 }
 
 fn key() -> ConnectionRef {
-    ConnectionRef { namespace: NAMESPACE.to_owned(), name: NAME.to_owned() }
+    ConnectionRef { namespace: NAMESPACE.into(), name: NAME.into() }
 }
 
 fn spec(url: &str) -> Value {

@@ -100,7 +100,7 @@ impl Stage {
             checker,
             desired: Desired::parse(&serde_json::from_value(spec).expect("a spec")).expect("a good spec"),
             state: CheckState::default(),
-            connection: ConnectionRef { namespace: "ns".to_owned(), name: "shared".to_owned() },
+            connection: ConnectionRef { namespace: "ns".into(), name: "shared".into() },
             ledger: Mutex::default(),
         }
     }

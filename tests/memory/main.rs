@@ -55,7 +55,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const CONNECTIONS: usize = 400;
 
 /// How many bytes one takes. See `docs/performance.md`.
-const EXPECTED_BYTES: usize = 4_600;
+const EXPECTED_BYTES: usize = 4_150;
 
 /// How many go through an outage. Whatever it leaves grows with their number.
 const IN_OUTAGE: usize = 200;

@@ -327,7 +327,7 @@ mod tests {
     /// A login of a connection with a role and a secret id.
     fn login(ledger: &Ledger, connection: &str, role_id: &str, secret_id: &str) -> Login {
         let counted = Counted { alias: role_id.into(), proof: secret_id.into() };
-        let connection = ConnectionRef { namespace: "team-a".to_owned(), name: connection.to_owned() };
+        let connection = ConnectionRef { namespace: "team-a".into(), name: connection.into() };
         ledger.login(&connection, &target("approle"), &counted)
     }
 
@@ -485,7 +485,7 @@ mod tests {
             let mut target = target(mount);
             target.namespace = crate::names::VaultNamespace::parse(namespace).expect("valid");
             let counted = Counted { alias: "role".into(), proof: "id".into() };
-            let connection = ConnectionRef { namespace: "team-a".to_owned(), name: "a".to_owned() };
+            let connection = ConnectionRef { namespace: "team-a".into(), name: "a".into() };
             ledger.login(&connection, &target, &counted).role
         };
         assert_eq!(role("approle", ""), one.role);

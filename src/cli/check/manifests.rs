@@ -379,7 +379,7 @@ fn unquoted(manifest: &Value) -> Option<(String, &'static str)> {
 fn key_of(kind: ObjectKind, manifest: &Value) -> (String, ObjectName) {
     let word = |field: &str| manifest["metadata"][field].as_str().unwrap_or_default();
     let namespace = Some(word("namespace")).filter(|name| !name.is_empty()).unwrap_or(DEFAULT_NAMESPACE);
-    (namespace.to_owned(), ObjectName { kind, name: word("name").to_owned() })
+    (namespace.to_owned(), ObjectName::new(kind, word("name")))
 }
 
 /// The namespace of an object. An empty one is none, as for kubectl.

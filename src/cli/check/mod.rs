@@ -195,7 +195,10 @@ fn broken(manifests: &Manifests, Checkable { connection, desired, .. }: &Checkab
 }
 
 fn name_of(connection: &VaultConnection) -> ConnectionRef {
-    ConnectionRef { namespace: connection.namespace().unwrap_or_default(), name: connection.name_any() }
+    ConnectionRef {
+        namespace: connection.namespace().unwrap_or_default().into(),
+        name: connection.name_any().into(),
+    }
 }
 
 fn ledger_file(args: &MemoryArgs) -> LedgerFile {

@@ -231,7 +231,7 @@ impl Kind for Connections {
     /// A gateway's status says how many connections name it.
     fn names_changed(&self, ConnectionRef { namespace, .. }: &ConnectionRef, objects: &[ObjectName]) {
         for object in objects.iter().filter(|object| object.kind == ObjectKind::VaultGateway) {
-            let gateway = GatewayName { namespace: namespace.clone(), name: object.name.clone() };
+            let gateway = GatewayName { namespace: namespace.clone(), name: Arc::clone(&object.name) };
             self.context.gateways.requeue(gateway);
         }
     }

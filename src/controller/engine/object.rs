@@ -49,7 +49,6 @@ pub struct Object<K: Kind> {
     pub(super) is_ending: bool,
     /// Whether it is being deleted.
     is_deleted: bool,
-    namespace: Arc<str>,
     instance: Option<Arc<str>>,
     /// What its user wrote about it.
     description: Arc<str>,
@@ -81,8 +80,8 @@ pub(super) fn reference<K: Kind>(name: &K::Name, uid: &str) -> ObjectReference {
     ObjectReference {
         api_version: Some(K::Resource::api_version(&()).into_owned()),
         kind: Some(K::NAME.to_owned()),
-        namespace: Some(name.namespace().to_owned()),
-        name: Some(name.name().to_owned()),
+        namespace: Some(name.namespace().to_string()),
+        name: Some(name.name().to_string()),
         uid: Some(uid.to_owned()),
         ..ObjectReference::default()
     }
@@ -104,7 +103,6 @@ impl<K: Kind> Object<K> {
             requested_at,
             is_ending: K::is_ending(meta),
             is_deleted: meta.deletion_timestamp.is_some(),
-            namespace: namespace.as_str().into(),
             name: K::Name::new(namespace, watched.name_any()),
             instance: None,
             description: Arc::default(),
@@ -135,7 +133,7 @@ impl<K: Kind> Object<K> {
             self.spec = Spec::Read(Arc::clone(intent));
             self.instance.clone_from(&before.instance);
             self.description = Arc::clone(&before.description);
-            self.namespace = Arc::clone(&before.namespace);
+            self.name = before.name.clone();
             self.version.uid = Arc::clone(&before.version.uid);
             return;
         }
@@ -162,7 +160,7 @@ impl<K: Kind> Object<K> {
 
     /// Who pays for its runs.
     pub(super) fn lane(&self) -> Lane {
-        Lane { namespace: Arc::clone(&self.namespace), instance: self.instance.clone() }
+        Lane { namespace: Arc::clone(self.name.namespace()), instance: self.instance.clone() }
     }
 
     /// The status, if it can be read.

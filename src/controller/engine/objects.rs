@@ -121,7 +121,7 @@ impl<K: Reconciler> Scheduler<K> {
     fn list(&mut self, namespace: Option<&str>, objects: Vec<K::Object>) {
         let listed: BTreeSet<_> = objects.iter().map(K::key).collect();
         let is_gone = |key: &&K::Key| {
-            namespace.is_none_or(|namespace| namespace == key.namespace()) && !listed.contains(*key)
+            namespace.is_none_or(|namespace| *namespace == **key.namespace()) && !listed.contains(*key)
         };
         let gone: Vec<_> = self.objects.keys().filter(is_gone).cloned().collect();
         // What a new list does not hold has gone while no watch was open.

@@ -128,7 +128,7 @@ impl<K: Kind> Run<'_, K> {
         use crate::references::dependents::Owner as _;
         let Some((to_write, status)) = published.to_write(&self.object.version) else { return Ok(None) };
         let context = self.kind.context();
-        let place = (self.name.namespace(), self.name.name());
+        let place = (&**self.name.namespace(), &**self.name.name());
         let after = match context.cluster.apply_status::<K::Resource>(place, &to_write, &*status).await? {
             Written::Applied(after) => after,
             Written::Conflict => {

@@ -114,7 +114,7 @@ impl<K: Kind> Registry<K> {
 
     /// Everything that has an entry, in one namespace or in all.
     pub fn names(&self, namespace: Option<&str>) -> Vec<K::Name> {
-        let is_wanted = |name: &&K::Name| namespace.is_none_or(|namespace| namespace == name.namespace());
+        let is_wanted = |name: &&K::Name| namespace.is_none_or(|namespace| *namespace == **name.namespace());
         self.lock().entries.keys().filter(is_wanted).cloned().collect()
     }
 
@@ -227,7 +227,7 @@ impl<K: Kind> Inner<K> {
     /// Puts an object into the queue of its namespace.
     fn requeue(&self, name: K::Name) {
         let is_own =
-            |queue: &&Queue<K::Name>| queue.namespace.as_ref().is_none_or(|own| own == name.namespace());
+            |queue: &&Queue<K::Name>| queue.namespace.as_deref().is_none_or(|own| *own == **name.namespace());
         if let Some(queue) = self.queues.iter().find(is_own) {
             // The receiver is gone only when the operator stops.
             let _ = queue.sender.unbounded_send(name);
@@ -281,7 +281,7 @@ mod tests {
     };
 
     fn connection(namespace: &str) -> ConnectionRef {
-        ConnectionRef { namespace: namespace.to_owned(), name: "a".to_owned() }
+        ConnectionRef { namespace: namespace.into(), name: "a".into() }
     }
 
     fn version(resource_version: &str) -> Version {
@@ -322,7 +322,7 @@ mod tests {
     fn a_gateway_is_reconciled_when_its_objects_or_its_users_change() {
         let (gateways, connections) = (Registry::<Gateways>::default(), Registry::<Connections>::default());
         let mut changed = gateways.changes();
-        let gateway = GatewayName { namespace: "ns".to_owned(), name: "g".to_owned() };
+        let gateway = GatewayName { namespace: "ns".into(), name: "g".into() };
         let (secret, as_object) = (ObjectName::secret("login"), ObjectName::gateway("g"));
         gateways.of(&gateway);
         gateways.register(&gateway, vec![secret.clone()]);

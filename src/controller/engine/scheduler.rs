@@ -404,7 +404,7 @@ mod tests {
     }
 
     fn key(name: &str) -> ConnectionRef {
-        ConnectionRef { namespace: "ns".to_owned(), name: name.to_owned() }
+        ConnectionRef { namespace: "ns".into(), name: name.into() }
     }
 
     impl Fake {
@@ -468,7 +468,7 @@ mod tests {
         }
 
         fn expires(&self, key: &ConnectionRef) -> Option<std::time::Instant> {
-            self.expires.lock().unwrap_or_else(PoisonError::into_inner).get(&key.name).copied()
+            self.expires.lock().unwrap_or_else(PoisonError::into_inner).get(&*key.name).copied()
         }
 
         async fn reconcile(self: Arc<Self>, object: Arc<Thing>) -> Result<Requeue, ClusterError> {
@@ -504,7 +504,7 @@ mod tests {
         }
 
         fn has_cleanup(&self, key: &ConnectionRef) -> bool {
-            self.left().contains(&key.name.as_str())
+            self.left().contains(&&*key.name)
         }
 
         async fn clean_up(self: Arc<Self>, object: Arc<Thing>) -> Result<(), ClusterError> {
@@ -524,7 +524,7 @@ mod tests {
         }
 
         async fn forget(self: Arc<Self>, key: ConnectionRef) {
-            let name = match key.name.as_str() {
+            let name = match &*key.name {
                 "goes on" => "goes on",
                 _ => "another",
             };

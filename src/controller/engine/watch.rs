@@ -174,7 +174,7 @@ fn seen<K: Resource<DynamicType = ()>>(
 }
 
 fn name<K: Resource<DynamicType = ()>>(kind: ObjectKind, object: &PartialObjectMeta<K>) -> ObjectName {
-    ObjectName { kind, name: object.name_any() }
+    ObjectName::new(kind, &object.name_any())
 }
 
 #[cfg(test)]
@@ -183,7 +183,7 @@ mod tests {
     use crate::{controller::connection::Connections, names::ConnectionRef};
 
     fn connection(name: &str) -> ConnectionRef {
-        ConnectionRef { namespace: "ns".to_owned(), name: name.to_owned() }
+        ConnectionRef { namespace: "ns".into(), name: name.into() }
     }
 
     fn change(name: &str, readings: u64) -> Change<ConnectionRef> {

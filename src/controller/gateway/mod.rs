@@ -175,7 +175,7 @@ impl Kind for Gateways {
     fn forgotten(&self, name: &GatewayName) -> Option<Transition> {
         self.context.checker.dialer.forget(name);
         let users = self.users(name);
-        let names: Vec<_> = users.iter().take(10).map(|user| user.name.as_str()).collect();
+        let names: Vec<_> = users.iter().take(10).map(|user| &*user.name).collect();
         let note = format!(
             "The gateway was deleted while in use. The connections that name it now fail ({} in all): {}",
             users.len(),

@@ -352,7 +352,7 @@ mod tests {
     const NOW: i64 = 1_800_000_000;
 
     fn named(name: &str) -> ConnectionRef {
-        ConnectionRef { namespace: "team-a".to_owned(), name: name.to_owned() }
+        ConnectionRef { namespace: "team-a".into(), name: name.into() }
     }
 
     fn status(reason: Reason) -> VaultConnectionStatus {
@@ -439,8 +439,9 @@ mod tests {
                     Some(_) | None => Reason::Connected,
                 };
                 let connection = ConnectionRef {
-                    namespace: format!("{namespace}{}", if namespace.len() == 63 { "" } else { "-1234" }),
-                    name: format!("{number:0>width$}", width = namespace.len().max(16)),
+                    namespace: format!("{namespace}{}", if namespace.len() == 63 { "" } else { "-1234" })
+                        .into(),
+                    name: format!("{number:0>width$}", width = namespace.len().max(16)).into(),
                 };
                 metrics.objects().connection(&connection, &status(reason));
             }

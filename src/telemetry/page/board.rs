@@ -29,11 +29,11 @@ type Rows = BTreeMap<Key, Arc<Row>>;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     /// Its namespace.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// The `kind` of its manifests.
     pub kind: &'static str,
     /// Its name.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 /// What is known of one object.
@@ -151,7 +151,7 @@ impl Board {
 
 impl Key {
     fn of(kind: &'static str, name: &impl Owner) -> Self {
-        Self { namespace: name.namespace().to_owned(), kind, name: name.name().to_owned() }
+        Self { namespace: Arc::clone(name.namespace()), kind, name: Arc::clone(name.name()) }
     }
 }
 
@@ -199,7 +199,7 @@ mod tests {
     }
 
     fn named(name: &str) -> ConnectionRef {
-        ConnectionRef { namespace: "team-a".to_owned(), name: name.to_owned() }
+        ConnectionRef { namespace: "team-a".into(), name: name.into() }
     }
 
     fn seen(generation: i64) -> Seen {

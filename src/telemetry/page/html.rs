@@ -183,7 +183,7 @@ fn row_of(around: &Around, query: &Query, key: &Key, row: &Row) -> Markup {
     let (class, sign) = look(row.urgency);
     let summary = row.summary.as_ref();
     let since = summary.and_then(|summary| summary.ready.as_ref()).map(|ready| ready.last_transition_time.0);
-    let namespace = Query { namespace: key.namespace.clone(), page: 0, ..query.clone() };
+    let namespace = Query { namespace: key.namespace.to_string(), page: 0, ..query.clone() };
     let when = |time: Timestamp| when(around, query, time);
     html! {
         tr {
@@ -319,7 +319,7 @@ mod tests {
         hostile.facts = vec![("Server", HOSTILE.to_owned())];
         hostile.faults = vec![HOSTILE.to_owned()];
         hostile.warnings.extend(hostile.ready.clone());
-        let name = ConnectionRef { namespace: HOSTILE.to_owned(), name: HOSTILE.to_owned() };
+        let name = ConnectionRef { namespace: HOSTILE.into(), name: HOSTILE.into() };
         let rows = vec![row("VaultConnection", &name, HOSTILE, Some(hostile))];
         let query = Query { text: String::new(), ..Query::default() };
         let typed = Query { text: HOSTILE.to_owned(), namespace: HOSTILE.to_owned(), ..Query::default() };
@@ -347,8 +347,10 @@ mod tests {
         let mut worst = summary("Sealed", &long);
         worst.warnings.extend([worst.ready.clone(), worst.ready.clone()].into_iter().flatten());
         let rows = many(1).into_iter().flat_map(|(key, _)| {
-            let name =
-                |number: usize| ConnectionRef { namespace: key.namespace.clone(), name: number.to_string() };
+            let name = |number: usize| ConnectionRef {
+                namespace: key.namespace.clone(),
+                name: number.to_string().into(),
+            };
             let row = |number| row("VaultConnection", &name(number), &long[..256], Some(worst.clone()));
             (0..300).map(row).collect::<Vec<_>>()
         });

@@ -117,7 +117,7 @@ impl Query {
     }
 
     fn takes(&self, key: &Key, row: &Row, text: &str) -> bool {
-        (self.namespace.is_empty() || self.namespace == key.namespace)
+        (self.namespace.is_empty() || *self.namespace == *key.namespace)
             && (self.kind.is_empty() || self.kind == key.kind)
             && self.state.takes(row)
             && (text.is_empty() || holds(key, row, text))
@@ -134,7 +134,7 @@ fn holds(key: &Key, row: &Row, text: &str) -> bool {
             || summary.faults.iter().any(|fault| found(fault))
             || summary.facts.iter().any(|(_, fact)| found(fact))
     });
-    in_status || [&key.namespace, &key.name, &row.seen.description].into_iter().any(|it| found(it))
+    in_status || [&*key.namespace, &*key.name, &row.seen.description].into_iter().any(found)
 }
 
 // === impl Wanted ===
@@ -190,7 +190,7 @@ mod tests {
 
     fn chosen(rows: &[(Key, Arc<Row>)], query: &str) -> Vec<String> {
         let selection = select(rows.to_vec(), &Query::parse(query));
-        selection.rows.into_iter().map(|(key, _)| key.name).collect()
+        selection.rows.into_iter().map(|(key, _)| key.name.to_string()).collect()
     }
 
     #[test]

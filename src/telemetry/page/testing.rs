@@ -21,12 +21,12 @@ pub(super) fn at(second: i64) -> Timestamp {
 
 /// A connection whose Ready has a reason, or that was not checked yet.
 pub(super) fn connection(namespace: &str, name: &str, reason: Option<&str>) -> (Key, Arc<Row>) {
-    let name = ConnectionRef { namespace: namespace.to_owned(), name: name.to_owned() };
+    let name = ConnectionRef { namespace: namespace.into(), name: name.into() };
     row("VaultConnection", &name, "orders", reason.map(|reason| summary(reason, "a message")))
 }
 
 pub(super) fn gateway(namespace: &str, name: &str) -> (Key, Arc<Row>) {
-    let name = GatewayName { namespace: namespace.to_owned(), name: name.to_owned() };
+    let name = GatewayName { namespace: namespace.into(), name: name.into() };
     let summary = Summary {
         state: "1 of 1 endpoints works".to_owned(),
         target: "http://proxy.example.com:3128".to_owned(),
