@@ -262,7 +262,7 @@ impl References for Objects {
     type Error = Infallible;
 
     async fn read(&self, _: &str, object: &ObjectName) -> Result<Lookup, Infallible> {
-        let version = Version { uid: object.name.as_str().into(), resource_version: "1".to_owned() };
+        let version = Version { uid: Arc::clone(&object.name), resource_version: "1".to_owned() };
         Ok(match (object.kind, self.secret.as_str()) {
             (_, "!missing") => Lookup::Missing,
             (_, "!forbidden") => Lookup::Forbidden,

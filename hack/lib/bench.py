@@ -154,6 +154,10 @@ def logged_in(metrics):
     return count(metrics, "vault_requests_total", operation="login", answer="2xx")
 
 
+def revoked(metrics):
+    return count(metrics, "vault_requests_total", operation="revoke_self", answer="2xx")
+
+
 class Interval:
     """What the operator used between two moments."""
 
@@ -297,11 +301,14 @@ def with_tls(number):
 
 
 def rotation(operator, number):
-    """Another secret id in the Secret that all share."""
+    """Another secret id in the Secret that all share, until each is logged in with it, says so, and has its former token revoked."""
     interval = Interval(operator)
     kube.call("PUT", "/api/v1/namespaces/bench/secrets/vault-approle", secret("vault-approle", new_pair()))
-    operator.until(logged_in, logged_in(interval.metrics) + number, 600)
-    return interval.end(number)
+    took = operator.until(logged_in, logged_in(interval.metrics) + number, 600)
+    more = lambda metrics, what: what(metrics) - what(interval.metrics)
+    written = lambda metrics: count(metrics, "status_writes_total")
+    operator.until(lambda metrics: min(more(metrics, written), more(metrics, revoked)), number, 600)
+    return {"logged_in_after": round(took or 0, 1), **interval.end(number)}
 
 
 def outage(operator, number):

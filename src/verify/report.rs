@@ -154,6 +154,16 @@ impl Judged for VaultConnectionStatus {
     fn is_news(previous: &Self, next: &Self) -> bool {
         is_news(previous, next)
     }
+
+    /// One that was Ready and is, with another login or another state of its credential. What only a later process of ours can know from
+    /// the status is written at once.
+    fn can_wait(previous: &Self, next: &Self) -> bool {
+        let (session, credentials) = (previous.session.clone(), previous.credentials.clone());
+        let has_limited_uses = next.session.as_ref().is_some_and(|session| session.uses_left.is_some());
+        conditions::is_true(&next.conditions, ConditionType::Ready)
+            && !has_limited_uses
+            && !is_news(previous, &Self { session, credentials, ..next.clone() })
+    }
 }
 
 /// What an instance reports, but for what differs from check to check.
@@ -418,6 +428,46 @@ mod tests {
         }
     }
 
+    /// The same status with another value at a path.
+    fn with_another(status: &Value, path: &str) -> Value {
+        let mut other = status.clone();
+        let value = other.pointer_mut(path).expect("it is there");
+        *value = match value.take() {
+            Value::Bool(is_so) => json!(!is_so),
+            Value::Number(_) => json!(99),
+            Value::String(text) if text.ends_with('Z') => json!("2026-02-03T04:05:06Z"),
+            Value::String(text) if text == "Active" => json!("Standby"),
+            Value::String(_) if path == "/state" => json!("Sealed"),
+            other => json!(format!("{other}x")),
+        };
+        other
+    }
+
+    #[test]
+    fn nothing_can_wait_but_another_login_of_one_that_stays_ready() {
+        let read = |status: &Value| -> VaultConnectionStatus {
+            serde_json::from_value(status.clone()).expect("a status")
+        };
+        let can_wait = |status: &Value, next: &Value| Judged::can_wait(&read(status), &read(next));
+        let limited = full_status();
+        let mut ready = limited.clone();
+        ready["session"].as_object_mut().expect("it has one").remove("usesLeft");
+        let mut failing = ready.clone();
+        failing["conditions"][0]["status"] = json!("False");
+        let (mut waiting, mut urgent) = (0, 0);
+        for path in leaves(&ready, "") {
+            let next = with_another(&ready, &path);
+            let is_of_login = path.starts_with("/session/") || path.starts_with("/credentials/");
+            let is_no_news = !is_news(&read(&ready), &read(&next));
+            assert_eq!(can_wait(&ready, &next), is_of_login || is_no_news, "{path}");
+            *if is_of_login { &mut waiting } else { &mut urgent } += 1;
+            for other in [&limited, &failing] {
+                assert!(!can_wait(other, &with_another(other, &path)), "{path}");
+            }
+        }
+        assert!(waiting > 5 && urgent > 20, "{waiting}, {urgent}");
+    }
+
     #[test]
     fn everything_is_news_but_times_that_go_by_and_what_is_measured() {
         let no_news = [
@@ -432,16 +482,7 @@ mod tests {
         let read = |status: &Value| serde_json::from_value(status.clone()).expect("a status");
         let full = full_status();
         for path in leaves(&full, "") {
-            let mut other = full.clone();
-            let value = other.pointer_mut(&path).expect("it is there");
-            *value = match value.take() {
-                Value::Bool(is_so) => json!(!is_so),
-                Value::Number(_) => json!(99),
-                Value::String(text) if text.ends_with('Z') => json!("2026-02-03T04:05:06Z"),
-                Value::String(text) if text == "Active" => json!("Standby"),
-                Value::String(_) if path == "/state" => json!("Sealed"),
-                other => json!(format!("{other}x")),
-            };
+            let other = with_another(&full, &path);
             assert_eq!(is_news(&read(&full), &read(&other)), !no_news.contains(&path.as_str()), "{path}");
         }
         let none = VaultConnectionStatus::default();

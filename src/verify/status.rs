@@ -54,6 +54,11 @@ pub trait Judged: ObjectStatus + Clone + Default + PartialEq {
     fn is_news(previous: &Self, next: &Self) -> bool {
         differs(previous, next)
     }
+
+    /// Whether a status says nothing that anybody waits for: it may be written after the checks of others.
+    fn can_wait(_previous: &Self, _next: &Self) -> bool {
+        false
+    }
 }
 
 /// The status that follows from these verdicts. What else a check found is for its kind to add.

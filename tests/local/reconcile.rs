@@ -185,6 +185,31 @@ async fn the_first_check_is_three_requests_and_one_write_and_a_settled_one_is_no
 }
 
 #[tokio::test]
+async fn what_nobody_waits_for_is_written_after_the_run_and_at_the_latest_by_the_next_one() {
+    let stage = Stage::ready().await;
+    let at_first = stage.api.read_version();
+    stage.rotate(SECRET_ID);
+    stage.reconcile().await;
+    let progress = || (stage.logins(), stage.api.counts().1, stage.api.read_version() == at_first);
+    assert_eq!(progress(), (2, 1, true), "the next check does not wait for that");
+    stage.api.refuse_writes(true);
+    let object = stage.seen();
+    let refused = Box::pin(Arc::clone(&stage.connections).clean_up(object)).await;
+    assert!(refused.is_err() && stage.connections.has_cleanup(&key()), "it is still to be written");
+    stage.api.refuse_writes(false);
+    assert!(stage.clean_up().await);
+    assert_eq!(progress(), (2, 2, false));
+    assert!(!stage.clean_up().await, "nothing is left");
+
+    let former = stage.api.read_version();
+    stage.context.connections.trigger(key());
+    stage.rotate(SECRET_ID);
+    stage.reconcile().await;
+    stage.reconcile().await;
+    assert_eq!((stage.logins(), stage.api.counts().1, stage.api.read_version() == former), (3, 3, false));
+}
+
+#[tokio::test]
 async fn two_reconciles_at_once_share_one_login() {
     let stage = Stage::new().await;
     tokio::join!(stage.reconcile(), stage.reconcile());

@@ -1,11 +1,12 @@
-//! What runs leave to be closed, and nothing waits for: connections revoke the tokens that their checks have replaced.
+//! What runs leave to be done, and nothing waits for: a status that says nothing urgent is written, and connections revoke the tokens
+//! that their checks have replaced.
 //!
 //! ```text
 //!   the end of a run ─▶ is something left? ─▶ postponed while runs of its lane wait ─▶ a fair queue of its own ─▶ clean_up
 //! ```
 //!
 //! It takes no worker, so that no check waits for it; and it comes after the checks of the same namespace at the same instance, whose
-//! answers it would slow down. What waits stays in the memory of its object: there the end of the object, its move to another replica
+//! answers it would slow down. What waits stays with its object: there the end of the object, its move to another replica
 //! and the stop of the operator find it.
 
 use std::{
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 use super::{
     Reconciler,
     queue::{Lane, Limits, Priority, Queue},
-    scheduler::{Outcome, Scheduler, Work},
+    scheduler::{Outcome, RETRY_INTERVAL, Scheduler, Work, later},
 };
 
 /// How many cleanups there are at once: half of them at one instance, and a quarter for one namespace there. So a slow instance keeps
@@ -89,6 +90,9 @@ impl<K: Reconciler> Scheduler<K> {
     pub(super) fn end_cleanup(&mut self, key: &K::Key, outcome: &Outcome) {
         let again = self.cleanups.queue.release(key);
         self.note_failure(key, outcome);
+        if let Outcome::Failed(_) = outcome {
+            self.push(key, later(RETRY_INTERVAL));
+        }
         // What could not be closed waits for the end of the next run.
         if again.is_some() {
             self.plan_cleanup(key);

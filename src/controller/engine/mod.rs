@@ -53,6 +53,7 @@ use self::{
     feed::Change,
     kind::Kind,
     object::Object,
+    published::Published,
     queue::{Lane, Limits, Priority},
     scheduler::Scheduler,
     snapshot::Shown,
@@ -141,10 +142,10 @@ pub trait Reconciler: Send + Sync + 'static {
         object: Arc<Self::Object>,
     ) -> impl Future<Output = Result<(), ClusterError>> + Send;
 
-    /// Whether the runs of an object have left something that is to be closed, and that nothing waits for.
+    /// Whether the runs of an object have left something that nothing waits for: a status that is to be written, or what is to be closed.
     fn has_cleanup(&self, key: &Self::Key) -> bool;
 
-    /// Closes it.
+    /// Writes it, and closes what is to be closed.
     fn clean_up(
         self: Arc<Self>,
         object: Arc<Self::Object>,
@@ -268,14 +269,15 @@ impl<K: Kind> Reconciler for K {
     }
 
     fn has_cleanup(&self, name: &K::Name) -> bool {
-        self.registry().get(name).is_some_and(|entry| self.leaves_open(&entry.memory()))
+        let Some(entry) = self.registry().get(name) else { return false };
+        // Whoever has it writes it.
+        let has_unwritten =
+            entry.published.try_lock().is_ok_and(|it| it.as_ref().is_some_and(Published::is_pending));
+        has_unwritten || self.leaves_open(&entry.memory())
     }
 
     async fn clean_up(self: Arc<Self>, object: Arc<Object<K>>) -> Result<(), ClusterError> {
-        if let Some(entry) = self.registry().get(&object.name) {
-            self.close(&object.name, &entry.memory()).await;
-        }
-        Ok(())
+        Box::pin(without_worker::clean_up(&*self, &object)).await
     }
 
     async fn report_panic(

@@ -41,7 +41,8 @@ impl<K: Kind> Run<'_, K> {
     }
 
     /// Makes another status true, if it says something new or the times in this one are too old, and publishes the event
-    /// of a transition. `next` makes it from the one that is true now, or has nothing to say.
+    /// of a transition. `next` makes it from the one that is true now, or has nothing to say. What can wait is written after the run, or
+    /// when there is something to say again.
     pub(super) async fn publish(
         &self,
         next: impl FnOnce(&K::Status) -> Option<K::Status>,
@@ -65,9 +66,13 @@ impl<K: Kind> Run<'_, K> {
             self.entry.snapshot().reported();
         }
         if let Some(next) = next.filter(|next| K::Status::is_news(&before, next) || is_due()) {
+            let can_wait = !published.is_pending() && K::Status::can_wait(&before, &next);
             self.status_changed(Some(&before), Some(&next));
             self.entry.snapshot().set_ready(conditions::is_true(next.conditions(), ConditionType::Ready));
             published.replace(next);
+            if can_wait {
+                return Ok(());
+            }
         }
         if let Some(transition) = self.write(published).await? {
             self.report(transition).await;
@@ -129,7 +134,7 @@ impl<K: Kind> Run<'_, K> {
         let Some((to_write, status)) = published.to_write(&self.object.version) else { return Ok(None) };
         let context = self.kind.context();
         let place = (&**self.name.namespace(), &**self.name.name());
-        let after = match context.cluster.apply_status::<K::Resource>(place, &to_write, &*status).await? {
+        let after = match context.cluster.apply_status::<K::Resource>(place, &to_write, &status).await? {
             Written::Applied(after) => after,
             Written::Conflict => {
                 // The watch will show what has changed, and then it is written, or replaced by a newer verdict.

@@ -6,6 +6,7 @@
 
 use std::{
     hash::{DefaultHasher, Hasher as _},
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,7 +16,7 @@ use serde_json::Value;
 
 use super::{last_write::LastWrite, snapshot::Snapshot};
 use crate::{
-    api::{ObjectStatus, condition::ConditionType},
+    api::condition::ConditionType,
     references::Version,
     verify::kept::{Facts, Keep},
 };
@@ -34,7 +35,7 @@ pub struct Published<S: Keep> {
     /// The status as the API server has it. What the watch shows of it is the same one.
     written: Arc<S::Kept>,
     /// The status that is true, if the API server does not have it yet.
-    pending: Option<Arc<S>>,
+    pending: Option<Arc<S::Kept>>,
     /// Our last write.
     last_write: LastWrite,
     /// When that was.
@@ -59,7 +60,7 @@ pub enum Shown<S> {
 
 // === impl Published ===
 
-impl<S: Clone + Keep + Serialize> Published<S> {
+impl<S: Keep + Serialize> Published<S> {
     /// The status that an object had when it was first seen. Whatever else it may be then, it is what we go on with.
     pub fn adopt(seen: &Version, status: Arc<S::Kept>, snapshot: &mut Snapshot) -> Self {
         let last_write = LastWrite::adopted(seen);
@@ -69,15 +70,17 @@ impl<S: Clone + Keep + Serialize> Published<S> {
 
     /// The status that is true, whether the API server has it yet or not.
     pub fn status(&self) -> Arc<S> {
-        self.pending.clone().unwrap_or_else(|| Arc::new(S::restored(&self.written)))
+        Arc::new(S::restored(self.pending.as_ref().unwrap_or(&self.written)))
     }
 
     /// What the status that is true says of the next check.
-    pub fn facts(&self) -> Facts<'_>
-    where
-        S: ObjectStatus,
-    {
-        self.pending.as_deref().map_or_else(|| S::facts(&self.written), Facts::of)
+    pub fn facts(&self) -> Facts<'_> {
+        S::facts(self.pending.as_ref().unwrap_or(&self.written))
+    }
+
+    /// Whether the API server does not have the status that is true.
+    pub fn is_pending(&self) -> bool {
+        self.pending.is_some()
     }
 
     /// The status as the API server has it.
@@ -119,30 +122,28 @@ impl<S: Clone + Keep + Serialize> Published<S> {
         if !snapshot.may_correct(now) {
             return Shown::Another;
         }
-        self.pending = Some(self.status());
-        self.written = Arc::clone(shown);
+        self.pending = Some(mem::replace(&mut self.written, Arc::clone(shown)));
         Shown::Overwritten { again }
     }
 
     /// Makes another status true.
     pub fn replace(&mut self, status: S) {
-        self.pending = Some(Arc::new(status));
+        self.pending = Some(Arc::new(status.keep()));
     }
 
     /// What is to be written, and to which state of an object that the watch shows in `seen`.
-    pub fn to_write(&self, seen: &Version) -> Option<(Version, Arc<S>)> {
-        self.pending.clone().map(|status| (self.last_write.state_to_write(seen), status))
+    pub fn to_write(&self, seen: &Version) -> Option<(Version, S)> {
+        self.pending.as_ref().map(|status| (self.last_write.state_to_write(seen), S::restored(status)))
     }
 
     /// Notes that the pending status was applied, which led to the state `after`. Returns the status that it replaced.
     pub fn wrote(&mut self, seen: &Version, after: Version, snapshot: &mut Snapshot) -> Option<S> {
         let status = self.pending.take()?;
         self.last_write.wrote(seen.clone(), after);
-        snapshot.wrote(&self.last_write, digest(&*status));
+        snapshot.wrote(&self.last_write, digest(&S::restored(&status)));
         self.written_at = Some(Instant::now());
-        let before = S::restored(&self.written);
-        self.written = Arc::new(Arc::unwrap_or_clone(status).keep());
-        Some(before)
+        let before = mem::replace(&mut self.written, status);
+        Some(S::restored(&before))
     }
 
     /// Drops what is pending: the object is gone.
@@ -207,7 +208,7 @@ mod tests {
             published.saw(&state(version), &status(ready), &mut snapshot, now);
             let written = published.to_write(&state(version));
             published.wrote(&state(version), state("20"), &mut snapshot);
-            written.map(|(version, status)| (version.resource_version, status))
+            written.map(|(version, status)| (version.resource_version, Arc::new(status)))
         };
         assert_eq!(saw("10", "False"), None);
         assert_eq!(saw("9", "True"), None, "the watch lags behind");
@@ -230,7 +231,7 @@ mod tests {
         let other = published.saw(&state("13"), &status("True"), &mut snapshot, now);
         assert_eq!(other, Shown::Overwritten { again: false });
         let (_, correction) = published.to_write(&state("13")).expect("somebody else has written");
-        assert_eq!(correction, status("False"));
+        assert_eq!(correction, *status("False"));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!   3 observe         Kind::observe                     I/O
 //!   4 judge           Kind::has_passed, Kind::damp      pure
 //!   5 fold            Kind::report                      pure, from the status that is true at that moment
-//!   6 write           publish                           I/O, only news
+//!   6 write           publish                           I/O, only news; what can wait, after the run
 //!   7 publish events  publish                           I/O, failure only logged
 //!   8 requeue         the time of the next check        pure
 //! ```

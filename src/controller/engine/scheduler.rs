@@ -340,7 +340,7 @@ impl<K: Reconciler> Scheduler<K> {
 }
 
 /// The moment after a wait. One without an end is a long one.
-fn later(wait: Duration) -> Instant {
+pub(super) fn later(wait: Duration) -> Instant {
     const FAR: Duration = Duration::from_hours(24 * 365);
     Instant::now() + wait.min(FAR)
 }

@@ -1,5 +1,5 @@
-//! What needs no worker and waits for no reconcile: the end of a Ready that was not earned anew in time, the report of a
-//! panic, and what is done for an object that is gone.
+//! What needs no worker and waits for no reconcile: the end of a Ready that was not earned anew in time, what runs leave to be done after
+//! them, the report of a panic, and what is done for an object that is gone.
 
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,15 @@ pub(super) async fn expire<K: Kind>(kind: &K, object: &Object<K>) -> Result<(), 
         })
     })
     .await
+}
+
+/// Does what the runs of an object have left: writes its status, and closes what no check needs any more.
+pub(super) async fn clean_up<K: Kind>(kind: &K, object: &Object<K>) -> Result<(), ClusterError> {
+    // It may be gone since that was planned.
+    let Some(entry) = kind.registry().get(&object.name) else { return Ok(()) };
+    let written = Run::new(kind, object).publish(|_| None).await;
+    kind.close(&object.name, &entry.memory()).await;
+    written
 }
 
 /// Says in the status that a run panicked, and drops what it may have left half done.

@@ -37,6 +37,7 @@ struct State {
     requests: usize,
     writes: usize,
     events: Vec<Value>,
+    refuses: bool,
 }
 
 // === impl ApiServer ===
@@ -54,7 +55,15 @@ impl ApiServer {
             "status": {"observedGeneration": -1},
         });
         let secrets = BTreeMap::new();
-        let state = State { connection, secrets, version: 1, requests: 0, writes: 0, events: Vec::new() };
+        let state = State {
+            connection,
+            secrets,
+            version: 1,
+            requests: 0,
+            writes: 0,
+            events: Vec::new(),
+            refuses: false,
+        };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -123,6 +132,17 @@ impl ApiServer {
         (text("status"), text("reason"))
     }
 
+    /// The state of the Secret that the status rests on.
+    pub(super) fn read_version(&self) -> String {
+        let version = &self.state().connection["status"]["credentials"][0]["resourceVersion"];
+        version.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Fails every write of a status from now on, or none.
+    pub(super) fn refuse_writes(&self, refuses: bool) {
+        self.state().refuses = refuses;
+    }
+
     /// How many requests were answered, and how many of them wrote a status.
     pub(super) fn counts(&self) -> (usize, usize) {
         let state = self.state();
@@ -184,6 +204,9 @@ impl State {
     }
 
     fn write_status(&mut self, patch: &Value) -> Response {
+        if self.refuses {
+            return failure(StatusCode::FORBIDDEN, "Forbidden");
+        }
         if patch["metadata"]["resourceVersion"] != self.connection["metadata"]["resourceVersion"] {
             return failure(StatusCode::CONFLICT, "Conflict");
         }
