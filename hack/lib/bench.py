@@ -154,6 +154,10 @@ def logged_in(metrics):
     return count(metrics, "vault_requests_total", operation="login", answer="2xx")
 
 
+def written(metrics):
+    return count(metrics, "status_writes_total")
+
+
 def revoked(metrics):
     return count(metrics, "vault_requests_total", operation="revoke_self", answer="2xx")
 
@@ -305,9 +309,8 @@ def rotation(operator, number):
     interval = Interval(operator)
     kube.call("PUT", "/api/v1/namespaces/bench/secrets/vault-approle", secret("vault-approle", new_pair()))
     took = operator.until(logged_in, logged_in(interval.metrics) + number, 600)
-    more = lambda metrics, what: what(metrics) - what(interval.metrics)
-    written = lambda metrics: count(metrics, "status_writes_total")
-    operator.until(lambda metrics: min(more(metrics, written), more(metrics, revoked)), number, 600)
+    tidied_up = lambda metrics: min(what(metrics) - what(interval.metrics) for what in (written, revoked))
+    operator.until(tidied_up, number, 600)
     return {"logged_in_after": round(took or 0, 1), **interval.end(number)}
 
 

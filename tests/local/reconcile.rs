@@ -141,7 +141,7 @@ impl Stage {
         let has_left = self.connections.has_cleanup(&key());
         if has_left {
             let cleaned_up = Box::pin(Arc::clone(&self.connections).clean_up(self.seen()));
-            cleaned_up.await.expect("nothing is asked of the API server");
+            cleaned_up.await.expect("the API server answers");
         }
         has_left
     }

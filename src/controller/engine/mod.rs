@@ -277,7 +277,7 @@ impl<K: Kind> Reconciler for K {
     }
 
     async fn clean_up(self: Arc<Self>, object: Arc<Object<K>>) -> Result<(), ClusterError> {
-        Box::pin(without_worker::clean_up(&*self, &object)).await
+        without_worker::clean_up(&*self, &object).await
     }
 
     async fn report_panic(
